@@ -1,0 +1,7 @@
+"""One frozen tree of pydantic models, validated whole before anything starts."""
+
+from multitask.config.loading import find_recipe, list_recipes, load_recipe, parse_config
+from multitask.config.run import RunConfig
+from multitask.config.task import METRICS, SPLITS, TaskConfig
+
+__all__ = ["METRICS", "SPLITS", "RunConfig", "TaskConfig", "find_recipe", "list_recipes", "load_recipe", "parse_config"]

@@ -1,0 +1,49 @@
+"""Optimizer, schedule, precision and the watch over the run."""
+
+from typing import Annotated, Literal
+
+from pydantic import Field
+
+from multitask.config.base import Config
+
+
+class AdamW(Config):
+    """AdamW with decoupled weight decay, which biases and normalisation weights are spared."""
+
+    name: Literal["adamw"] = "adamw"
+    lr: float = Field(default=2e-5, gt=0)
+    betas: tuple[float, float] = (0.9, 0.999)
+    eps: float = Field(default=1e-8, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0)
+
+
+OptimizerConfig = Annotated[AdamW, Field()]
+
+
+class ScheduleConfig(Config):
+    """Linear warm-up over a share of all steps, then a decay to zero (`constant`: none)."""
+
+    warmup: float = Field(default=0.1, ge=0, lt=1)
+    decay: Literal["linear", "cosine", "constant"] = "linear"
+
+
+class TrainingConfig(Config):
+    """What a step does beside its gradients, and when the model is evaluated, saved and stopped."""
+
+    accumulation: int = Field(default=1, ge=1, description="micro-batches that a rank's share of a task batch is cut into")
+    clip_norm: float | None = Field(default=None, gt=0, description="largest norm of the combined gradient; no clipping if null")
+    evaluate_every: int | None = Field(default=None, ge=1, description="steps; at the end of every epoch if not given")
+    save_every: int | None = Field(default=None, ge=1, description="steps, beside the saves at each evaluation")
+    selection: str = Field(default="dev/mean", description="the score that chooses the best checkpoint")
+    patience: int | None = Field(default=None, ge=1, description="evaluations without a better score before the run stops")
+    non_finite_limit: int = Field(default=10, ge=0, description="skipped non-finite steps after which the run stops")
+    log_every: int = Field(default=10, ge=1, description="steps between two records of losses, weights and norms")
+
+
+class ZeroConfig(Config):
+    """DeepSpeed's sharding: 1 optimizer state, 2 and gradients, 3 and parameters."""
+
+    stage: Literal[1, 2, 3] = 1
+
+
+Precision = Literal["fp32", "bf16", "autocast"]
