@@ -3,5 +3,6 @@
 from multitask.config.loading import find_recipe, list_recipes, load_recipe, parse_config
 from multitask.config.run import RunConfig
 from multitask.config.task import METRICS, SPLITS, TaskConfig
+from multitask.config.training import Precision
 
-__all__ = ["METRICS", "SPLITS", "RunConfig", "TaskConfig", "find_recipe", "list_recipes", "load_recipe", "parse_config"]
+__all__ = ["METRICS", "SPLITS", "Precision", "RunConfig", "TaskConfig", "find_recipe", "list_recipes", "load_recipe", "parse_config"]

@@ -27,3 +27,4 @@ class TrackingConfig(Config):
     entity: str | None = None
     group: str | None = None
     tags: tuple[str, ...] = ()
+    log_model: bool = Field(default=True, description="upload the exported best model as an artifact")

@@ -103,16 +103,20 @@ class RunConfig(Config):
         """The config as plain JSON values; `RunConfig.model_validate` gives it back."""
         return self.model_dump(mode="json")
 
-    def trajectory_hash(self) -> str:
-        """sha256 of what the learned weights depend on: everything but names, watching and where it runs."""
+    def trajectory(self) -> dict:
+        """What the learned weights depend on: everything but names, watching and where it runs."""
         config = self.to_dict()
-        for key in ("name", "description", "cluster", "tracking"):
+        for key in ("name", "description", "cluster", "tracking", "zero"):
             del config[key]
         for key in ("root", "cache"):
             del config["data"][key]
-        for key in ("save_every", "log_every", "non_finite_limit"):
+        for key in ("save_every", "log_every", "non_finite_limit", "evaluate_before", "accumulation"):
             del config["training"][key]
-        return hashlib.sha256(json.dumps(config, sort_keys=True).encode()).hexdigest()
+        return config
+
+    def trajectory_hash(self) -> str:
+        """sha256 of `trajectory`."""
+        return hashlib.sha256(json.dumps(self.trajectory(), sort_keys=True).encode()).hexdigest()
 
 
 def _tasks_in_one_step(sampling: Sequential | RoundRobin | Proportional, tasks: int) -> int:

@@ -1,0 +1,50 @@
+# Needs Python 3.11, pip, venv, make and a C++ compiler (DeepSpeed builds a small extension at its first start on CPUs).
+
+PYTHON ?= $(shell command -v python3.11 || command -v python3)
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+DEMO := runs/demo
+
+# DeepSpeed and torch look for ninja on the PATH.
+export PATH := $(CURDIR)/$(BIN):$(PATH)
+export TORCH_EXTENSIONS_DIR ?= $(HOME)/.cache/concord/torch_extensions
+export DS_BUILD_OPS := 0
+export RAY_USAGE_STATS_ENABLED := 0
+
+.DEFAULT_GOAL := help
+.PHONY: help install demo test lint format clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
+
+install: $(INSTALLED) ## make .venv with the tested versions
+
+$(INSTALLED): pyproject.toml constraints.txt
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install -c constraints.txt torch
+	$(BIN)/pip install -c constraints.txt -e '.[demo,dev]'
+	touch $@
+
+demo: $(INSTALLED) ## train on the sample data, export the best checkpoint, predict
+	$(BIN)/concord train demo --new
+	$(BIN)/concord export $(DEMO) --output $(DEMO)/export
+	$(BIN)/concord predict $(DEMO)/export sst "A gripping story, beautifully told."
+	$(BIN)/concord predict $(DEMO)/export quora "How do I learn to swim?" "What is the best way to learn swimming?"
+	$(BIN)/concord predict $(DEMO)/export sts "A man is playing a guitar." "A woman is slicing an onion."
+
+test: $(INSTALLED) ## every test
+	$(BIN)/python -m pytest
+
+lint: $(INSTALLED) ## ruff and mypy
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(INSTALLED) ## let ruff rewrite the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+clean: ## remove runs, caches and build files, but not .venv
+	rm -rf runs wandb build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache
+	find . -path ./$(VENV) -prune -o -name __pycache__ -type d -exec rm -rf {} +

@@ -1,0 +1,43 @@
+"""How far a run is, and how well it does: the part of a checkpoint that is no tensor."""
+
+from dataclasses import asdict, dataclass, field
+from typing import Any
+
+
+@dataclass
+class Progress:
+    """Counters and scores of a run; the same on every rank, and restored from a checkpoint.
+
+    `history`: one dict per evaluation with `step`, `epoch` and the dev scores. `waited`: evaluations since the best.
+    `trained_steps`: task to steps that trained it. `tokens`: real tokens so far.
+    """
+
+    step: int = 0
+    best_step: int | None = None
+    best_score: float | None = None
+    waited: int = 0
+    tokens: int = 0
+    skipped: dict[str, int] = field(default_factory=dict)
+    skipped_steps: int = 0
+    trained_steps: dict[str, int] = field(default_factory=dict)
+    baseline: dict[str, float] = field(default_factory=dict)
+    history: list[dict[str, float]] = field(default_factory=list)
+
+    def evaluated(self, epoch: float, scores: dict[str, float], selection: str) -> bool:
+        """Take in an evaluation; True where it is the best so far."""
+        self.history.append({"step": self.step, "epoch": epoch, **scores})
+        better = self.best_score is None or scores[selection] > self.best_score
+        if better:
+            self.best_step, self.best_score, self.waited = self.step, scores[selection], 0
+        else:
+            self.waited += 1
+        return better
+
+    def best_scores(self) -> dict[str, float]:
+        """The dev scores of the best evaluation; empty before the first."""
+        found = [h for h in self.history if h["step"] == self.best_step]
+        return {k: v for k, v in found[-1].items() if k.startswith("dev/")} if found else {}
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `Progress(**values)` gives it back."""
+        return asdict(self)

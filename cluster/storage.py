@@ -1,0 +1,125 @@
+"""The folder of a run, on a disk or in an object store."""
+
+import os
+import socket
+from collections.abc import Callable
+from pathlib import Path
+
+import pyarrow as pa
+from pyarrow import fs
+
+from multitask.errors import UserError
+
+
+class Storage:
+    """Files below one location: a folder, or a URI that pyarrow or fsspec knows. Paths are relative, with `/`."""
+
+    def __init__(self, location: str) -> None:
+        self.location = location
+        try:
+            if "://" in location:
+                self._fs, self._root = _from_uri(location)
+            else:
+                self._fs, self._root = fs.LocalFileSystem(), str(Path(location).expanduser().absolute())
+        except (pa.ArrowException, OSError, ValueError, ImportError) as error:
+            raise UserError(f"cluster.storage: cannot use {location!r}: {error}") from None
+
+    def below(self, path: str) -> "Storage":
+        """The storage of a folder inside this one."""
+        return Storage(f"{self.location.rstrip('/')}/{path}")
+
+    @property
+    def is_local(self) -> bool:
+        """Whether files are plain files of this host (or of a file system mounted on it)."""
+        return isinstance(self._fs, fs.LocalFileSystem)
+
+    def path(self, path: str) -> str:
+        """`path` as pyarrow's file system wants it; for local storage an absolute file name."""
+        return f"{self._root}/{path}" if path else self._root
+
+    def write(self, path: str, data: bytes) -> None:
+        """Write a whole file; on a disk it appears at once or not at all."""
+        target = self.path(path)
+        self._fs.create_dir(os.path.dirname(target), recursive=True)
+        if not self.is_local:
+            with self._fs.open_output_stream(target) as stream:
+                stream.write(data)
+            return
+        temporary = f"{target}.{socket.gethostname()}.{os.getpid()}.part"
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, target)
+
+    def read(self, path: str) -> bytes:
+        """A whole file.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        with self._fs.open_input_stream(self.path(path)) as stream:
+            return stream.read()
+
+    def exists(self, path: str) -> bool:
+        """Whether there is such a file or folder."""
+        return self._fs.get_file_info(self.path(path)).type != fs.FileType.NotFound
+
+    def folders(self, path: str = "") -> list[str]:
+        """Names of the folders directly below `path`."""
+        selector = fs.FileSelector(self.path(path), allow_not_found=True)
+        return sorted(info.base_name for info in self._fs.get_file_info(selector) if info.type == fs.FileType.Directory)
+
+    def files(self, path: str = "") -> list[str]:
+        """Names of the files directly below `path`."""
+        selector = fs.FileSelector(self.path(path), allow_not_found=True)
+        return sorted(info.base_name for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File)
+
+    def delete_folder(self, path: str) -> None:
+        """Remove a folder with all that is in it, if it is there."""
+        if self.exists(path):
+            self._fs.delete_dir(self.path(path))
+
+    def upload_folder(self, folder: Path, path: str) -> None:
+        """Copy a local folder to `path`."""
+        fs.copy_files(str(folder), self.path(path), source_filesystem=fs.LocalFileSystem(), destination_filesystem=self._fs)
+
+
+def probe(storage: Storage, rank: int, world: int, attempt: str, barrier: Callable[[], None]) -> None:
+    """Every rank writes a file and reads those of all others.
+
+    Raises:
+        UserError: a rank cannot write, or does not see what another has written.
+    """
+    folder = f"probe/{attempt}"
+    me = f"rank {rank} on {socket.gethostname()}"
+    problem = None
+    try:
+        storage.write(f"{folder}/{rank}", me.encode())
+    except (OSError, pa.ArrowException) as error:
+        problem = f"cluster.storage: {me} cannot write to {storage.location}: {error}"
+    barrier()
+    for other in range(world):
+        if problem is None:
+            try:
+                storage.read(f"{folder}/{other}")
+            except (OSError, pa.ArrowException):
+                problem = (
+                    f"cluster.storage: {me} does not see in {storage.location} what rank {other} wrote; "
+                    "name a folder or URI that all workers share"
+                )
+    barrier()
+    if rank == 0:
+        storage.delete_folder("probe")
+    if problem:
+        raise UserError(problem)
+
+
+def _from_uri(location: str) -> tuple[fs.FileSystem, str]:
+    try:
+        return fs.FileSystem.from_uri(location)
+    except pa.ArrowInvalid:
+        import fsspec
+
+        filesystem, path = fsspec.core.url_to_fs(location)
+        return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path

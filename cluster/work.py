@@ -1,0 +1,77 @@
+"""A rank's share of a round: which rows it computes, as padded batches."""
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from multitask.config import RunConfig
+from multitask.data import Batch, TaskTable, collate
+from multitask.sampling import Round, split_round
+from multitask.sampling.rows import TaskRows
+
+
+@dataclass(frozen=True)
+class MicroBatch:
+    """One forward and backward pass. `scale`: factor of the sum of its row losses, 1 / rows of the global batch."""
+
+    batch: Batch
+    scale: float
+
+
+@dataclass(frozen=True)
+class RoundWork:
+    """One rank's share of `round`. `holders[rank]`: positions in `round.tasks` of the tasks that `rank` computes."""
+
+    round: Round
+    batches: Mapping[str, Sequence[MicroBatch]]
+    holders: tuple[tuple[int, ...], ...]
+
+
+class WorkSource:
+    """Cuts each round into the ranks' shares; a pure function of the round, the same on every rank.
+
+    With `together` every rank makes the same number of passes over every task, with a row of scale 0 where it has
+    none of its own: ZeRO 3 gathers parameters in each pass, and all ranks must take part.
+    """
+
+    def __init__(
+        self, config: RunConfig, tables: Mapping[str, TaskTable], pad_id: int, rank: int, world: int, *, together: bool
+    ) -> None:
+        self._tables, self._pad_id, self._rank, self._world = tables, pad_id, rank, world
+        self._together, self._pieces = together, config.training.accumulation
+        self._rows = {
+            (phase, task): TaskRows(config, task, phase, tables[task].lengths)
+            for phase in range(len(config.phases))
+            for task in config.phase_tasks(phase)
+        }
+
+    def batches_per_pass(self) -> dict[str, int]:
+        """Task to number of batches in one pass over it."""
+        return {task: rows.batches for (_, task), rows in self._rows.items()}
+
+    def share(self, round: Round) -> RoundWork:
+        """This rank's share of `round`."""
+        rows = [self._rows[round.phase, batch.task].rows(batch.numbers) for batch in round.batches]
+        costs = [self._tables[task].lengths[r] for task, r in zip(round.tasks, rows, strict=True)]
+        shares = split_round(costs, self._world, packed=not self._together)
+        holders = tuple(
+            tuple(k for k, piece in enumerate(share) if self._together or piece.stop > piece.start) for share in shares
+        )
+        batches = {
+            task: self._micro_batches(task, rows[k], rows[k][shares[self._rank][k]])
+            for k, task in enumerate(round.tasks)
+            if k in holders[self._rank]
+        }
+        return RoundWork(round, batches, holders)
+
+    def _micro_batches(self, task: str, everyone: np.ndarray, mine: np.ndarray) -> list[MicroBatch]:
+        pieces = [piece for piece in np.array_split(mine, self._pieces) if len(piece)]
+        made = [MicroBatch(self._collate(task, piece), 1 / len(everyone)) for piece in pieces]
+        if self._together:
+            idle = self._pieces - len(made)
+            made += [MicroBatch(self._collate(task, everyone[:1]), 0.0)] * idle
+        return made
+
+    def _collate(self, task: str, rows: np.ndarray) -> Batch:
+        return collate(self._tables[task], rows, self._pad_id)

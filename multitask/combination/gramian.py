@@ -1,0 +1,32 @@
+"""The K × K matrix of inner products between task gradients, and what is read from it."""
+
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+# Columns multiplied at once: K chunks of 1 MiB stay in a core's cache; a GPU wants longer ones.
+_CHUNK = {"cpu": 1 << 18, "cuda": 1 << 24}
+
+
+def gramian(rows: Sequence[Tensor]) -> Tensor:
+    """Inner products (K, K), fp32, of K gradients (P,) that lie apart; each is read once."""
+    size, length = len(rows), rows[0].numel()
+    total = torch.zeros(size, size, dtype=torch.float32, device=rows[0].device)
+    chunk = _CHUNK.get(rows[0].device.type, 1 << 18)
+    for start in range(0, length, chunk):
+        block = torch.stack([row[start : start + chunk].float() for row in rows])
+        total += block @ block.T
+    return total
+
+
+def cosines(gramian: Tensor) -> Tensor:
+    """Cosines (K, K) between the gradients of a Gramian; 0 beside a gradient that is zero."""
+    norms = gramian.diagonal().clamp(min=0).sqrt()
+    scale = torch.outer(norms, norms)
+    return torch.where(scale > 0, gramian / scale.clamp(min=torch.finfo(gramian.dtype).tiny), torch.zeros_like(gramian))
+
+
+def combined_norm(gramian: Tensor, weights: Tensor) -> Tensor:
+    """Norm of the weighted sum of the gradients, √(wᵀGw), a scalar."""
+    return (weights @ gramian @ weights).clamp(min=0).sqrt()

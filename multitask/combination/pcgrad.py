@@ -1,0 +1,34 @@
+"""Gradient surgery."""
+
+from collections.abc import Mapping, Sequence
+
+import torch
+from torch import Tensor
+from torchjd.aggregation import PCGradWeighting
+
+from multitask.combination.base import Combination
+from multitask.config.combination import PCGrad as PCGradConfig
+from multitask.keys import generator_key
+
+
+class PCGradCombination(Combination):
+    """Projecting conflicting gradients (Yu et al. 2020, "Gradient Surgery for Multi-Task Learning", algorithm 1).
+
+    Each gᵢ loses, for the other tasks j in random order, its component along gⱼ where gᵢ · gⱼ < 0; the results are
+    summed. The order is drawn under a generator keyed by (seed, step), so that all ranks and a resumed run draw the
+    same. For two tasks the order does not matter.
+    """
+
+    needs_gramian = True
+
+    def __init__(self, config: PCGradConfig, train_rows: Mapping[str, int], seed: int) -> None:
+        self.seed = seed
+        self.weighting = PCGradWeighting()
+
+    def loss_weights(self, tasks: Sequence[str]) -> Tensor:
+        return torch.ones(len(tasks))
+
+    def gradient_weights(self, gramian: Tensor, tasks: Sequence[str], step: int) -> Tensor:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(generator_key(self.seed, "pcgrad", step))
+            return self.weighting(gramian)

@@ -1,0 +1,40 @@
+"""Files to padded batches: reading, validation, tokenised tables, order.
+
+Example::
+
+    table = prepare(config, "sst", "train", tokenizer, tokenizer_id(tokenizer))
+    for rows in epoch_batches(table.lengths, 32, seed=config.seed, task="sst", epoch=0):
+        batch = collate(table, rows, tokenizer.pad_token_id)
+"""
+
+from multitask.data.batch import Batch, collate, encode_texts
+from multitask.data.check import SplitReport, TokenLengths, check
+from multitask.data.encoding import Pairing, pairing_of
+from multitask.data.location import resolve_location
+from multitask.data.order import epoch_batches, number_of_batches
+from multitask.data.reading import ReadResult, read_split
+from multitask.data.schema import BadRow
+from multitask.data.table import TaskTable
+from multitask.data.tokenised import prepare
+from multitask.data.tokenizer import load_tokenizer, tokenizer_id
+
+__all__ = [
+    "BadRow",
+    "Batch",
+    "Pairing",
+    "ReadResult",
+    "SplitReport",
+    "TaskTable",
+    "TokenLengths",
+    "check",
+    "collate",
+    "encode_texts",
+    "epoch_batches",
+    "load_tokenizer",
+    "number_of_batches",
+    "pairing_of",
+    "prepare",
+    "read_split",
+    "resolve_location",
+    "tokenizer_id",
+]

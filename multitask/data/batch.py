@@ -1,0 +1,93 @@
+"""Padded batches."""
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from multitask.data.encoding import Encoded, Pairing, Texts, encode, lengths
+from multitask.data.table import RowNumbers, TaskTable
+
+
+@dataclass(frozen=True, eq=False)
+class Batch:
+    """B rows as S padded sequences of L tokens.
+
+    `input_ids`, `attention_mask` (1 on real tokens), `token_type_ids`: (S, L) int64. `labels` (B,) float32, NaN where there
+    is none. `rows` (B,) int64: row numbers in the table. S = B; for a bi-encoder (`pairs_apart`) S = 2 B, first the B
+    first texts, then the B second ones. L is the longest sequence of this batch.
+    """
+
+    input_ids: Tensor
+    attention_mask: Tensor
+    token_type_ids: Tensor
+    labels: Tensor
+    rows: Tensor
+    pairs_apart: bool
+
+    def to(self, device: torch.device) -> "Batch":
+        """The batch on `device`."""
+        return Batch(
+            input_ids=self.input_ids.to(device),
+            attention_mask=self.attention_mask.to(device),
+            token_type_ids=self.token_type_ids.to(device),
+            labels=self.labels.to(device),
+            rows=self.rows.to(device),
+            pairs_apart=self.pairs_apart,
+        )
+
+    @property
+    def tokens(self) -> int:
+        """Real tokens."""
+        return int(self.attention_mask.sum())
+
+    @property
+    def slots(self) -> int:
+        """Token slots, padding included: S · L."""
+        return self.input_ids.numel()
+
+
+def collate(table: TaskTable, rows: RowNumbers, pad_id: int) -> Batch:
+    """The batch of these rows of a table."""
+    numbers = np.asarray(rows, np.int64)
+    return _batch(table.encoded(numbers), table.labels[numbers], numbers, pad_id)
+
+
+def encode_texts(tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing, max_length: int) -> Batch:
+    """A batch of raw texts, encoded as `prepare` does it; labels are NaN, rows are 0 … B − 1.
+
+    Raises:
+        UserError: a cross-encoder's tokenizer has token types other than 0 and 1.
+    """
+    encoded, _ = encode(tokenizer, texts, pairing, max_length)
+    return _batch(encoded, np.full(len(texts), np.nan, np.float32), np.arange(len(texts)), int(tokenizer.pad_token_id))
+
+
+def _batch(encoded: Encoded, labels: np.ndarray, rows: np.ndarray, pad_id: int) -> Batch:
+    apart = encoded.input_ids_pair is not None
+    input_ids, mask = _pad([*encoded.input_ids, *(encoded.input_ids_pair or [])], pad_id)
+    types = np.zeros_like(input_ids)
+    if encoded.second_start is not None:
+        starts = np.where(encoded.second_start < 0, input_ids.shape[1], encoded.second_start)
+        types[mask & (np.arange(input_ids.shape[1]) >= starts[:, None])] = 1
+    return Batch(
+        input_ids=torch.from_numpy(input_ids),
+        attention_mask=torch.from_numpy(mask.astype(np.int64)),
+        token_type_ids=torch.from_numpy(types),
+        labels=torch.from_numpy(labels),
+        rows=torch.from_numpy(rows),
+        pairs_apart=apart,
+    )
+
+
+def _pad(sequences: Sequence[np.ndarray], pad_id: int) -> tuple[np.ndarray, np.ndarray]:
+    """(S, L) int64 ids and (S, L) bool mask."""
+    sizes = lengths(sequences)
+    mask = np.arange(sizes.max(initial=0)) < sizes[:, None]
+    ids = np.full(mask.shape, pad_id, np.int64)
+    if len(sequences):
+        ids[mask] = np.concatenate(sequences)
+    return ids, mask

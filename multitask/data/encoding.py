@@ -1,0 +1,110 @@
+"""Texts to token ids."""
+
+from collections.abc import Sequence, Sized
+from dataclasses import dataclass
+from itertools import chain
+from typing import Literal
+
+import numpy as np
+from tokenizers import Encoding
+from transformers import PreTrainedTokenizerFast
+
+from multitask.config import TaskConfig
+from multitask.errors import UserError
+
+Texts = Sequence[tuple[str, str | None]]
+Pairing = Literal["single", "cross", "bi"]
+
+_PAIRING: dict[str, Pairing] = {"cross_encoder": "cross", "bi_encoder": "bi"}
+
+
+def pairing_of(task: TaskConfig) -> Pairing:
+    """How a row's texts become sequences: one text, both in one sequence, or each in its own."""
+    return _PAIRING[task.pair_encoding.name] if task.pair_encoding else "single"
+
+
+@dataclass(frozen=True, eq=False)
+class Encoded:
+    """Token ids of some rows, without padding.
+
+    `input_ids`: one int32 array a row. `second_start` (rows,) int16, cross-encoder only: where token type 1 begins, −1 if
+    the tokenizer has no types. `input_ids_pair`: bi-encoder only, the second texts.
+    """
+
+    input_ids: list[np.ndarray]
+    second_start: np.ndarray | None = None
+    input_ids_pair: list[np.ndarray] | None = None
+
+
+def encode(tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing, max_length: int) -> tuple[Encoded, int]:
+    """Token ids of `texts` and the number of rows that were cut to `max_length` tokens.
+
+    Raises:
+        UserError: token types are not a run of 0 and then a run of 1.
+    """
+    encodings, *others = _encodings(tokenizer, texts, pairing, max_length)
+    if pairing == "cross":
+        typed = "token_type_ids" in tokenizer.model_input_names
+        starts = np.array([_second_start(encoding) if typed else -1 for encoding in encodings], np.int16)
+        return Encoded(_ids(encodings), second_start=starts), sum(map(_is_cut, encodings))
+    if pairing == "single":
+        return Encoded(_ids(encodings)), sum(map(_is_cut, encodings))
+    cut = sum(_is_cut(a) or _is_cut(b) for a, b in zip(encodings, others[0], strict=True))
+    return Encoded(_ids(encodings), input_ids_pair=_ids(others[0])), cut
+
+
+def uncut_lengths(tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing) -> np.ndarray:
+    """Tokens of each row, special ones included, were nothing cut: (rows,) int32; bi-encoder: of the longer text."""
+    first, *second = (lengths(encodings) for encodings in _encodings(tokenizer, texts, pairing, None))
+    return np.maximum(first, second[0]) if second else first
+
+
+def lengths(sequences: Sequence[Sized]) -> np.ndarray:
+    """Length of each sequence, (rows,) int32."""
+    return np.fromiter(map(len, sequences), np.int32, len(sequences))
+
+
+def _encodings(
+    tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing, max_length: int | None
+) -> list[list[Encoding]]:
+    """One list over the rows; for a bi-encoder two."""
+    firsts = [first for first, _ in texts]
+    if pairing == "single":
+        return [_run(tokenizer, firsts, max_length)]
+    seconds = [str(second) for _, second in texts]
+    if pairing == "cross":
+        return [_run(tokenizer, list(zip(firsts, seconds, strict=True)), max_length)]
+    return [_run(tokenizer, firsts, max_length), _run(tokenizer, seconds, max_length)]
+
+
+def _run(tokenizer: PreTrainedTokenizerFast, inputs: list, max_length: int | None) -> list[Encoding]:
+    # transformers sets these anew in every call of its own, so nobody relies on what is left here.
+    backend = tokenizer.backend_tokenizer
+    backend.no_padding()
+    if max_length is None:
+        backend.no_truncation()
+    else:
+        backend.enable_truncation(max_length, strategy="longest_first", direction=tokenizer.truncation_side)
+    return backend.encode_batch_fast(inputs)
+
+
+def _ids(encodings: list[Encoding]) -> list[np.ndarray]:
+    lists = [encoding.ids for encoding in encodings]
+    sizes = np.fromiter(map(len, lists), np.int64, len(lists))
+    values = np.fromiter(chain.from_iterable(lists), np.int32, int(sizes.sum()))
+    return np.split(values, np.cumsum(sizes))[:-1]
+
+
+def _is_cut(encoding: Encoding) -> bool:
+    return bool(encoding.overflowing)
+
+
+def _second_start(encoding: Encoding) -> int:
+    types = encoding.type_ids
+    ones = sum(types)
+    start = len(types) - ones
+    if types != [0] * start + [1] * ones:
+        raise UserError(
+            "encoder.name: its tokenizer's token types are not 0 for the first text and 1 for the second; this is not supported"
+        )
+    return start if ones else -1

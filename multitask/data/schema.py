@@ -1,0 +1,53 @@
+"""What every reader gives and every table holds."""
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import BinaryIO, NamedTuple, Protocol
+
+import pyarrow as pa
+
+SCHEMA = pa.schema(
+    [
+        pa.field("id", pa.string(), nullable=False),
+        pa.field("text", pa.string(), nullable=False),
+        pa.field("text_pair", pa.string()),
+        pa.field("label", pa.float64()),
+    ]
+)
+CHUNK_ROWS = 2048
+
+
+@dataclass(frozen=True, slots=True)
+class BadRow:
+    """A row that cannot be used. `line` counts physical lines from 1, the header included (Parquet: rows from 1)."""
+
+    file: str
+    line: int
+    reason: str
+
+    def __str__(self) -> str:
+        return f"{self.file}:{self.line}: {self.reason}"
+
+
+class Record(NamedTuple):
+    """A row as it stands in a file: the values of the wanted columns, or why they could not be read (`problem`)."""
+
+    line: int
+    values: Sequence[object]
+    problem: str = ""
+
+
+class Reader(Protocol):
+    """One file format: constructed on an open file, it knows the file's columns and then streams its rows.
+
+    `columns` is empty where the file is. `records(names)` may be called once and gives the values of those columns, in
+    that order. Memory is bounded by a few rows.
+    """
+
+    columns: list[str]
+
+    def __init__(self, stream: BinaryIO, file: str) -> None: ...
+
+    def records(self, names: Sequence[str]) -> Iterator[Record]:
+        """The rows of the file, blank lines left out."""
+        ...

@@ -1,0 +1,169 @@
+"""Splits tokenised once, into memory-mapped Arrow files."""
+
+import contextlib
+import fcntl
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path, PurePosixPath
+
+import numpy as np
+import pyarrow as pa
+from transformers import PreTrainedTokenizerFast
+
+from multitask.config import RunConfig
+from multitask.data.encoding import Pairing, encode, lengths, pairing_of
+from multitask.data.reading import SplitStream
+from multitask.data.table import TaskTable
+from multitask.errors import UserError
+
+_FORMAT = 1
+_ABANDONED_SECONDS = 24 * 3600
+_BAD_ROWS_LISTED = 20
+
+
+def prepare(
+    config: RunConfig, task: str, split: str, tokenizer: PreTrainedTokenizerFast, tokenizer_id: str
+) -> TaskTable:
+    """The tokenised table of one split: from the cache, or read, validated, tokenised and put there.
+
+    A hit hashes the files' bytes and parses nothing. A miss streams, so its memory is bounded by a few thousand rows; its file
+    appears whole or not at all. Processes of one host that miss at once wait for the first.
+
+    Raises:
+        UserError: as `read_split`; the files change while they are read; `data.cache` cannot be written.
+    """
+    stream = SplitStream(config, task, split)
+    about = _metadata(config, task, stream, tokenizer_id)
+    folder = Path(config.data.cache).expanduser()
+    path = folder / f"{_key(config, task, split, about)}.arrow"
+    table = _open(path)
+    if table is not None:
+        return table
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+        with _one_at_a_time(folder):
+            return _open(path) or _write(path, stream, tokenizer, about)
+    except OSError as error:
+        raise UserError(f"data.cache: cannot write {path}: {error.strerror or error}") from None
+
+
+def _metadata(config: RunConfig, task: str, stream: SplitStream, tokenizer_id: str) -> dict:
+    return {
+        "files": list(stream.files),
+        "content_hash": stream.content_hash(),
+        "tokenizer_id": tokenizer_id,
+        "pairing": pairing_of(config.tasks[task]),
+        "max_length": config.data.max_length,
+    }
+
+
+def _key(config: RunConfig, task: str, split: str, about: dict) -> str:
+    declared = config.tasks[task].model_dump(mode="json", include={"columns", "kind", "format"})
+    # The bytes alone do not tell how they were spread over files, nor the suffixes and stems that formats and ids come from.
+    names = [PurePosixPath(file).name for file in about["files"]]
+    parts = [_FORMAT, {**about, "files": names}, declared, split, config.data.on_bad_rows]
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
+
+
+def _open(path: Path) -> TaskTable | None:
+    try:
+        return TaskTable(path)
+    except (FileNotFoundError, pa.ArrowInvalid):
+        return None
+
+
+def _write(path: Path, stream: SplitStream, tokenizer: PreTrainedTokenizerFast, about: dict) -> TaskTable:
+    _remove_abandoned(path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f"{path.stem[:16]}-", suffix=".tmp", dir=path.parent)
+    try:
+        with os.fdopen(handle, "wb") as file:
+            _write_batches(file, stream, tokenizer, about)
+            file.flush()
+            os.fsync(file.fileno())
+        if stream.content_hash() != about["content_hash"]:
+            raise UserError(f"{', '.join(stream.files)}: changed while being read; start again")
+        os.replace(temporary, path)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return TaskTable(path)
+
+
+def _write_batches(file: object, stream: SplitStream, tokenizer: PreTrainedTokenizerFast, about: dict) -> None:
+    """Rows as they are tokenised; then an empty record batch whose metadata tells what is known only at the end."""
+    schema = _schema(about["pairing"])
+    rows = truncated = 0
+    with pa.ipc.new_file(file, schema) as writer:
+        for batch in stream.batches():
+            tokenised, cut = _tokenise(batch, tokenizer, about, schema)
+            writer.write_batch(tokenised)
+            rows, truncated = rows + batch.num_rows, truncated + cut
+        bad = {
+            "bad_rows": len(stream.bad_rows),
+            "bad_rows_listed": [str(row) for row in stream.bad_rows[:_BAD_ROWS_LISTED]],
+        }
+        closing = json.dumps({**about, "rows": rows, "truncated": truncated, **bad})
+        empty = pa.RecordBatch.from_pylist([], schema=schema)
+        writer.write_batch(empty, custom_metadata=pa.KeyValueMetadata({"concord": closing}))
+
+
+def _schema(pairing: Pairing) -> pa.Schema:
+    tokens = pa.list_(pa.int32())
+    fields = [("id", pa.string()), ("text", pa.string()), ("text_pair", pa.string()), ("label", pa.float32())]
+    fields += [("length", pa.int32()), ("input_ids", tokens)]
+    more = {
+        "single": [],
+        "cross": [("second_start", pa.int16())],
+        "bi": [("length_pair", pa.int32()), ("input_ids_pair", tokens)],
+    }
+    return pa.schema([*fields, *more[pairing]])
+
+
+def _tokenise(
+    batch: pa.RecordBatch, tokenizer: PreTrainedTokenizerFast, about: dict, schema: pa.Schema
+) -> tuple[pa.RecordBatch, int]:
+    texts = list(zip(batch.column("text").to_pylist(), batch.column("text_pair").to_pylist(), strict=True))
+    encoded, cut = encode(tokenizer, texts, about["pairing"], about["max_length"])
+    columns = {name: batch.column(name) for name in ("id", "text", "text_pair")}
+    # Nulls, which only unlabelled test files have, become NaN.
+    columns["label"] = pa.array(batch.column("label").to_numpy(zero_copy_only=False).astype(np.float32))
+    columns["input_ids"] = _token_lists(encoded.input_ids)
+    length = lengths(encoded.input_ids)
+    if encoded.second_start is not None:
+        columns["second_start"] = pa.array(encoded.second_start)
+    if encoded.input_ids_pair is not None:
+        columns["input_ids_pair"] = _token_lists(encoded.input_ids_pair)
+        other = lengths(encoded.input_ids_pair)
+        columns["length_pair"] = pa.array(np.minimum(length, other))
+        length = np.maximum(length, other)
+    columns["length"] = pa.array(length)
+    return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema), cut
+
+
+def _token_lists(sequences: list[np.ndarray]) -> pa.ListArray:
+    offsets = np.cumsum([0, *lengths(sequences)], dtype=np.int32)
+    return pa.ListArray.from_arrays(pa.array(offsets), pa.array(np.concatenate(sequences)))
+
+
+@contextlib.contextmanager
+def _one_at_a_time(folder: Path) -> Iterator[None]:
+    """Hold the folder's lock, which the kernel releases when the process dies."""
+    handle = os.open(folder, os.O_RDONLY)
+    try:
+        # A file system without locks costs double work and no harm: whoever finishes last replaces an equal file.
+        with contextlib.suppress(OSError):
+            fcntl.flock(handle, fcntl.LOCK_EX)
+        yield
+    finally:
+        os.close(handle)
+
+
+def _remove_abandoned(folder: Path) -> None:
+    """Delete what preparations left behind that were killed a day ago or more."""
+    for file in folder.glob("*.tmp"):
+        with contextlib.suppress(OSError):
+            if time.time() - file.stat().st_mtime > _ABANDONED_SECONDS:
+                file.unlink()

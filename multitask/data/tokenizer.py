@@ -1,0 +1,39 @@
+"""Tokenizers: loading and identity."""
+
+import hashlib
+import json
+
+from transformers import AutoTokenizer, PreTrainedTokenizerFast
+
+from multitask.data.location import resolve_location
+from multitask.errors import UserError
+
+
+def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
+    """The fast tokenizer of an encoder: a folder, a hub name, or `package:NAME[/SUB]`.
+
+    Raises:
+        UserError: there is none, it is no fast one, or it has no padding token.
+    """
+    try:
+        tokenizer = AutoTokenizer.from_pretrained(resolve_location(name))
+    except (OSError, KeyError, ImportError) as error:
+        raise UserError(f"encoder.name: no tokenizer for {name}: {str(error).strip().splitlines()[0]}") from None
+    if not isinstance(tokenizer, PreTrainedTokenizerFast):
+        raise UserError(f"encoder.name: {name} has no fast tokenizer (tokenizer.json)")
+    if tokenizer.pad_token_id is None:
+        raise UserError(f"encoder.name: the tokenizer of {name} has no padding token")
+    return tokenizer
+
+
+def tokenizer_id(tokenizer: PreTrainedTokenizerFast) -> str:
+    """sha256 of everything that decides what ids a text gets; padding and truncation, which callers set, left out."""
+    model = json.loads(tokenizer.backend_tokenizer.to_str())
+    model["padding"] = model["truncation"] = None
+    settings = [
+        model,
+        {name: str(token) for name, token in tokenizer.special_tokens_map.items()},
+        "token_type_ids" in tokenizer.model_input_names,
+        tokenizer.truncation_side,
+    ]
+    return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()

@@ -1,0 +1,7 @@
+"""Dev scores: every row once, whatever the number of ranks."""
+
+from multitask.evaluation.evaluate import Evaluation, evaluate
+from multitask.evaluation.metrics import dev_scores, task_scores
+from multitask.evaluation.tables import confusion_table, error_tables, worst_errors
+
+__all__ = ["Evaluation", "confusion_table", "dev_scores", "error_tables", "evaluate", "task_scores", "worst_errors"]

@@ -1,0 +1,89 @@
+"""Predictions of a model for all rows of a table."""
+
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from multitask.config import Precision
+from multitask.data import TaskTable, collate
+from multitask.model import MultitaskModel
+
+BATCH_TOKENS = 4096
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Predictions (R,) on the labels' scale and, for tasks with classes, probabilities (R, C); in the table's order."""
+
+    predictions: np.ndarray
+    probabilities: np.ndarray | None
+
+
+def evaluate(
+    model: MultitaskModel, task: str, table: TaskTable, pad_id: int, device: torch.device, precision: Precision
+) -> Evaluation:
+    """Predict every row of `table` once; with a process group the batches are shared out over its ranks.
+
+    Batches are the same for any number of ranks, so that the predictions are, too. All ranks get the whole result.
+    """
+    batches = _batches(table.lengths, 2 if table.is_pair_encoded_apart else 1)
+    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    was_training = model.training
+    model.eval()
+    parts = []
+    for turn in range(-(-len(batches) // world)):
+        number = turn * world + rank
+        # Every rank makes as many passes as any other: ZeRO 3 gathers the weights in each.
+        rows = batches[min(number, len(batches) - 1)]
+        raw = predict_raw(model, task, collate(table, rows, pad_id).to(device), precision)
+        if number < len(batches):
+            parts.append((rows, *_read(model, task, raw)))
+    model.train(was_training)
+    return _assemble(table.rows, parts, world)
+
+
+@torch.no_grad()
+def predict_raw(model: MultitaskModel, task: str, batch: Any, precision: Precision) -> Tensor:
+    """Raw outputs (B, outputs) for a batch, in the precision of training."""
+    with torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=precision == "autocast"):
+        raw: Tensor = model(task, batch)
+    return raw
+
+
+def _read(model: MultitaskModel, task: str, raw: Tensor) -> tuple[np.ndarray, np.ndarray | None]:
+    head = model.head(task)
+    probabilities = head.probabilities(raw)
+    return head.predict(raw).cpu().numpy(), None if probabilities is None else probabilities.cpu().numpy()
+
+
+def _batches(lengths: np.ndarray, sequences_per_row: int) -> list[np.ndarray]:
+    """Row numbers in batches of at most about `BATCH_TOKENS` padded tokens, of like length."""
+    order = np.argsort(lengths, kind="stable")
+    batches, start = [], 0
+    while start < len(order):
+        # Longest last: the batch grows while its last row's length times its size fits.
+        size = 1
+        while start + size < len(order) and (size + 1) * lengths[order[start + size]] * sequences_per_row <= BATCH_TOKENS:
+            size += 1
+        batches.append(order[start : start + size])
+        start += size
+    return batches
+
+
+def _assemble(rows: int, parts: list[tuple[np.ndarray, np.ndarray, np.ndarray | None]], world: int) -> Evaluation:
+    everyone = [parts]
+    if world > 1:
+        everyone = [[] for _ in range(world)]
+        dist.all_gather_object(everyone, parts)
+    found = [part for own in everyone for part in own]
+    predictions = np.zeros(rows, dtype=np.float64)
+    probabilities = None if found[0][2] is None else np.zeros((rows, found[0][2].shape[1]), dtype=np.float32)
+    for numbers, values, chances in found:
+        predictions[numbers] = values
+        if probabilities is not None and chances is not None:
+            probabilities[numbers] = chances
+    return Evaluation(predictions, probabilities)

@@ -1,0 +1,25 @@
+"""The tasks in turn, small sets starting again."""
+
+from multitask.config.sampling import RoundRobin
+from multitask.sampling.strategy import Strategy
+
+
+class RoundRobinStrategy(Strategy):
+    """Task 0, 1, …, K − 1, 0, 1, …; an epoch ends when the task with the most batches is through."""
+
+    def __init__(self, config: RoundRobin, batches: dict[str, int], key: tuple[int, ...]) -> None:
+        super().__init__(batches, key)
+        self.tasks = tuple(self.batches)
+        self._per_step = len(self.tasks) if config.tasks_per_step == "all" else config.tasks_per_step
+
+    @property
+    def slots_per_epoch(self) -> int:
+        return len(self.tasks) * max(self.batches.values())
+
+    @property
+    def slots_per_step(self) -> int:
+        return self._per_step
+
+    def slot(self, q: int) -> tuple[str, int]:
+        turn, place = divmod(q, len(self.tasks))
+        return self.tasks[place], turn

@@ -1,0 +1,106 @@
+"""Runs the real step on N gloo ranks: `python -m tests.distributed.ranks JOB.json` in each process.
+
+One start of the ranks takes several configs, since starting torch costs more than training a tiny model.
+"""
+
+import json
+import os
+import socket
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+
+def run_ranks(world: int, jobs: list[dict[str, Any]], folder: Path, steps: int = 5) -> list[dict[str, np.ndarray]]:
+    """Train each job's config tree on `world` ranks; give the trainable parameters of each, flat."""
+    folder.mkdir(parents=True, exist_ok=True)
+    job = folder / "job.json"
+    job.write_text(json.dumps({"jobs": jobs, "steps": steps, "out": str(folder)}))
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    processes = []
+    for rank in range(world):
+        env = os.environ | {
+            "RANK": str(rank),
+            "LOCAL_RANK": str(rank),
+            "WORLD_SIZE": str(world),
+            "MASTER_ADDR": "127.0.0.1",
+            "MASTER_PORT": port,
+        }
+        command = [sys.executable, "-m", "tests.distributed.ranks", str(job)]
+        processes.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+    outputs = [process.communicate(timeout=600)[0] for process in processes]
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.returncode == 0, output[-6000:]
+    return [dict(np.load(folder / f"{i}.npz")) for i in range(len(jobs))]
+
+
+def _train(config: Any, session: Any, steps: int) -> dict[str, np.ndarray]:
+    from cluster.checkpoint import _shard_tensors
+    from cluster.engine import start_engine
+    from cluster.stopwatch import Stopwatch
+    from cluster.step import MultitaskStep
+    from cluster.tables import open_tables
+    from cluster.work import WorkSource
+    from multitask.combination import build_combination
+    from multitask.model import EmbeddingTap, build_model
+    from multitask.optimization import learning_rate
+    from multitask.sampling import Schedule
+
+    tables = open_tables(config, session.local_rank == 0)
+    together = config.zero.stage == 3
+    source = WorkSource(config, tables.train, tables.pad_id, session.rank, session.world, together=together)
+    schedule = Schedule(config, source.batches_per_pass())
+    model = build_model(config)
+    embedding = model.token_embedding()
+    engine = start_engine(model, config, session.device)
+    combination = build_combination(config, {task: table.rows for task, table in tables.train.items()})
+    step = MultitaskStep(engine, combination, config, EmbeddingTap(embedding[1]), Stopwatch(session.device))
+    engine.deepspeed.train()
+    for number in range(steps):
+        lr = learning_rate(number, schedule.steps, config.optimizer.lr, config.schedule)
+        assert step.run(source.share(schedule.round(number)), lr).applied
+    owned = engine.partition.owned[session.rank]
+    tensors = _shard_tensors(engine)
+    mine = {n: (f.start, tensors[f"{f.group}/master"][f.offset : f.offset + f.size].numpy()) for n, f in owned.items()}
+    return _whole(mine, session.world)
+
+
+def _whole(mine: dict[str, tuple[int, np.ndarray]], world: int) -> dict[str, np.ndarray]:
+    import torch.distributed as dist
+
+    everyone: list[Any] = [None] * world
+    dist.all_gather_object(everyone, mine)
+    names = {name for own in everyone for name in own}
+    return {
+        name: np.concatenate([part for _, part in sorted((own[name] for own in everyone if name in own), key=lambda p: p[0])])
+        for name in names
+    }
+
+
+def main() -> None:
+    """One rank."""
+    import warnings
+
+    import torch
+
+    from cluster.session import LocalSession
+    from multitask.config import parse_config
+
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(1)
+    job = json.loads(Path(sys.argv[1]).read_text())
+    session = LocalSession("cpu")
+    for index, tree in enumerate(job["jobs"]):
+        result = _train(parse_config(tree, "job"), session, job["steps"])
+        if session.rank == 0:
+            np.savez(Path(job["out"]) / f"{index}.npz", **result)
+    session.close()
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,95 @@
+"""The trajectory that every run must follow: one plain torch process on whole batches, written without our step.
+
+Task gradients by autograd on the global batch, PCGrad as the paper's algorithm on the vectors themselves, and
+`torch.optim.AdamW` on ordinary parameters.
+"""
+
+from pathlib import Path
+
+import numpy as np
+import torch
+
+from cluster.tables import prepare_tables
+from multitask.config import RunConfig
+from multitask.data import collate
+from multitask.keys import generator_key
+from multitask.model import MultitaskModel, build_model
+from multitask.optimization import learning_rate
+from multitask.sampling import Schedule
+from multitask.sampling.rows import TaskRows
+
+
+def project_conflicts(gradients: list[torch.Tensor], seed: int, step: int) -> torch.Tensor:
+    """Algorithm 1 of Yu et al. 2020 on gradient vectors (P,), with torchjd's order of draws."""
+    generator = torch.Generator().manual_seed(generator_key(seed, "pcgrad", step))
+    total = torch.zeros_like(gradients[0])
+    for i, own in enumerate(gradients):
+        projected = own.clone()
+        for j in torch.randperm(len(gradients), generator=generator).tolist():
+            if j != i:
+                inner = projected @ gradients[j]
+                if inner < 0:
+                    projected -= inner / (gradients[j] @ gradients[j]) * gradients[j]
+        total += projected
+    return total
+
+
+def reference_trajectory(config: RunConfig, steps: int) -> dict[str, torch.Tensor]:
+    """Trainable parameters after `steps` steps."""
+    tables = prepare_tables(config)
+    rows = {task: TaskRows(config, task, 0, table.lengths) for task, table in tables.train.items()}
+    schedule = Schedule(config, {task: own.batches for task, own in rows.items()})
+    model = build_model(config)
+    model.train()
+    optimizer = _optimizer(model, config)
+    shared = list(model.shared_parameters().values())
+    for step in range(steps):
+        round = schedule.round(step)
+        optimizer.zero_grad(set_to_none=True)
+        gradients, losses = [], []
+        for batch in round.batches:
+            numbers = rows[batch.task].rows(batch.numbers)
+            whole = collate(tables.train[batch.task], numbers, tables.pad_id)
+            losses.append(model.row_losses(batch.task, whole).mean())
+        if config.combination.name == "pcgrad" and len(losses) > 1:
+            for loss in losses:
+                own = torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True)
+                gradients.append(_flatten(own, shared))
+            torch.stack(losses).sum().backward()
+            _unflatten(project_conflicts(gradients, config.seed, step), shared)
+        else:
+            torch.stack(losses).sum().backward()
+        if config.training.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], config.training.clip_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = learning_rate(step, schedule.steps, config.optimizer.lr, config.schedule)
+        optimizer.step()
+    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _optimizer(model: MultitaskModel, config: RunConfig) -> torch.optim.AdamW:
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    groups = [
+        {"params": [p for p in trainable if p.dim() > 1], "weight_decay": config.optimizer.weight_decay},
+        {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
+    ]
+    return torch.optim.AdamW(groups, lr=config.optimizer.lr, betas=config.optimizer.betas, eps=config.optimizer.eps)
+
+
+def _flatten(gradients: tuple[torch.Tensor | None, ...], like: list[torch.nn.Parameter]) -> torch.Tensor:
+    return torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1) for g, p in zip(gradients, like, strict=True)])
+
+
+def _unflatten(vector: torch.Tensor, parameters: list[torch.nn.Parameter]) -> None:
+    start = 0
+    for p in parameters:
+        p.grad = vector[start : start + p.numel()].view_as(p).clone()
+        start += p.numel()
+
+
+def largest_difference(found: dict[str, np.ndarray], wanted: dict[str, torch.Tensor], start: Path | None = None) -> float:
+    """Largest |found − wanted| over all parameters, relative to the largest |wanted| of each."""
+    assert set(found) == set(wanted)
+    return max(
+        float(np.abs(found[n] - w.numpy().reshape(-1)).max() / np.abs(w.numpy()).max()) for n, w in wanted.items()
+    )

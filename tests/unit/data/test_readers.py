@@ -1,0 +1,176 @@
+import io
+import json
+
+import pyarrow as pa
+import pyarrow.parquet
+import pytest
+
+from multitask.data.readers import READERS, file_format
+from multitask.data.schema import Record
+from multitask.errors import UserError
+
+ROWS = [("1", "a plain one", "0"), ("2", 'with "quotes" inside', "1"), ("3", "ünï 🌍 code", "0")]
+
+
+def read(name: str, content: bytes, *columns: str) -> list[Record]:
+    reader = READERS[name](io.BytesIO(content), "f")
+    return list(reader.records(columns or ("id", "text", "label")))
+
+
+def good(records: list[Record]) -> list[tuple[object, ...]]:
+    return [tuple(record.values) for record in records if not record.problem]
+
+
+def problems(records: list[Record]) -> list[tuple[int, str]]:
+    return [(record.line, record.problem) for record in records if record.problem]
+
+
+def in_format(name: str) -> bytes:
+    """`ROWS` with an unnamed index first and a column that nobody asks for last."""
+    if name == "parquet":
+        sink = io.BytesIO()
+        columns = list(zip(*ROWS, strict=True))
+        pa.parquet.write_table(
+            pa.table({"id": columns[0], "text": columns[1], "label": columns[2], "x": columns[0]}), sink
+        )
+        return sink.getvalue()
+    if name == "jsonl":
+        return "\n".join(json.dumps({"x": 1, "id": i, "text": t, "label": n}) for i, t, n in ROWS).encode()
+    delimiter = "," if name == "csv" else "\t"
+    quote = (lambda t: t) if name == "glue" else (lambda t: '"' + t.replace('"', '""') + '"')
+    lines = [["", "id", "text", "label", "x"], *([str(k), i, quote(t), n, "z"] for k, (i, t, n) in enumerate(ROWS))]
+    return "\n".join(delimiter.join(line) for line in lines).encode() + b"\n"
+
+
+@pytest.mark.parametrize("name", READERS)
+def test_every_format_gives_the_same_rows(name: str) -> None:
+    assert good(read(name, in_format(name))) == ROWS
+
+
+@pytest.mark.parametrize("name", ["cs224n", "glue", "csv", "jsonl"])
+@pytest.mark.parametrize("change", ["bom", "crlf", "no newline at the end", "blank lines"])
+def test_byte_order_mark_windows_line_ends_and_blank_lines_do_not_matter(name: str, change: str) -> None:
+    content = in_format(name)
+    content = {
+        "bom": b"\xef\xbb\xbf" + content,
+        "crlf": content.replace(b"\n", b"\r\n"),
+        "no newline at the end": content.rstrip(b"\n"),
+        "blank lines": content.replace(b"\n", b"\n\n") + b"\n\n",
+    }[change]
+    records = read(name, content)
+    assert good(records) == ROWS
+    assert not problems(records)
+
+
+def test_byte_order_mark_is_not_part_of_the_first_column() -> None:
+    assert good(read("csv", b"\xef\xbb\xbfid,text,label\n1,a,0\n")) == [("1", "a", "0")]
+
+
+def test_glue_takes_quote_characters_as_text() -> None:
+    content = b'id\ttext\tlabel\n1\t"an open one\t0\n2\tcloses here"\t1\n'
+    assert good(read("glue", content)) == [("1", '"an open one', "0"), ("2", 'closes here"', "1")]
+
+
+def test_line_is_where_a_record_starts_even_over_several_lines() -> None:
+    content = b'id,text,label\n1,"two\nlines, one field",0\n2,b,1\n3,"a\n\n\nb",1\n4,c,0\n'
+    records = read("csv", content)
+    assert [record.line for record in records] == [2, 4, 5, 9]
+    assert records[0].values[1] == "two\nlines, one field"
+
+
+def test_quote_that_never_closes_costs_its_own_row_only() -> None:
+    lines = [b"id\ttext\tlabel"] + [b"%d\ttext %d\t0" % (n, n) for n in range(2, 30)]
+    lines[9] = b'10\t"opened and never closed\t0'
+    records = read("cs224n", b"\n".join(lines) + b"\n")
+    assert problems(records) == [(10, "broken quoting: a quote is opened and never closed")]
+    assert [record.line for record in records] == list(range(2, 30))
+    assert [values[0] for values in good(records)] == [str(n) for n in range(2, 30) if n != 10]
+
+
+def test_stray_quote_does_not_swallow_the_rows_up_to_the_next_quoted_field() -> None:
+    content = b'id,text,label\n1,"stray,0\n2,b,1\n3,"fine, quoted",1\n4,d,0\n'
+    records = read("csv", content)
+    assert [line for line, _ in problems(records)] == [2]
+    assert "broken quoting" in records[0].problem
+    assert good(records) == [("2", "b", "1"), ("3", "fine, quoted", "1"), ("4", "d", "0")]
+    assert [record.line for record in records] == [2, 3, 4, 5]
+
+
+def test_text_after_a_closing_quote_is_broken_quoting() -> None:
+    assert problems(read("csv", b'id,text,label\n1,a,0\n2,"b"c,0\n3,d,0\n'))[0][0] == 3
+
+
+def test_bare_carriage_return_is_one_bad_row() -> None:
+    records = read("csv", b"id,text,label\n1,a\rb,0\n2,c,0\n")
+    assert problems(records) == [(2, "a bare carriage return outside of quotes")]
+    assert good(records) == [("2", "c", "0")]
+
+
+@pytest.mark.parametrize("name", ["cs224n", "glue"])
+def test_rows_with_too_few_or_too_many_fields_are_bad(name: str) -> None:
+    records = read(name, b"id\ttext\tlabel\n1\ta\n2\tb\t0\n3\tc\t0\tmore\n")
+    assert problems(records) == [(2, "has 2 fields, the header has 3"), (4, "has 4 fields, the header has 3")]
+
+
+def test_long_fields_are_read_whole() -> None:
+    text = "x" * 300_000
+    assert good(read("csv", f"id,text,label\n1,{text},0\n".encode())) == [("1", text, "0")]
+
+
+def test_broken_header_is_said() -> None:
+    with pytest.raises(UserError, match="f:1: the header: broken quoting"):
+        read("csv", b'id,"text,label\n1,a,0\n')
+
+
+@pytest.mark.parametrize("name", ["cs224n", "glue", "csv", "jsonl"])
+def test_empty_file_has_no_columns(name: str) -> None:
+    assert READERS[name](io.BytesIO(b""), "f").columns == []
+
+
+def test_jsonl_reports_broken_lines_by_number() -> None:
+    content = b'{"id": 1, "text": "a", "label": 0}\n{"id": 2,\n[1, 2]\n\n{"id": 3, "text": "c"}\n'
+    records = read("jsonl", content)
+    assert [line for line, _ in problems(records)] == [2, 3]
+    assert problems(records)[0][1].startswith("not valid JSON: ")
+    assert problems(records)[1][1] == "not a JSON object"
+    assert good(records) == [(1, "a", 0), (3, "c", None)]
+    assert [record.line for record in records] == [1, 2, 3, 5]
+
+
+def test_file_that_is_not_json_lines_at_all_is_refused() -> None:
+    with pytest.raises(UserError, match="f:1: not valid JSON"):
+        read("jsonl", b"id,text,label\n1,a,0\n")
+
+
+@pytest.mark.parametrize("kind", [pa.string(), pa.large_string(), pa.string_view()])
+def test_parquet_text_types_and_bytes_that_are_not_utf8(kind: pa.DataType) -> None:
+    bad = pa.array([b"fine", b"\xff\xfe", None], pa.large_binary() if kind == pa.large_string() else pa.binary())
+    sink = io.BytesIO()
+    texts = pa.array(["a", "b", "c"]).cast(kind)
+    pa.parquet.write_table(pa.table({"id": [1, 2, 3], "text": texts, "label": [0.0, 1.0, None]}), sink)
+    assert good(read("parquet", sink.getvalue())) == [(1, "a", 0.0), (2, "b", 1.0), (3, "c", None)]
+    if kind != pa.string_view():
+        unchecked = pa.Array.from_buffers(kind, 3, bad.buffers())
+        sink = io.BytesIO()
+        pa.parquet.write_table(pa.table({"text": unchecked}), sink)
+        assert good(read("parquet", sink.getvalue(), "text")) == [("fine",), ("\udcff\udcfe",), (None,)]
+
+
+def test_parquet_rows_are_numbered_over_record_batches() -> None:
+    sink = io.BytesIO()
+    pa.parquet.write_table(pa.table({"id": range(5000)}), sink, row_group_size=700)
+    records = read("parquet", sink.getvalue(), "id")
+    assert [record.line for record in records] == list(range(1, 5001))
+    assert [record.values[0] for record in records] == list(range(5000))
+
+
+def test_what_is_not_parquet_is_said() -> None:
+    with pytest.raises(UserError, match="f: not a Parquet file"):
+        read("parquet", b"id,text\n")
+
+
+def test_suffix_tells_the_format() -> None:
+    names = ["a.tsv", "a.csv", "b.JSONL", "s3://x/a.ndjson", "a.parquet", "a.pq"]
+    assert [file_format(name, "t") for name in names] == ["glue", "csv", "jsonl", "jsonl", "parquet", "parquet"]
+    with pytest.raises(UserError, match=r"tasks\.t\.format: the suffix of a\.txt .* cs224n, glue, csv, jsonl, parquet"):
+        file_format("a.txt", "t")
