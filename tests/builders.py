@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import BertConfig, BertModel, BertTokenizerFast
+from transformers import BertConfig, BertModel, BertTokenizer
 
 CLASS_WORDS = (
     ("awful", "dreadful", "worst", "hideous", "unbearable", "painful"),
@@ -36,7 +36,7 @@ def build_tiny_bert(folder: Path, *, seed: int = 0, dropout: float = 0.0) -> Pat
     """
     folder.mkdir(parents=True, exist_ok=True)
     vocabulary = {token: index for index, token in enumerate(_vocabulary())}
-    BertTokenizerFast(vocab=vocabulary, do_lower_case=True, model_max_length=64).save_pretrained(folder)
+    BertTokenizer(vocab=vocabulary, do_lower_case=True, model_max_length=64).save_pretrained(folder)
     config = BertConfig(
         vocab_size=len(vocabulary),
         hidden_size=32,

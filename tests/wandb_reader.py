@@ -24,6 +24,7 @@ class OfflineRun:
         self.metrics: list[Any] = []
         self.artifacts: list[Any] = []
         self.exit_code: int | None = None
+        self.kinds: set[str] = set()
         for record in _records(next(folder.glob("run-*.wandb"))):
             self._take(record)
 
@@ -33,6 +34,7 @@ class OfflineRun:
 
     def _take(self, record: Any) -> None:
         kind = record.WhichOneof("record_type")
+        self.kinds.add(kind)
         if kind == "run":
             self.id = record.run.run_id
             self.config |= _values(record.run.config.update)

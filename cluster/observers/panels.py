@@ -22,7 +22,7 @@ def confusion_chart(title: str, table: dict[str, Any]) -> "CustomChart":
     ]
     names = ["Actual", "Predicted", "nPredictions"]
     return wandb.plot_table(
-        data_table=wandb.Table(columns=names, data=counts),
+        data_table=wandb.Table(columns=list(names), data=counts),
         vega_spec_name="wandb/confusion_matrix/v1",
         fields={name: name for name in names},
         string_fields={"title": title},
@@ -33,5 +33,4 @@ def error_table(table: dict[str, Any]) -> "wandb.Table":
     """A W&B table of `columns` and `rows`."""
     import wandb
 
-    columns: list[str | int] = list(table["columns"])
-    return wandb.Table(columns=columns, data=table["rows"], allow_mixed_types=True)
+    return wandb.Table(columns=list(table["columns"]), data=table["rows"], allow_mixed_types=True)

@@ -68,13 +68,14 @@ def dev_title(progress: Progress) -> Text:
 
 
 def closing_table(run: RunInfo, outcome: Outcome) -> Table:
-    """The dev scores before and after training."""
-    table = _table("task", "metric", "before", "after", "change", left=2)
+    """The dev scores before and after training; only those after if the others were not taken."""
+    columns = ("before", "after", "change") if outcome.baseline_dev else ("score",)
+    table = _table("task", "metric", *columns, left=2)
     for task, key, others in _scores(run, outcome.dev):
         for name in (key, *(f"dev/{task}/{other}" for other in others)):
             before, after = outcome.baseline_dev.get(name), outcome.dev.get(name)
-            row = (_metric(name), number(before), number(after), change(after, before))
-            table.add_row(task if name == key else "", *row)
+            row = (number(before), number(after), change(after, before)) if outcome.baseline_dev else (number(after),)
+            table.add_row(task if name == key else "", _metric(name), *row)
     return table
 
 

@@ -52,15 +52,19 @@ class WandbTracker:
             self._guard(lambda: self._report(metrics))
 
     def finish(self, outcome: Outcome) -> None:
-        """Send the outcome and the exported model, and end the W&B run: exit code 1 after an error, else 0."""
+        """Send the outcome and the exported model, and end the W&B run: exit code 1 after an error, else 0.
+
+        A model at a URI is named in the summary and not sent.
+        """
         if self._run is not None:
             self._guard(lambda: self._summarise(outcome))
-            if export := outcome.files.get("export"):
+            export = outcome.files.get("export", "")
+            if self._tracking.log_model and export and "://" not in export:
                 self.log_model(export, self._run.name or self._run.id, ("best",))
             self._guard(lambda: self._finish(1 if outcome.status == "failed" or outcome.error else 0))
 
     def log_model(self, path: str, name: str, aliases: tuple[str, ...]) -> None:
-        """Send a folder as a model artifact. Its files are not copied: they must stay until they are uploaded."""
+        """Send a folder as a model artifact, without a copy: its files must stay until they are uploaded."""
         if self._run is not None:
             self._guard(lambda: self._log_model(Path(path), name, aliases))
 
@@ -111,7 +115,6 @@ class WandbTracker:
             finish_timeout=FINISH_TIMEOUT_S,
             x_disable_stats=True,
             x_disable_meta=True,
-            x_disable_machine_info=True,
             x_save_requirements=False,
             disable_git=True,
             disable_code=True,
@@ -153,6 +156,7 @@ class WandbTracker:
         summary |= {f"before/{key.removeprefix('dev/')}": score for key, score in outcome.baseline_dev.items()}
         summary |= {f"after/{key.removeprefix('dev/')}": score for key, score in outcome.dev.items()}
         summary |= {f"seconds/{part}": seconds for part, seconds in outcome.seconds.items()}
+        summary |= {f"files/{label}": path for label, path in outcome.files.items()}
         self._run.summary.update(without_secrets(summary))
 
     def _log_model(self, path: Path, name: str, aliases: tuple[str, ...]) -> None:

@@ -160,9 +160,11 @@ class SplitStream:
             )
 
     def _judge(self) -> None:
-        lines = [*self._problems, *self._judge_bad_rows(), *self._judge_ids()]
-        if not self._problems and self._split == "train":
+        lines = [*self._problems, *self._judge_bad_rows()]
+        # A class may be missing only because its rows could not be read.
+        if not lines and self._split == "train":
             lines += self._judge_classes()
+        lines += self._judge_ids()
         if lines:
             raise UserError("\n".join(lines))
 

@@ -40,15 +40,15 @@ def prepare(
     about = _metadata(config, task, stream, tokenizer_id)
     folder = Path(config.data.cache).expanduser()
     path = folder / f"{_key(config, task, split, about)}.arrow"
-    table = _open(path)
-    if table is not None:
-        return table
     try:
+        table = _open(path)
+        if table is not None:
+            return table
         folder.mkdir(parents=True, exist_ok=True)
         with _one_at_a_time(folder):
             return _open(path) or _write(path, stream, tokenizer, about)
     except OSError as error:
-        raise UserError(f"data.cache: cannot write {path}: {error.strerror or error}") from None
+        raise UserError(f"data.cache: cannot use {path}: {error.strerror or error}") from None
 
 
 def _metadata(config: RunConfig, task: str, stream: SplitStream, tokenizer_id: str) -> dict:

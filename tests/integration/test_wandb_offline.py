@@ -12,6 +12,7 @@ from multitask.config.cluster import TrackingConfig
 from tests.unit.observers.samples import dev_record, outcome, run_info, train_record
 from tests.wandb_reader import OfflineRun, read_runs
 
+TRACKING = TrackingConfig(project="p")
 TABLES = {
     "confusion/sst": {"labels": ["neg", "pos"], "matrix": [[7, 1], [2, 5]]},
     "worst/sst": {"columns": ["text", "label", "predicted"], "rows": [["bad film", "neg", 1], ["fine", 1, 0.5]]},
@@ -31,8 +32,8 @@ def own_wandb(monkeypatch, tmp_path):
     wandb.teardown()
 
 
-def track(folder, *records, end=None, **changes) -> OfflineRun:
-    tracker: Observer = WandbTracker(TrackingConfig(project="p", group="g", tags=("t",)))
+def track(folder, *records, end=None, tracking=TRACKING, **changes) -> OfflineRun:
+    tracker: Observer = WandbTracker(tracking)
     tracker.start(run_info(str(folder), **changes))
     for record in records:
         tracker.report(record)
@@ -78,6 +79,22 @@ def test_a_whole_run_can_be_read_back(tmp_path, capfd):
     assert entry.local_path == str(tmp_path / "export" / "model.safetensors")
 
 
+def test_a_model_at_a_uri_is_named_and_not_sent(tmp_path, capfd):
+    run = track(tmp_path, end=outcome(files={"export": "s3://bucket/runs/main/export"}))
+    assert run.artifacts == []
+    assert run.summary["files/export"] == "s3://bucket/runs/main/export"
+    assert capfd.readouterr().err == ""
+
+
+def test_a_model_is_kept_back_on_request_and_a_missing_one_is_no_failure(tmp_path, capfd):
+    missing = outcome(files={"export": str(tmp_path / "nowhere")})
+    assert track(tmp_path, end=missing, tracking=TrackingConfig(log_model=False)).artifacts == []
+    assert capfd.readouterr().err == ""
+    run = track(tmp_path, end=missing)
+    assert (run.artifacts, run.exit_code) == ([], 0)
+    assert capfd.readouterr().err.startswith("W&B: FileNotFoundError: ")
+
+
 def _check_metrics(run: OfflineRun) -> None:
     defined = {metric.name or metric.glob_name: metric for metric in run.metrics}
     groups = ("dev/*", "train/*", "combination/*", "throughput/*")
@@ -99,10 +116,10 @@ def _check_tables(run: OfflineRun, folder) -> None:
 
 def test_nothing_of_the_environment_is_sent(tmp_path, monkeypatch):
     monkeypatch.setenv("MY_SECRET_TOKEN", "do-not-tell")
-    track(tmp_path, train_record(10))
+    run = track(tmp_path, train_record(10))
     for file in (tmp_path / "wandb").rglob("*"):
         assert not file.is_file() or b"do-not-tell" not in file.read_bytes()
-    assert not list((tmp_path / "wandb").rglob("wandb-metadata.json"))
+    assert not run.kinds & {"environment", "stats"}  # command line, user, machine
     assert not list((tmp_path / "wandb").rglob("requirements.txt"))
 
 

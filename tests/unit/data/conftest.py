@@ -33,6 +33,12 @@ def encoder_folder(tmp_path_factory: pytest.TempPathFactory) -> str:
     return str(folder)
 
 
+@pytest.fixture(scope="session")
+def session_cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The cache of the tests on the full data, which are tokenised once for all of them."""
+    return tmp_path_factory.mktemp("cache")
+
+
 @pytest.fixture
 def make_config(tmp_path: Path, encoder_folder: str) -> MakeConfig:
     """A run config whose one task `t` reads `train`, `dev` and `test` files in the test's folder."""

@@ -88,7 +88,7 @@ def share_of_padding(lengths: np.ndarray, batch_size: int, **options: int) -> fl
 )
 def test_short_passes_follow_a_stream_of_permutations(rows: int, per_epoch: int) -> None:
     lengths = random_lengths(rows)
-    seen: Counter[int] = Counter({row: 0 for row in range(rows)})
+    seen: Counter[int] = Counter(dict.fromkeys(range(rows), 0))
     for epoch in range(60):
         batches = epoch_batches(lengths, 3, seed=2, task="t", epoch=epoch, rows_per_epoch=per_epoch)
         drawn = flat(batches)

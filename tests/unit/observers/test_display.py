@@ -70,6 +70,15 @@ def test_the_end_shows_before_and_after_and_where_everything_is(clock):
     ]
 
 
+def test_without_scores_from_before_there_is_nothing_to_compare(clock):
+    display, out = plain()
+    display.start(run_info())
+    display.finish(outcome(baseline_dev={}))
+    lines = [line.rstrip() for line in out.getvalue().splitlines()]
+    assert "task  metric    score" in lines
+    assert "sst   accuracy  0.500" in lines
+
+
 def test_plain_output_is_plain_ascii_and_never_breaks_a_path(clock):
     display, out = plain()
     path = "/long" * 40

@@ -1,0 +1,86 @@
+"""What a run would do: its whole config, its resources and its rounds. Data are read and checked, nothing is trained."""
+
+import os
+from typing import Any
+
+import torch
+import yaml
+from rich.console import Console
+from rich.table import Table
+
+from cluster.cli.output import print_json
+from cluster.launch import ray_cluster
+from cluster.resources import ResourcePlan, plan_resources
+from cluster.run_folder import RunFolder
+from cluster.tables import Tables, prepare_tables
+from multitask.config import RunConfig
+from multitask.data import number_of_batches
+from multitask.sampling import Schedule
+
+
+def describe_run(config: RunConfig, *, json: bool) -> None:
+    """Print config and plan.
+
+    Raises:
+        UserError: data or resources are not as the config wants them.
+    """
+    plan = plan_resources(config.cluster, _nodes(config))
+    tables = prepare_tables(config)
+    summary = summarise(config, plan, tables)
+    if json:
+        print_json({"config": config.to_dict(), "plan": summary})
+        return
+    console = Console()
+    console.print(yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True), markup=False, highlight=False)
+    console.print(_task_table(summary))
+    console.print(f"workers      {plan.describe()}", highlight=False)
+    console.print(f"sharding     ZeRO {config.zero.stage}, {config.precision}", highlight=False)
+    console.print(f"steps        {summary['steps']} ({', '.join(summary['phases'])})", highlight=False)
+    console.print(f"run folder   {summary['run_folder']}", highlight=False, soft_wrap=True)
+
+
+def summarise(config: RunConfig, plan: ResourcePlan, tables: Tables) -> dict[str, Any]:
+    """The plan as plain values."""
+    batches = {
+        task: number_of_batches(table.rows, config.batch_size(task), config.tasks[task].rows_per_epoch)
+        for task, table in tables.train.items()
+    }
+    schedule = Schedule(config, batches)
+    phases = []
+    for number, phase in enumerate(config.phases):
+        names = ", ".join(config.phase_tasks(number))
+        phases.append(f"{phase.epochs} epoch{'s' if phase.epochs > 1 else ''} of {phase.sampling.name} over {names}")
+    return {
+        "workers": plan.workers,
+        "use_gpu": plan.use_gpu,
+        "per_worker": plan.per_worker,
+        "steps": schedule.steps,
+        "phases": phases,
+        "run_folder": RunFolder.of(config).location,
+        "tasks": {
+            task: {
+                "train_rows": table.rows,
+                "dev_rows": tables.dev[task].rows,
+                "batch_size": config.batch_size(task),
+                "batches_per_pass": batches[task],
+                "mean_tokens": round(float(table.lengths.mean()), 1),
+            }
+            for task, table in tables.train.items()
+        },
+    }
+
+
+def _nodes(config: RunConfig) -> list[dict[str, float]]:
+    if config.cluster.address or os.environ.get("RAY_ADDRESS"):
+        with ray_cluster(config) as nodes:
+            return nodes
+    return [{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}]
+
+
+def _task_table(summary: dict[str, Any]) -> Table:
+    table = Table("task", title=None)
+    for heading in ("train rows", "dev rows", "batch", "batches a pass", "tokens a row"):
+        table.add_column(heading, justify="right")
+    for task, own in summary["tasks"].items():
+        table.add_row(task, *(f"{value:,}" for value in own.values()))
+    return table

@@ -1,0 +1,160 @@
+"""From a config to Ray Train workers: connect or start Ray, check resources, run, and tell the outcome."""
+
+import os
+import secrets
+import shutil
+import tempfile
+import time
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from cluster.observers import Observer, Outcome, WandbTracker
+from cluster.resources import ResourcePlan, plan_resources
+from cluster.storage import Storage
+from cluster.tables import prepare_tables
+from multitask.config import RunConfig
+from multitask.errors import UserError
+
+# Read by Ray when it is imported: look at the workers twice a second, and send no usage statistics.
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+_OBJECT_STORE_BYTES = 128 * 2**20
+
+
+def train_on_ray(config: RunConfig, display: Observer, started: float) -> Outcome:
+    """Run `config` on a Ray cluster, found or started here, and show it on `display`.
+
+    Raises:
+        UserError: the data, the resources or the storage are not as the config wants them.
+    """
+    with ThreadPoolExecutor(1) as background:
+        tables = background.submit(prepare_tables, config)
+        with ray_cluster(config) as nodes:
+            plan = plan_resources(config.cluster, nodes)
+            tables.result()
+            return _fit(config, plan, display, started)
+
+
+@contextmanager
+def ray_cluster(config: RunConfig) -> Iterator[list[dict[str, float]]]:
+    """Connect to the cluster of `cluster.address` or of the environment, else start one here for as long as it takes.
+
+    Gives the resources of each node that is alive.
+    """
+    import ray
+
+    address = config.cluster.address or os.environ.get("RAY_ADDRESS")
+    folder = None
+    try:
+        if address:
+            _connect(address)
+        else:
+            folder = _start()
+        yield [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    finally:
+        ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def _connect(address: str) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(f"cluster.address: no Ray answers at {address!r}: {str(error).strip().splitlines()[0]}") from None
+
+
+def _start() -> str:
+    import ray
+
+    # Short, since socket paths below it are limited to 107 characters; its own, so that it can be removed again.
+    folder = tempfile.mkdtemp(prefix="concord-")
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        logging_level="ERROR",
+        log_to_driver=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        _temp_dir=folder,
+    )
+    return folder
+
+
+def _fit(config: RunConfig, plan: ResourcePlan, display: Observer, started: float) -> Outcome:
+    import ray.train
+    from ray.train import FailureConfig, ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    from cluster.observers.board import BoardObserver, BoardReader, ControllerObserver, create_board
+    from cluster.ray_session import train_worker
+
+    board, watcher = create_board(), _Watcher(display)
+    observer = ControllerObserver([WandbTracker(config.tracking), BoardObserver(board)])
+    # A name of its own for every launch: checkpoints lie in the run folder, and a torn record of Ray's cannot block it.
+    storage = Storage(config.cluster.storage).below(f"{config.name}/ray")
+    trainer = TorchTrainer(
+        train_worker,
+        train_loop_config={"config": _absolute(config).to_dict(), "started": started},
+        scaling_config=ScalingConfig(
+            num_workers=plan.workers, use_gpu=plan.use_gpu, resources_per_worker=plan.per_worker
+        ),
+        run_config=ray.train.RunConfig(
+            name=f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}",
+            storage_path=storage.path("") if storage.is_local else storage.location,
+            failure_config=FailureConfig(max_failures=config.cluster.max_failures),
+            callbacks=[observer],
+        ),
+    )
+    with BoardReader(board, watcher):
+        error, result = None, None
+        try:
+            result = trainer.fit()
+        except Exception as raised:
+            error = raised
+    returned: dict[str, Any] = getattr(result, "return_value", None) or {}
+    if "user_error" in returned:
+        raise UserError(returned["user_error"])
+    if watcher.outcome is not None:
+        return watcher.outcome
+    if error is not None:
+        raise error
+    return Outcome(**returned["outcome"])
+
+
+class _Watcher:
+    """Passes the stream on to the display, but for the failure of a run that only lacks something of the user's."""
+
+    def __init__(self, display: Observer) -> None:
+        self._display, self.outcome = display, None
+        self._begun = False
+
+    def start(self, run: Any) -> None:
+        self._begun = True
+        self._display.start(run)
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        self._display.report(metrics)
+
+    def finish(self, outcome: Outcome) -> None:
+        if self._begun:
+            self.outcome = outcome
+            self._display.finish(outcome)
+
+
+def _absolute(config: RunConfig) -> RunConfig:
+    """The config with folders that do not depend on a process's working folder; Ray's workers have their own."""
+    data = config.data.model_copy(update={"root": _absolute_path(config.data.root), "cache": _absolute_path(config.data.cache)})
+    cluster = config.cluster.model_copy(update={"storage": _absolute_path(config.cluster.storage)})
+    return config.model_copy(update={"data": data, "cluster": cluster})
+
+
+def _absolute_path(location: str) -> str:
+    if "://" in location or location.startswith("package:"):
+        return location
+    return os.path.abspath(os.path.expanduser(location))

@@ -1,0 +1,81 @@
+"""N ranks, any ZeRO stage, any split into micro-batches: the trajectory of one plain torch process on whole batches."""
+
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from multitask.config import parse_config
+from tests.builders import tiny_config, write_tiny_tasks
+from tests.distributed.ranks import run_ranks
+from tests.distributed.reference import reference_trajectory
+
+STEPS = 5
+BI_ENCODER = {"name": "bi_encoder", "similarity": "concat"}
+
+
+def _jobs(folder: Path, bert: Path) -> dict[str, dict[str, Any]]:
+    jobs = {}
+    for stage, pairs, method, pieces in product((1, 2, 3), ("cross", "bi"), ("sum", "pcgrad"), (1, 3)):
+        jobs[f"zero{stage}-{pairs}-{method}-accumulation{pieces}"] = _job(folder, bert, stage, pairs, method, pieces)
+    return jobs
+
+
+def _job(folder: Path, bert: Path, stage: int, pairs: str, method: str, pieces: int) -> dict[str, Any]:
+    tasks = {t: {"pair_encoding": BI_ENCODER} for t in ("quora", "sts")} if pairs == "bi" else {}
+    return tiny_config(
+        folder,
+        encoder={"name": str(bert)},
+        tasks=tasks,
+        zero={"stage": stage},
+        combination={"name": method},
+        training={"clip_norm": 1.0, "accumulation": pieces},
+        # Adam divides rounding errors by their own size where a gradient is zero (a key's bias, say); eps keeps them small.
+        optimizer={"name": "adamw", "lr": 1e-3, "eps": 1e-4},
+    )
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("exactness")
+    write_tiny_tasks(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def wanted(folder: Path, tiny_bert: Path) -> dict[str, dict[str, torch.Tensor]]:
+    """The reference for each pair encoding and method; stage and accumulation must not matter."""
+    torch.set_num_threads(1)
+    return {
+        f"{pairs}-{method}": reference_trajectory(
+            parse_config(_job(folder, tiny_bert, 1, pairs, method, 1), "test"), STEPS
+        )
+        for pairs, method in product(("cross", "bi"), ("sum", "pcgrad"))
+    }
+
+
+@pytest.mark.parametrize("world", [1, 2, 3])
+def test_ranks_equal_one_process(
+    world: int, folder: Path, tiny_bert: Path, wanted: dict[str, dict[str, torch.Tensor]]
+) -> None:
+    jobs = _jobs(folder, tiny_bert)
+    results = run_ranks(world, list(jobs.values()), folder / f"world{world}", STEPS)
+    wrong = []
+    for name, result in zip(jobs, results, strict=True):
+        _, pairs, method, _ = name.split("-")
+        reference = wanted[f"{pairs}-{method}"]
+        assert set(result) == set(reference)
+        for parameter, value in reference.items():
+            found = torch.from_numpy(result[parameter]).reshape(value.shape)
+            error = (found - value).abs().max().item()
+            if error > 1e-5 * value.abs().max().item() + 2e-7:
+                wrong.append(f"{name} {parameter}: {error:.2e} beside {value.abs().max():.2e}")
+    assert not wrong, "\n".join(wrong)
+
+
+def test_references_of_sum_and_pcgrad_differ(wanted: dict[str, dict[str, torch.Tensor]]) -> None:
+    """The tiny tasks conflict, so that a step that forgets to project would be seen."""
+    name = "encoder.model.encoder.layer.1.output.dense.weight"
+    assert (wanted["cross-sum"][name] - wanted["cross-pcgrad"][name]).abs().max() > 1e-4

@@ -1,0 +1,78 @@
+"""Golden cases of gradient surgery on two ranks: the averages over ranks are projected, never the ranks' own gradients."""
+
+import pytest
+import torch
+
+from multitask.combination import build_combination, combined_norm, cosines, gramian
+from multitask.combination.pcgrad import PCGradCombination
+from multitask.config.combination import PCGrad
+
+# (rank 0's gradients, rank 1's gradients, exact result, what projecting per rank and averaging would give)
+TWO_RANKS = [
+    ([[1.0, 0.0], [-1.0, 1.0]], [[1.0, 2.0], [3.0, 0.0]], [2.0, 1.5], [2.25, 1.75]),
+    ([[1.0, 0.0], [1.0, 3.0]], [[0.0, -4.0], [0.0, -0.5]], [1.8854, -0.2571], [1.0, -0.75]),
+]
+
+
+def _combine(rows: torch.Tensor) -> torch.Tensor:
+    weights = PCGradCombination(PCGrad(), {}, seed=0).gradient_weights(gramian(list(rows)), ["a", "b"], step=0)
+    return weights @ rows
+
+
+@pytest.mark.parametrize(("first", "second", "exact", "per_rank"), TWO_RANKS)
+def test_averages_over_ranks_are_projected(
+    first: list[list[float]], second: list[list[float]], exact: list[float], per_rank: list[float]
+) -> None:
+    ranks = [torch.tensor(first), torch.tensor(second)]
+    torch.testing.assert_close(_combine(sum(ranks) / 2), torch.tensor(exact), atol=1e-4, rtol=0)
+    torch.testing.assert_close(sum(_combine(r) for r in ranks) / 2, torch.tensor(per_rank), atol=1e-4, rtol=0)
+
+
+def test_published_jacobian() -> None:
+    torch.testing.assert_close(
+        _combine(torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])), torch.tensor([0.5848, 3.8012, 3.8012]), atol=1e-4, rtol=0
+    )
+
+
+def test_gramian_reads_every_column_once() -> None:
+    rows = torch.randn(3, (1 << 18) + 12345, generator=torch.Generator().manual_seed(0))
+    torch.testing.assert_close(gramian(list(rows)).double(), rows.double() @ rows.double().T, rtol=1e-4, atol=1e-1)
+
+
+def test_order_of_projections_depends_on_seed_and_step_only() -> None:
+    rows = torch.randn(6, 4, generator=torch.Generator().manual_seed(1))
+    matrix = gramian(list(rows))
+
+    def weights(seed: int, step: int) -> torch.Tensor:
+        torch.manual_seed(torch.seed() % 1000)
+        before = torch.get_rng_state()
+        found = PCGradCombination(PCGrad(), {}, seed=seed).gradient_weights(matrix, list("abcdef"), step)
+        assert torch.equal(before, torch.get_rng_state())
+        return found
+
+    assert torch.equal(weights(0, 3), weights(0, 3))
+    assert any(not torch.equal(weights(0, 3), weights(0, step)) for step in range(4, 12))
+
+
+def test_norm_and_cosines_from_the_gramian() -> None:
+    rows = torch.tensor([[3.0, 4.0, 0.0], [-3.0, 0.0, 1.0], [0.0, 0.0, 0.0]])
+    matrix, weights = gramian(list(rows)), torch.tensor([1.0, 2.0, 5.0])
+    torch.testing.assert_close(combined_norm(matrix, weights), (weights @ rows).norm())
+    wanted = torch.nn.functional.cosine_similarity(rows[0], rows[1], dim=0)
+    torch.testing.assert_close(cosines(matrix)[0, 1], wanted)
+    assert cosines(matrix)[0, 2] == 0
+
+
+def test_fixed_weights(tiny_tasks: dict) -> None:
+    from multitask.config import parse_config
+
+    rows = {"sst": 60, "quora": 30, "sts": 10}
+    for name, extra, wanted in [
+        ("sum", {}, [1.0, 1.0, 1.0]),
+        ("size_weighted", {}, [1.8, 0.9, 0.3]),
+        ("weights", {"weights": {"sst": 0.5, "quora": 2, "sts": 0}}, [0.5, 2.0, 0.0]),
+    ]:
+        config = parse_config(tiny_tasks | {"combination": {"name": name, **extra}}, "test")
+        combination = build_combination(config, rows)
+        assert not combination.needs_gramian
+        torch.testing.assert_close(combination.loss_weights(["sst", "quora", "sts"]), torch.tensor(wanted))
