@@ -1,6 +1,5 @@
 """The worker loop: set up, train, evaluate, save, go on. It knows a session and no Ray."""
 
-import importlib.metadata
 import math
 import os
 import time
@@ -16,7 +15,7 @@ from cluster.agreement import from_rank_zero, on_every_rank
 from cluster.allocator import keep_freed_memory
 from cluster.checkpoint import find_checkpoint, load_engine, prune, read_state, save_checkpoint
 from cluster.engine import Engine, start_engine
-from cluster.export import export_checkpoint
+from cluster.export import export_checkpoint, installed_versions
 from cluster.observers import Outcome, RunInfo
 from cluster.progress import Progress
 from cluster.records import TrainRecord
@@ -33,8 +32,6 @@ from multitask.evaluation import dev_scores, error_tables, evaluate, task_scores
 from multitask.model import EmbeddingTap, build_model
 from multitask.optimization import learning_rate
 from multitask.sampling import Schedule
-
-_VERSIONS = ("concord-mtl", "torch", "transformers", "deepspeed", "ray", "wandb", "torchjd", "pyarrow")
 
 
 def train(config: RunConfig, session: Session, started: float | None = None) -> Outcome:
@@ -104,7 +101,7 @@ class Run:
             tasks=tasks,
             data_hashes=self.tables.hashes(),
             resumed_step=self.resumed_step,
-            versions={name: _version(name) for name in _VERSIONS},
+            versions=installed_versions(),
         )
 
     def restore(self) -> None:
@@ -267,9 +264,3 @@ class Run:
             "tokens_per_s": (self.progress.tokens / training) if training and not self.resumed_step else None,
         }
 
-
-def _version(name: str) -> str:
-    try:
-        return importlib.metadata.version(name)
-    except importlib.metadata.PackageNotFoundError:
-        return "not installed"

@@ -56,7 +56,9 @@ def test_batch_is_what_transformers_gives(
 ) -> None:
     table = prepare(config_of(pairing), "t", "train", tokenizer, tokenizer_id(tokenizer))
     batch = collate(table, np.array(rows), tokenizer.pad_token_id)
-    for name, tensor in expected(tokenizer, pairing, rows).items():
+    tensors = expected(tokenizer, pairing, rows)
+    assert set(tensors) == {"input_ids", "token_type_ids", "attention_mask"}
+    for name, tensor in tensors.items():
         assert getattr(batch, name).dtype == torch.int64
         assert torch.equal(getattr(batch, name), tensor), name
     assert batch.labels.tolist() == [row % 2 for row in rows]

@@ -1,0 +1,84 @@
+"""The model card of an export."""
+
+from collections.abc import Mapping
+from typing import Any
+
+_CARD = """---
+library_name: transformers
+tags: [multi-task, concord]
+---
+
+# {name}
+
+{description}
+
+One encoder, fine-tuned for {count} tasks at once by [concord](https://pypi.org/project/concord-mtl).
+
+| task | kind | pairs | {columns} |
+|---|---|---|{dashes}|
+{rows}
+
+Dev scores of the checkpoint after step {step}{mean}.
+
+## Use
+
+With its heads, for every task:
+
+```python
+import multitask
+
+model = multitask.load("path/to/this/folder")
+model.predict("{task}", {example})
+```
+
+The encoder alone, with `transformers` only:
+
+```python
+from transformers import AutoModel, AutoTokenizer
+
+encoder = AutoModel.from_pretrained("path/to/this/folder")
+tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
+```
+
+Sentence vectors are made by {pooling} pooling. `concord.json` holds the whole config, the scores, and the hashes of data and weights.
+
+## Training
+
+Base encoder `{base}`, combination `{combination}`, learning rate {lr:g}, dropout {dropout:g}, seed {seed}.
+
+| data | sha256 |
+|---|---|
+{hashes}
+"""
+
+
+def model_card(description: Mapping[str, Any]) -> str:
+    """Markdown with the front matter that model hubs read, from the values of `concord.json`."""
+    config, scores = description["config"], description["scores"]
+    names = sorted({key.split("/")[2] for key in scores if key.count("/") == 2})
+    rows = []
+    for task, own in description["tasks"].items():
+        values = [scores.get(f"dev/{task}/{name}") for name in names]
+        cells = " | ".join("" if v is None else f"{v:.4f}" for v in values)
+        encoding = (own["pair_encoding"] or {}).get("name", "single texts")
+        rows.append(f"| {task} | {own['kind']['name']} | {encoding} | {cells} |")
+    first, own = next(iter(description["tasks"].items()))
+    return _CARD.format(
+        name=config["name"],
+        description=config["description"],
+        count=len(description["tasks"]),
+        columns=" | ".join(names) or "score",
+        dashes="|".join("---" for _ in names) or "---",
+        rows="\n".join(rows),
+        step=description["step"],
+        mean=f", mean {scores['dev/mean']:.4f}" if "dev/mean" in scores else "",
+        task=first,
+        example='[("one text", "another")]' if own["pair"] else '["a text"]',
+        pooling=config["encoder"]["pooling"],
+        base=config["encoder"]["name"],
+        combination=config["combination"]["name"],
+        lr=config["optimizer"]["lr"],
+        dropout=config["encoder"]["dropout"],
+        seed=config["seed"],
+        hashes="\n".join(f"| {name} | `{value}` |" for name, value in description["data_hashes"].items()),
+    )

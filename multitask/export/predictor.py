@@ -1,0 +1,142 @@
+"""Predictions of an exported model."""
+
+import json
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import PreTrainedTokenizerFast
+
+from multitask.config import RunConfig, parse_config
+from multitask.data import Batch, Pairing, TaskTable, encode_texts, load_tokenizer, pairing_of, prepare, tokenizer_id
+from multitask.errors import UserError
+from multitask.evaluation import Evaluation, evaluate
+from multitask.evaluation.evaluate import predict_raw
+from multitask.export.writer import DESCRIPTION, ENCODER, FORMAT, HEADS, file_hash
+from multitask.model import MultitaskModel, build_head, load_encoder
+
+Text = str | Sequence[str]
+_BATCH = 64
+
+
+class Predictor:
+    """An exported model, ready to predict.
+
+    `config`: the run's config; `scores`: the dev scores of its checkpoint; `tasks`: names of the tasks.
+    """
+
+    def __init__(
+        self, model: MultitaskModel, tokenizer: PreTrainedTokenizerFast, description: dict[str, Any], device: torch.device
+    ) -> None:
+        self.config: RunConfig = parse_config(description["config"], DESCRIPTION)
+        self.scores: dict[str, float] = description["scores"]
+        self.tasks = tuple(self.config.tasks)
+        self.model, self.tokenizer, self.device = model, tokenizer, device
+
+    def predict(self, task: str, texts: Sequence[Text]) -> list[int] | list[float]:
+        """One prediction per text, or per pair of texts: a class (int), or a number in the task's range (float).
+
+        Raises:
+            UserError: there is no such task, or the texts are not of its shape.
+        """
+        head = self.model.head(self._known(task))
+        values: list[Any] = []
+        for raw in self._raw(task, texts):
+            values += head.predict(raw).cpu().tolist()
+        return values
+
+    def probabilities(self, task: str, texts: Sequence[Text]) -> list[list[float]] | None:
+        """Probabilities of each class, per text; None for a task without classes."""
+        head = self.model.head(self._known(task))
+        found: list[list[float]] = []
+        for raw in self._raw(task, texts):
+            chances = head.probabilities(raw)
+            if chances is None:
+                return None
+            found += chances.cpu().tolist()
+        return found
+
+    @torch.no_grad()
+    def embed(self, texts: Sequence[str]) -> np.ndarray:
+        """The encoder's vectors (texts, D), fp32."""
+        parts = []
+        for start in range(0, len(texts), _BATCH):
+            own: list[tuple[str, str | None]] = [(text, None) for text in texts[start : start + _BATCH]]
+            batch = self._encode(own, "single")
+            vectors = self.model.encoder(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+            parts.append(vectors.float().cpu().numpy())
+        return np.concatenate(parts) if parts else np.zeros((0, self.model.encoder.width), np.float32)
+
+    def evaluate(self, task: str, split: str, config: RunConfig | None = None) -> tuple[TaskTable, Evaluation]:
+        """Predict a whole split of `task`, in the batches of training's own evaluation. `config` says where it lies."""
+        config = config or self.config
+        table = prepare(config, self._known(task), split, self.tokenizer, tokenizer_id(self.tokenizer))
+        pad_id = int(self.tokenizer.pad_token_id)
+        return table, evaluate(self.model, task, table, pad_id, self.device, self.config.precision)
+
+    def _raw(self, task: str, texts: Sequence[Text]) -> list[Tensor]:
+        rows = [self._row(task, number, text) for number, text in enumerate(texts)]
+        pairing = pairing_of(self.config.tasks[task])
+        precision = self.config.precision
+        return [
+            predict_raw(self.model, task, self._encode(rows[start : start + _BATCH], pairing), precision)
+            for start in range(0, len(rows), _BATCH)
+        ]
+
+    def _encode(self, rows: Sequence[tuple[str, str | None]], pairing: Pairing) -> Batch:
+        return encode_texts(self.tokenizer, rows, pairing, self.config.data.max_length).to(self.device)
+
+    def _row(self, task: str, number: int, text: Text) -> tuple[str, str | None]:
+        pair = self.config.tasks[task].is_pair
+        if not pair and isinstance(text, str):
+            return text, None
+        if pair and not isinstance(text, str) and len(text) == 2 and all(isinstance(t, str) for t in text):
+            return text[0], text[1]
+        raise UserError(f"{task}: text {number} must be {'a pair of strings' if pair else 'one string'}, got {text!r}")
+
+    def _known(self, task: str) -> str:
+        if task not in self.tasks:
+            raise UserError(f"the model has no task {task!r}; tasks: {', '.join(self.tasks)}")
+        return task
+
+
+def load_export(folder: Path, device: str | None = None) -> Predictor:
+    """Open the export in `folder` on `device` (a GPU where there is one, if not given).
+
+    Raises:
+        UserError: there is no export, it is of another format, or a file's checksum differs.
+    """
+    description = _description(folder)
+    for name, checksum in description["sha256"].items():
+        if not (folder / name).is_file():
+            raise UserError(f"{folder / name} is missing")
+        if file_hash(folder / name) != checksum:
+            raise UserError(f"{folder / name} differs from its checksum in {DESCRIPTION}: it was damaged or altered")
+    config = parse_config(description["config"], str(folder / DESCRIPTION))
+    encoder = load_encoder(config.encoder.model_copy(update={"name": str(folder.absolute())}))
+    heads = {t: build_head(own, encoder.width, config.encoder.dropout) for t, own in config.tasks.items()}
+    model = MultitaskModel(encoder, heads)
+    model.heads.load_state_dict(load_file(folder / HEADS))
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    # Training evaluates bf16 weights where it trains them; the same weights give the same scores.
+    model.to(where, torch.bfloat16 if config.precision == "bf16" else torch.float32).eval()
+    return Predictor(model, load_tokenizer(str(folder.absolute())), description, where)
+
+
+def _description(folder: Path) -> dict[str, Any]:
+    path = folder / DESCRIPTION
+    try:
+        description = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise UserError(f"{folder} is no export: it has no {DESCRIPTION}") from None
+    except (ValueError, NotADirectoryError):
+        raise UserError(f"{path} cannot be read") from None
+    if description.get("format") != FORMAT:
+        raise UserError(f"{path}: format {description.get('format')}, this version reads {FORMAT}")
+    if set(description["sha256"]) != {ENCODER, HEADS}:
+        raise UserError(f"{path}: the checksums of {ENCODER} and {HEADS} are missing")
+    return dict(description)

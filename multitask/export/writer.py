@@ -1,0 +1,80 @@
+"""Writes the folder."""
+
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from safetensors.torch import save_file
+
+from multitask.config import RunConfig
+from multitask.data import load_tokenizer
+from multitask.errors import UserError
+from multitask.export.card import model_card
+from multitask.model import MultitaskModel
+
+FORMAT = 1
+DESCRIPTION = "concord.json"
+HEADS = "heads.safetensors"
+ENCODER = "model.safetensors"
+
+
+def write_export(
+    folder: Path,
+    model: MultitaskModel,
+    config: RunConfig,
+    *,
+    scores: Mapping[str, float],
+    step: int,
+    data_hashes: Mapping[str, str],
+    versions: Mapping[str, str],
+) -> None:
+    """Write `model` (fp32) to `folder`; the folder appears whole or not at all.
+
+    Encoder and tokenizer as Hugging Face lays them out, heads beside them, `concord.json` with tasks, config, scores
+    and hashes, and a model card. No file needs pickle.
+
+    Raises:
+        UserError: `folder` holds something that is no export.
+    """
+    if folder.exists() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
+        raise UserError(f"{folder} is not empty and holds no export; name another folder")
+    folder.parent.mkdir(parents=True, exist_ok=True)
+    made = folder.parent / f".{folder.name}.{os.getpid()}.part"
+    shutil.rmtree(made, ignore_errors=True)
+    try:
+        model.encoder.model.save_pretrained(made)
+        load_tokenizer(config.encoder.name).save_pretrained(made)
+        save_file({n: t.detach().cpu().contiguous() for n, t in model.heads.state_dict().items()}, made / HEADS)
+        description = {
+            "format": FORMAT,
+            "tasks": {task: _describe(config, task) for task in config.tasks},
+            "scores": dict(scores),
+            "step": step,
+            "config": config.to_dict(),
+            "config_hash": config.trajectory_hash(),
+            "data_hashes": dict(data_hashes),
+            "versions": dict(versions),
+            "sha256": {name: file_hash(made / name) for name in (ENCODER, HEADS)},
+        }
+        (made / DESCRIPTION).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
+        (made / "README.md").write_text(model_card(description), encoding="utf-8")
+        shutil.rmtree(folder, ignore_errors=True)
+        os.replace(made, folder)
+    finally:
+        shutil.rmtree(made, ignore_errors=True)
+
+
+def file_hash(path: Path) -> str:
+    """sha256 of a file."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _describe(config: RunConfig, task: str) -> dict[str, Any]:
+    own = config.tasks[task]
+    values = own.model_dump(mode="json", include={"kind", "pair_encoding"})
+    return {**values, "pair": own.is_pair, "metric": own.selection_metric}

