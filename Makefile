@@ -1,4 +1,4 @@
-# Needs Python 3.11, pip, venv, make and a C++ compiler (DeepSpeed builds a small extension at its first start on CPUs).
+# Needs Python 3.11, pip, venv, make and a C compiler.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 VENV := .venv
@@ -6,7 +6,6 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 DEMO := runs/demo
 
-# DeepSpeed and torch look for ninja on the PATH.
 export PATH := $(CURDIR)/$(BIN):$(PATH)
 export TORCH_EXTENSIONS_DIR ?= $(HOME)/.cache/concord/torch_extensions
 export DS_BUILD_OPS := 0
@@ -27,7 +26,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 	touch $@
 
 demo: $(INSTALLED) ## train on the sample data, export the best checkpoint, predict
-	$(BIN)/concord train demo --new
+	$(BIN)/concord train demo --restart
 	$(BIN)/concord export $(DEMO) --output $(DEMO)/export
 	$(BIN)/concord predict $(DEMO)/export sst "A gripping story, beautifully told."
 	$(BIN)/concord predict $(DEMO)/export quora "How do I learn to swim?" "What is the best way to learn swimming?"

@@ -1,8 +1,8 @@
 """One frozen tree of pydantic models, validated whole before anything starts."""
 
-from multitask.config.loading import find_recipe, list_recipes, load_recipe, parse_config
+from multitask.config.loading import find_recipe, list_recipes, load_recipe, override_config, parse_config
 from multitask.config.run import RunConfig
 from multitask.config.task import METRICS, SPLITS, TaskConfig
 from multitask.config.training import Precision
 
-__all__ = ["METRICS", "SPLITS", "Precision", "RunConfig", "TaskConfig", "find_recipe", "list_recipes", "load_recipe", "parse_config"]
+__all__ = ["METRICS", "SPLITS", "Precision", "RunConfig", "TaskConfig", "find_recipe", "list_recipes", "load_recipe", "override_config", "parse_config"]

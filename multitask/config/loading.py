@@ -48,6 +48,14 @@ def load_recipe(recipe: str, overrides: Iterable[str] = ()) -> RunConfig:
     return parse_config(tree, str(path))
 
 
+def override_config(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
+    """`config` with `key.path=value` changes."""
+    tree = config.to_dict()
+    for override in overrides:
+        _apply(tree, override)
+    return parse_config(tree, "override")
+
+
 def parse_config(tree: Mapping, source: str) -> RunConfig:
     """Validate plain values from `source`; every error is one line that names the key and the valid ones."""
     try:
@@ -76,10 +84,12 @@ def _merge(base: dict, change: dict) -> dict:
     merged = dict(base)
     for key, value in change.items():
         old = merged.get(key)
-        both = isinstance(old, dict) and isinstance(value, dict)
-        # Another choice has other parameters: the old one's must not linger.
-        other_choice = both and key in _CHOICES and value.get("name", old.get("name")) != old.get("name")
-        merged[key] = _merge(old, value) if both and not other_choice else value
+        if isinstance(old, dict) and isinstance(value, dict):
+            # Another choice has other parameters: the old one's must not linger.
+            other_choice = key in _CHOICES and value.get("name", old.get("name")) != old.get("name")
+            merged[key] = value if other_choice else _merge(old, value)
+        else:
+            merged[key] = value
     return merged
 
 

@@ -5,6 +5,7 @@ import inspect
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
+from transformers.utils.logging import disable_progress_bar
 
 from multitask.config.model import EncoderConfig
 from multitask.data.location import resolve_location
@@ -72,6 +73,7 @@ def load_encoder(config: EncoderConfig, *, random_weights: bool = False) -> Enco
         UserError: no encoder can be loaded from `config.name`.
     """
     location = resolve_location(config.name)
+    disable_progress_bar()
     try:
         shape = AutoConfig.from_pretrained(location)
         _set_dropout(shape, config.dropout)

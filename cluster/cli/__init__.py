@@ -1,0 +1,5 @@
+"""The command `concord`."""
+
+from cluster.cli.app import main
+
+__all__ = ["main"]

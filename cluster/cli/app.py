@@ -1,0 +1,67 @@
+"""The commands, and how they fail: what the user can mend is one line and exit code 2, all else a traceback."""
+
+import os
+import sys
+from typing import Annotated
+
+import typer
+
+from cluster.cli.check import check
+from cluster.cli.evaluate import evaluate
+from cluster.cli.export import export
+from cluster.cli.output import print_json
+from cluster.cli.predict import predict
+from cluster.cli.train import train
+from multitask.errors import UserError
+
+app = typer.Typer(
+    help="Fine-tune one text encoder for many tasks, with gradient surgery that is exact on any number of workers.",
+    no_args_is_help=True,
+    pretty_exceptions_enable=False,
+    add_completion=False,
+    rich_markup_mode=None,
+)
+data = typer.Typer(help="Look at the data of a recipe.", no_args_is_help=True)
+
+
+def _version(wanted: bool) -> None:
+    if wanted:
+        from importlib.metadata import version
+
+        print(f"concord {version('concord-mtl')}")
+        raise typer.Exit
+
+
+@app.callback()
+def concord(
+    version: Annotated[bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")] = False,
+) -> None:
+    """Fine-tune one text encoder for many tasks, with gradient surgery that is exact on any number of workers."""
+
+
+app.command()(train)
+app.command()(export)
+app.command()(evaluate)
+app.command()(predict)
+data.command()(check)
+app.add_typer(data, name="data")
+
+
+def main() -> None:
+    """Entry point of the command line."""
+    # The tokenizer's threads and the data loader's fork do not go together; tokenising happens once.
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    try:
+        app()
+    except UserError as error:
+        if "--json" in sys.argv:
+            print_json({"error": str(error)})
+        for line in str(error).splitlines():
+            print(f"concord: {line}", file=sys.stderr)
+        sys.exit(2)
+    except KeyboardInterrupt:
+        sys.exit(130)
+    except BrokenPipeError:
+        # Whoever read our output has gone; a second attempt at the interpreter's exit must not complain.
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        sys.exit(0)

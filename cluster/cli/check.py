@@ -1,0 +1,60 @@
+"""`concord data check`."""
+
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from cluster.cli.output import print_json
+
+if TYPE_CHECKING:
+    from multitask.data import SplitReport
+
+
+def check(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.", metavar="RECIPE")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Changes, such as data.root=…", metavar="[KEY=VALUE]...")
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Read and validate every file of RECIPE, and show what is in it."""
+    from multitask.config import load_recipe
+    from multitask.data import check as check_data
+
+    reports = check_data(load_recipe(recipe, overrides or []))
+    if json:
+        print_json({"splits": [report.to_dict() for report in reports]})
+    else:
+        _show(reports)
+
+
+def _show(reports: "list[SplitReport]") -> None:
+    from rich.console import Console
+    from rich.table import Table
+
+    table, labels = Table(), Table("task", "split", "labels (share of each class, or quartiles)")
+    for heading in ("task", "split"):
+        table.add_column(heading, no_wrap=True)
+    for heading in ("rows", "bad", "duplicates", "in train", "tokens\nmedian/p95/max", "cut"):
+        table.add_column(heading, justify="right", no_wrap=True)
+    for report in reports:
+        tokens, overlap = report.token_lengths, report.train_overlap
+        counts = (str(len(report.bad_rows)), str(report.duplicates), "" if overlap is None else str(overlap))
+        lengths = (f"{tokens.median:g}/{tokens.p95:g}/{tokens.maximum}", str(tokens.truncated))
+        table.add_row(report.task, report.split, f"{report.rows:,}", *counts, *lengths)
+        labels.add_row(report.task, report.split, _labels(report))
+    console = Console()
+    console.print(table)
+    console.print(labels)
+    for report in reports:
+        for row in report.bad_rows:
+            console.print(f"left out: {row}", markup=False, highlight=False, soft_wrap=True)
+
+
+def _labels(report: "SplitReport") -> str:
+    if report.label_counts:
+        total = sum(report.label_counts.values())
+        return "  ".join(f"{label}: {count / total:.0%}" for label, count in report.label_counts.items())
+    if report.label_quantiles:
+        return "  ".join(f"{value:.3g}" for value in report.label_quantiles.values())
+    return "none"

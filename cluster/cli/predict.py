@@ -1,0 +1,118 @@
+"""`concord predict`."""
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cluster.cli.output import print_json
+from multitask.errors import UserError
+
+if TYPE_CHECKING:
+    from multitask.export import Predictor
+
+# The course's submission files: the header's second column by the label's column name, written as its code writes it.
+_SUBMISSION = {
+    "sentiment": "Predicted_Sentiment",
+    "is_duplicate": "Predicted_Is_Paraphrase",
+    "similarity": "Predicted_Similiary",
+}
+
+
+def predict(
+    model: Annotated[str, typer.Argument(help="An export, or a run folder (its best checkpoint).", metavar="EXPORT|RUN")],
+    task: Annotated[str, typer.Argument(help="Which of its tasks.", metavar="TASK")],
+    texts: Annotated[
+        list[str] | None,
+        typer.Argument(help="Texts (two in a row for a task on pairs), a file of lines, or - .", metavar="[TEXT...|FILE|-]"),
+    ] = None,
+    split: Annotated[str | None, typer.Option("--split", help="Predict this split of the task's own files.")] = None,
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="Write there instead of printing.")] = None,
+    submission: Annotated[bool, typer.Option("--submission", help="CS224N submission layout; needs --split.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Predict texts, the lines of a file (pairs separated by a tab), or a split of the task's own files."""
+    from cluster.cli.models import open_model
+
+    if submission and split is None:
+        raise UserError("--submission needs --split (test or dev), whose ids it writes")
+    if bool(texts) == (split is not None):
+        raise UserError("give texts, a file or '-', or else --split")
+    with open_model(model) as predictor:
+        if task not in predictor.tasks:
+            raise UserError(f"the model has no task {task!r}; tasks: {', '.join(predictor.tasks)}")
+        if split is not None:
+            ids, values = _predict_split(predictor, task, split)
+            found: dict[str, Any] = {"task": task, "ids": ids, "predictions": values}
+        else:
+            rows = _rows(texts or [], predictor.config.tasks[task].is_pair)
+            found = {"task": task, "texts": rows, "predictions": predictor.predict(task, rows)}
+            chances = predictor.probabilities(task, rows)
+            found |= {"probabilities": chances} if chances is not None else {}
+        lines = _submission(predictor, task, found) if submission else _lines(found, json)
+    if output is not None:
+        output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    elif json:
+        print_json(found)
+    else:
+        print("\n".join(lines))
+
+
+def _predict_split(predictor: "Predictor", task: str, split: str) -> tuple[list[str], list[float]]:
+    if not predictor.config.tasks[task].files.get(split):  # type: ignore[call-overload]
+        raise UserError(f"--split: task {task} has no files for {split!r}")
+    table, evaluation = predictor.evaluate(task, split)
+    values = evaluation.predictions.tolist()
+    if predictor.config.tasks[task].kind.name != "regression":
+        values = [int(v) for v in values]
+    return table.ids(list(range(table.rows))), values
+
+
+def _rows(texts: list[str], pair: bool) -> list[Any]:
+    if len(texts) == 1 and (texts[0] == "-" or Path(texts[0]).is_file()):
+        return _from_lines(texts[0], pair)
+    if not pair:
+        return list(texts)
+    if len(texts) % 2:
+        raise UserError(f"this task is on pairs of texts: give an even number of them, got {len(texts)}")
+    return [[first, second] for first, second in zip(texts[::2], texts[1::2], strict=True)]
+
+
+def _from_lines(source: str, pair: bool) -> list[Any]:
+    try:
+        text = sys.stdin.read() if source == "-" else Path(source).read_text(encoding="utf-8")
+    except UnicodeDecodeError as error:
+        raise UserError(f"{source}: not valid UTF-8: {error.reason} at byte {error.start}") from None
+    rows: list[Any] = []
+    for number, line in enumerate(text.splitlines(), start=1):
+        if not line.strip():
+            continue
+        parts = line.split("\t")
+        if pair and len(parts) != 2:
+            raise UserError(f"{source}:{number}: a line of this task is two texts with a tab between, got {len(parts)}")
+        rows.append(parts if pair else line)
+    if not rows:
+        raise UserError(f"{source} holds no text")
+    return rows
+
+
+def _lines(found: dict[str, Any], json: bool) -> list[str]:
+    if json:
+        import json as codec
+
+        return [codec.dumps(found, ensure_ascii=False)]
+    labels = found.get("ids") or ["\t".join(row) if isinstance(row, list) else row for row in found["texts"]]
+    chances = found.get("probabilities")
+    lines = []
+    for number, (label, value) in enumerate(zip(labels, found["predictions"], strict=True)):
+        shown = f"{value:.3f}" if isinstance(value, float) else str(value)
+        sure = f" ({chances[number][int(value)]:.0%})" if chances else ""
+        lines.append(f"{shown}{sure}\t{label}")
+    return lines
+
+
+def _submission(predictor: "Predictor", task: str, found: dict[str, Any]) -> list[str]:
+    column = predictor.config.tasks[task].columns.label
+    header = _SUBMISSION.get(column, f"Predicted_{column.title()}")
+    return [f"id \t {header} ", *(f"{i} , {v} " for i, v in zip(found["ids"], found["predictions"], strict=True))]
