@@ -88,7 +88,7 @@ def read_state(storage: Storage, folder: str) -> dict[str, Any]:
 
 def find_checkpoint(storage: Storage) -> tuple[str | None, list[str]]:
     """The newest checkpoint that is whole, and what was wrong with each newer one."""
-    problems = []
+    problems: list[str] = []
     for name in reversed(storage.folders(FOLDER)):
         folder = f"{FOLDER}/{name}"
         problem = verify(storage, folder)

@@ -6,10 +6,9 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from cluster.partition import Partition, zero12_partition, zero3_partition
+from cluster.partition import Partition, zero3_partition, zero12_partition
 from multitask.config import RunConfig
 from multitask.model import MultitaskModel
 from multitask.optimization import build_optimizer, parameter_groups
@@ -61,7 +60,7 @@ def start_engine(model: MultitaskModel, config: RunConfig, device: torch.device)
     optimizer = build_optimizer(parameter_groups(model, config.optimizer.weight_decay), config.optimizer)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config))
     if config.zero.stage == 3:
-        partition = zero3_partition(engine.optimizer, {p.ds_id: n for n, p in model.named_parameters()})
+        partition = zero3_partition(engine.optimizer, {getattr(p, "ds_id"): n for n, p in model.named_parameters()})
     else:
         partition = zero12_partition(engine.optimizer, names)
     sizes = partition.group_sizes

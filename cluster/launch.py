@@ -1,5 +1,6 @@
 """From a config to Ray Train workers: connect or start Ray, check resources, run, and tell the outcome."""
 
+import logging
 import os
 import secrets
 import shutil
@@ -8,7 +9,7 @@ import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any
+from typing import Any, cast
 
 from cluster.observers import Observer, Outcome, WandbTracker
 from cluster.resources import ResourcePlan, plan_resources
@@ -65,9 +66,11 @@ def _connect(address: str) -> None:
     import ray
 
     try:
-        ray.init(address=address, logging_level="ERROR", log_to_driver=False)
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
     except (ConnectionError, ValueError, RuntimeError) as error:
-        raise UserError(f"cluster.address: no Ray answers at {address!r}: {str(error).strip().splitlines()[0]}") from None
+        raise UserError(
+            f"cluster.address: no Ray answers at {address!r}: {str(error).strip().splitlines()[0]}"
+        ) from None
 
 
 def _start() -> str:
@@ -78,7 +81,7 @@ def _start() -> str:
     ray.init(
         address="local",
         include_dashboard=False,
-        logging_level="ERROR",
+        logging_level=logging.ERROR,
         log_to_driver=False,
         object_store_memory=_OBJECT_STORE_BYTES,
         _temp_dir=folder,
@@ -97,18 +100,19 @@ def _fit(config: RunConfig, plan: ResourcePlan, display: Observer, started: floa
     board, watcher = create_board(), _Watcher(display)
     observer = ControllerObserver([WandbTracker(config.tracking), BoardObserver(board)])
     # A name of its own for every launch: checkpoints lie in the run folder, and a torn record of Ray's cannot block it.
+    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
     storage = Storage(config.cluster.storage).below(f"{config.name}/ray")
     trainer = TorchTrainer(
-        train_worker,
+        cast(Any, train_worker),
         train_loop_config={"config": _absolute(config).to_dict(), "started": started},
         scaling_config=ScalingConfig(
             num_workers=plan.workers, use_gpu=plan.use_gpu, resources_per_worker=plan.per_worker
         ),
         run_config=ray.train.RunConfig(
-            name=f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}",
+            name=name,
             storage_path=storage.path("") if storage.is_local else storage.location,
             failure_config=FailureConfig(max_failures=config.cluster.max_failures),
-            callbacks=[observer],
+            callbacks=[cast(Any, observer)],
         ),
     )
     with BoardReader(board, watcher):
@@ -117,6 +121,7 @@ def _fit(config: RunConfig, plan: ResourcePlan, display: Observer, started: floa
             result = trainer.fit()
         except Exception as raised:
             error = raised
+    storage.delete_folder("")
     returned: dict[str, Any] = getattr(result, "return_value", None) or {}
     if "user_error" in returned:
         raise UserError(returned["user_error"])
@@ -131,7 +136,8 @@ class _Watcher:
     """Passes the stream on to the display, but for the failure of a run that only lacks something of the user's."""
 
     def __init__(self, display: Observer) -> None:
-        self._display, self.outcome = display, None
+        self._display = display
+        self.outcome: Outcome | None = None
         self._begun = False
 
     def start(self, run: Any) -> None:
@@ -149,9 +155,12 @@ class _Watcher:
 
 def _absolute(config: RunConfig) -> RunConfig:
     """The config with folders that do not depend on a process's working folder; Ray's workers have their own."""
-    data = config.data.model_copy(update={"root": _absolute_path(config.data.root), "cache": _absolute_path(config.data.cache)})
-    cluster = config.cluster.model_copy(update={"storage": _absolute_path(config.cluster.storage)})
-    return config.model_copy(update={"data": data, "cluster": cluster})
+    tree = config.to_dict()
+    for section, key in (("data", "root"), ("data", "cache"), ("cluster", "storage")):
+        tree[section][key] = _absolute_path(tree[section][key])
+    if os.path.isdir(os.path.expanduser(config.encoder.name)):
+        tree["encoder"]["name"] = _absolute_path(config.encoder.name)
+    return RunConfig.model_validate(tree)
 
 
 def _absolute_path(location: str) -> str:

@@ -11,6 +11,7 @@ from typing import Any, Protocol
 
 import torch
 import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
 
 from cluster.observers import Observer, Outcome, RunInfo
 
@@ -50,7 +51,7 @@ class LocalSession:
         if self._alone:
             # DeepSpeed reads these, also where the process group is there already.
             os.environ.update(_ALONE)
-            dist.init_process_group(backend, store=dist.HashStore(), rank=0, world_size=1)
+            dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
         else:
             dist.init_process_group(backend, timeout=timedelta(minutes=30))
 

@@ -3,7 +3,7 @@
 Read `MultitaskStep.run`: task gradients, Gramian over all ranks, weights, combined gradient, engine.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 import torch

@@ -82,7 +82,9 @@ class Storage:
 
     def upload_folder(self, folder: Path, path: str) -> None:
         """Copy a local folder to `path`."""
-        fs.copy_files(str(folder), self.path(path), source_filesystem=fs.LocalFileSystem(), destination_filesystem=self._fs)
+        fs.copy_files(
+            str(folder), self.path(path), source_filesystem=fs.LocalFileSystem(), destination_filesystem=self._fs
+        )
 
 
 def probe(storage: Storage, rank: int, world: int, attempt: str, barrier: Callable[[], None]) -> None:

@@ -19,7 +19,9 @@ class Tables:
     def hashes(self) -> dict[str, str]:
         """`task/split` to the hash of the files' content."""
         splits = {"train": self.train, "dev": self.dev}
-        return {f"{task}/{s}": table.metadata["content_hash"] for s, own in splits.items() for task, table in own.items()}
+        return {
+            f"{task}/{s}": table.metadata["content_hash"] for s, own in splits.items() for task, table in own.items()
+        }
 
 
 def open_tables(config: RunConfig, first_on_host: bool) -> Tables:

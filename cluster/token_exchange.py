@@ -65,8 +65,8 @@ class TokenExchange:
                 counts[owner, row] = len(part.ids)
                 ids.append(part.ids)
                 values.append(part.rows)
-        counts, ids, values = self._send(counts, _concat(ids, device), _concat(values, device, self.width))
-        return self._sum(counts, ids, values, rows)
+        sent = self._send(counts, _concat(ids, device), _concat(values, device, self.width))
+        return self._sum(*sent, rows)
 
     def _owned(self, gradient: TokenGradient, fragment: Fragment | None) -> TokenGradient:
         if fragment is None:

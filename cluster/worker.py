@@ -1,11 +1,7 @@
 """The worker loop: set up, train, evaluate, save, go on. It knows a session and no Ray."""
 
-import math
-import os
 import time
-from collections.abc import Mapping
 from dataclasses import asdict
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -176,7 +172,8 @@ class Run:
     def _evaluate(self) -> tuple[dict[str, float], dict[str, Any]]:
         """Dev scores of all tasks, and tables of what is wrong."""
         with self.watch("evaluate"):
-            scores, tables = {}, {}
+            scores: dict[str, dict[str, float]] = {}
+            tables: dict[str, Any] = {}
             for task, table in self.tables.dev.items():
                 found = evaluate(
                     self.engine.model, task, table, self.tables.pad_id, self.session.device, self.config.precision
@@ -263,4 +260,3 @@ class Run:
             "seconds": seconds,
             "tokens_per_s": (self.progress.tokens / training) if training and not self.resumed_step else None,
         }
-

@@ -13,7 +13,9 @@ if TYPE_CHECKING:
 
 
 def evaluate(
-    model: Annotated[str, typer.Argument(help="An export, or a run folder (its best checkpoint).", metavar="EXPORT|RUN")],
+    model: Annotated[
+        str, typer.Argument(help="An export, or a run folder (its best checkpoint).", metavar="EXPORT|RUN")
+    ],
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Where the data lies now, such as data.root=…", metavar="[KEY=VALUE]...")
     ] = None,

@@ -9,7 +9,9 @@ from cluster.cli.output import print_json
 
 def export(
     run: Annotated[str, typer.Argument(help="A run folder or its URI.", metavar="RUN")],
-    output: Annotated[str | None, typer.Option("--output", "-o", help="Folder to write; RUN/export if not given.")] = None,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="Folder to write; RUN/export if not given.")
+    ] = None,
     checkpoint: Annotated[str, typer.Option("--checkpoint", help="best, last, or a step.")] = "best",
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:

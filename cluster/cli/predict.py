@@ -21,11 +21,15 @@ _SUBMISSION = {
 
 
 def predict(
-    model: Annotated[str, typer.Argument(help="An export, or a run folder (its best checkpoint).", metavar="EXPORT|RUN")],
+    model: Annotated[
+        str, typer.Argument(help="An export, or a run folder (its best checkpoint).", metavar="EXPORT|RUN")
+    ],
     task: Annotated[str, typer.Argument(help="Which of its tasks.", metavar="TASK")],
     texts: Annotated[
         list[str] | None,
-        typer.Argument(help="Texts (two in a row for a task on pairs), a file of lines, or - .", metavar="[TEXT...|FILE|-]"),
+        typer.Argument(
+            help="Texts (two in a row for a task on pairs), a file of lines, or - .", metavar="[TEXT...|FILE|-]"
+        ),
     ] = None,
     split: Annotated[str | None, typer.Option("--split", help="Predict this split of the task's own files.")] = None,
     output: Annotated[Path | None, typer.Option("--output", "-o", help="Write there instead of printing.")] = None,

@@ -2,12 +2,15 @@
 
 import os
 import time
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cluster.cli.output import print_json
 from multitask.config import RunConfig, load_recipe
+
+if TYPE_CHECKING:
+    from cluster.observers import Outcome
 
 _STARTED = time.time()
 
@@ -44,14 +47,14 @@ def train(
         raise typer.Exit(1)
 
 
-def _train_on_ray(config: RunConfig, json: bool):  # noqa: ANN202
+def _train_on_ray(config: RunConfig, json: bool):
     from cluster.launch import train_on_ray
     from cluster.observers import Display
 
     return train_on_ray(config, Display(json=json), _STARTED)
 
 
-def _train_here(config: RunConfig, json: bool):  # noqa: ANN202
+def _train_here(config: RunConfig, json: bool):
     from cluster.observers import Display, ObserverGroup, WandbTracker
     from cluster.session import LocalSession
     from cluster.worker import train as train_loop

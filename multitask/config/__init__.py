@@ -5,4 +5,15 @@ from multitask.config.run import RunConfig
 from multitask.config.task import METRICS, SPLITS, TaskConfig
 from multitask.config.training import Precision
 
-__all__ = ["METRICS", "SPLITS", "Precision", "RunConfig", "TaskConfig", "find_recipe", "list_recipes", "load_recipe", "override_config", "parse_config"]
+__all__ = [
+    "METRICS",
+    "SPLITS",
+    "Precision",
+    "RunConfig",
+    "TaskConfig",
+    "find_recipe",
+    "list_recipes",
+    "load_recipe",
+    "override_config",
+    "parse_config",
+]

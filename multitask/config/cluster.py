@@ -14,7 +14,9 @@ class ClusterConfig(Config):
     device: Literal["auto", "cpu", "gpu"] = "auto"
     cpus_per_worker: float = Field(default=1, gt=0)
     gpus_per_worker: float = Field(default=1, gt=0, description="read only where workers have GPUs")
-    storage: str = Field(default="runs", description="run folders are made here: a folder or URI that every worker can write")
+    storage: str = Field(
+        default="runs", description="run folders are made here: a folder or URI that every worker can write"
+    )
     max_failures: int = Field(default=3, ge=0, description="worker failures after which the run is given up")
     address: str | None = Field(default=None, description="a running Ray cluster; found or started if not given")
 

@@ -10,7 +10,9 @@ from multitask.config.base import Config
 class DataConfig(Config):
     """Reading, tokenising and batching, the same for every task."""
 
-    root: str = Field(default=".", description="relative files are looked up here: a folder, package:NAME[/SUB] or a URI")
+    root: str = Field(
+        default=".", description="relative files are looked up here: a folder, package:NAME[/SUB] or a URI"
+    )
     cache: str = Field(default="~/.cache/concord", description="folder of the tokenised, memory-mapped tables")
     on_bad_rows: Literal["error", "skip"] = "error"
     max_length: int = Field(default=128, ge=4, le=32768, description="tokens of one sequence, special ones included")

@@ -150,7 +150,11 @@ def _describe(error: Mapping) -> str:
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     where = ".".join(_visible(error["loc"]))
-    got = "" if error["type"] in ("value_error", "missing") or isinstance(error["input"], dict) else f", got {error['input']!r}"
+    got = (
+        ""
+        if error["type"] in ("value_error", "missing") or isinstance(error["input"], dict)
+        else f", got {error['input']!r}"
+    )
     return f"{where}: {message}{got}" if where else f"{message}{got}"
 
 

@@ -41,7 +41,9 @@ class RunConfig(Config):
     @classmethod
     def _name_is_a_file_name(cls, name: str) -> str:
         if not _NAME.fullmatch(name):
-            raise ValueError(f"may hold letters, digits, '.', '_' and '-' only and starts with a letter or digit, got {name!r}")
+            raise ValueError(
+                f"may hold letters, digits, '.', '_' and '-' only and starts with a letter or digit, got {name!r}"
+            )
         return name
 
     @field_validator("tasks")
@@ -49,7 +51,9 @@ class RunConfig(Config):
     def _task_names_are_words(cls, tasks: dict[str, TaskConfig]) -> dict[str, TaskConfig]:
         for name in tasks:
             if not name.isidentifier() or name == "mean":
-                raise ValueError(f"a task's name must be a word of letters, digits and '_' other than 'mean', got {name!r}")
+                raise ValueError(
+                    f"a task's name must be a word of letters, digits and '_' other than 'mean', got {name!r}"
+                )
         return tasks
 
     @model_validator(mode="after")
@@ -87,7 +91,10 @@ class RunConfig(Config):
             )
 
     def _check_selection(self) -> None:
-        valid = ["dev/mean", *(f"dev/{task}/{metric}" for task, config in self.tasks.items() for metric in METRICS[config.kind.name])]
+        valid = [
+            "dev/mean",
+            *(f"dev/{task}/{metric}" for task, config in self.tasks.items() for metric in METRICS[config.kind.name]),
+        ]
         if self.training.selection not in valid:
             raise ValueError(f"training.selection must be one of {', '.join(valid)}, got {self.training.selection!r}")
 

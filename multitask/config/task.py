@@ -84,9 +84,15 @@ class TaskConfig(Config):
     files: dict[Literal["train", "dev", "test"], Files]
     format: FileFormat | None = Field(default=None, description="by the file's suffix when not given")
     pair_encoding: PairEncoding | None = None
-    batch_size: int | None = Field(default=None, ge=1, description="rows of one global batch; data.batch_size if not given")
-    rows_per_epoch: int | None = Field(default=None, ge=1, description="rows drawn in one pass; all of them if not given")
-    metric: str | None = Field(default=None, description="the score that enters dev/mean; the kind's first if not given")
+    batch_size: int | None = Field(
+        default=None, ge=1, description="rows of one global batch; data.batch_size if not given"
+    )
+    rows_per_epoch: int | None = Field(
+        default=None, ge=1, description="rows drawn in one pass; all of them if not given"
+    )
+    metric: str | None = Field(
+        default=None, description="the score that enters dev/mean; the kind's first if not given"
+    )
 
     @field_validator("files", mode="before")
     @classmethod
@@ -106,9 +112,13 @@ class TaskConfig(Config):
             )
         if isinstance(self.pair_encoding, BiEncoder) and self.pair_encoding.similarity == "cosine":
             if self.kind.name == "classification":
-                raise ValueError("pair_encoding.similarity=cosine gives one number: use it with kind binary or regression")
+                raise ValueError(
+                    "pair_encoding.similarity=cosine gives one number: use it with kind binary or regression"
+                )
         if self.metric is not None and self.metric not in METRICS[self.kind.name]:
-            raise ValueError(f"metric must be one of {', '.join(METRICS[self.kind.name])} for kind {self.kind.name}, got {self.metric}")
+            raise ValueError(
+                f"metric must be one of {', '.join(METRICS[self.kind.name])} for kind {self.kind.name}, got {self.metric}"
+            )
         return self
 
     @property

@@ -30,13 +30,19 @@ class ScheduleConfig(Config):
 class TrainingConfig(Config):
     """What a step does beside its gradients, and when the model is evaluated, saved and stopped."""
 
-    accumulation: int = Field(default=1, ge=1, description="micro-batches that a rank's share of a task batch is cut into")
-    clip_norm: float | None = Field(default=None, gt=0, description="largest norm of the combined gradient; no clipping if null")
+    accumulation: int = Field(
+        default=1, ge=1, description="micro-batches that a rank's share of a task batch is cut into"
+    )
+    clip_norm: float | None = Field(
+        default=None, gt=0, description="largest norm of the combined gradient; no clipping if null"
+    )
     evaluate_every: int | None = Field(default=None, ge=1, description="steps; at the end of every epoch if not given")
     evaluate_before: bool = Field(default=False, description="also before the first step, to show what training gains")
     save_every: int | None = Field(default=None, ge=1, description="steps, beside the saves at each evaluation")
     selection: str = Field(default="dev/mean", description="the score that chooses the best checkpoint")
-    patience: int | None = Field(default=None, ge=1, description="evaluations without a better score before the run stops")
+    patience: int | None = Field(
+        default=None, ge=1, description="evaluations without a better score before the run stops"
+    )
     non_finite_limit: int = Field(default=10, ge=0, description="skipped non-finite steps after which the run stops")
     log_every: int = Field(default=10, ge=1, description="steps between two records of losses, weights and norms")
 

@@ -67,7 +67,9 @@ def _batches(lengths: np.ndarray, sequences_per_row: int) -> list[np.ndarray]:
     while start < len(order):
         # Longest last: the batch grows while its last row's length times its size fits.
         size = 1
-        while start + size < len(order) and (size + 1) * lengths[order[start + size]] * sequences_per_row <= BATCH_TOKENS:
+        while (
+            start + size < len(order) and (size + 1) * lengths[order[start + size]] * sequences_per_row <= BATCH_TOKENS
+        ):
             size += 1
         batches.append(order[start : start + size])
         start += size

@@ -30,7 +30,11 @@ class Predictor:
     """
 
     def __init__(
-        self, model: MultitaskModel, tokenizer: PreTrainedTokenizerFast, description: dict[str, Any], device: torch.device
+        self,
+        model: MultitaskModel,
+        tokenizer: PreTrainedTokenizerFast,
+        description: dict[str, Any],
+        device: torch.device,
     ) -> None:
         self.config: RunConfig = parse_config(description["config"], DESCRIPTION)
         self.scores: dict[str, float] = description["scores"]

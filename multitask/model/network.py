@@ -53,7 +53,5 @@ def build_model(config: RunConfig, *, random_weights: bool = False) -> Multitask
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         encoder = load_encoder(config.encoder, random_weights=random_weights)
-        heads = {
-            name: build_head(task, encoder.width, config.encoder.dropout) for name, task in config.tasks.items()
-        }
+        heads = {name: build_head(task, encoder.width, config.encoder.dropout) for name, task in config.tasks.items()}
     return MultitaskModel(encoder, heads)

@@ -2,16 +2,19 @@
 
     python -m tests.benchmarks.step_speed                                   # one process
     torchrun --nproc-per-node 2 -m tests.benchmarks.step_speed              # two ranks
+    python -m tests.benchmarks.step_speed --ray-workers 2                   # Ray Train workers, Ray's own processes beside
 
 Three task batches of 8 × 32 tokens per rank. The bare loop is `torch.optim.AdamW(fused=True)` on one process, one
 backward over the three losses summed, on the rows of one rank. All variants take turns within each repetition, so
-that a machine that slows down slows all of them.
+that a machine that slows down slows all of them. Beside Ray workers the bare loop runs in this process before Ray
+starts and after it has ended, on all cores; `per token` divides by the tokens of all ranks.
 """
 
 import argparse
 import json
 import os
 import statistics
+import tempfile
 import time
 import warnings
 from collections.abc import Callable
@@ -33,7 +36,11 @@ from multitask.data import Batch
 from multitask.model import EmbeddingTap, MultitaskModel, build_model
 from multitask.sampling import Round, TaskBatch, split_round
 
-TASKS = {"a": {"name": "classification", "classes": 5}, "b": {"name": "binary"}, "c": {"name": "regression", "low": 0, "high": 5}}
+TASKS = {
+    "a": {"name": "classification", "classes": 5},
+    "b": {"name": "binary"},
+    "c": {"name": "regression", "low": 0, "high": 5},
+}
 
 
 def config(encoder: str, method: str, stage: int, precision: str) -> RunConfig:
@@ -84,7 +91,7 @@ def bare_loop(settings: RunConfig, whole: dict[str, Batch], device: torch.device
     return step
 
 
-def our_step(settings: RunConfig, whole: dict[str, Batch], session: LocalSession) -> tuple[Callable[[], None], Stopwatch]:
+def our_step(settings: RunConfig, whole: dict[str, Batch], session: Any) -> tuple[Callable[[], None], Stopwatch]:
     """One step of the real thing, on this rank's share of `whole`, the global batches."""
     model: MultitaskModel = build_model(settings)
     embedding = model.token_embedding()
@@ -109,13 +116,16 @@ def _share(whole: dict[str, Batch], rank: int, world: int, *, packed: bool) -> R
     mine = {}
     for (task, batch), piece in zip(whole.items(), shares[rank], strict=True):
         if piece.stop > piece.start:
-            own = [t[piece] for t in (batch.input_ids, batch.attention_mask, batch.token_type_ids, batch.labels, batch.rows)]
+            own = [
+                t[piece]
+                for t in (batch.input_ids, batch.attention_mask, batch.token_type_ids, batch.labels, batch.rows)
+            ]
             mine[task] = [MicroBatch(Batch(*own, pairs_apart=False), 1 / len(batch.rows))]
     holders = tuple(tuple(k for k, p in enumerate(share) if p.stop > p.start) for share in shares)
     return RoundWork(Round(0, 0, 0.0, tuple(TaskBatch(task, (0,)) for task in whole)), mine, holders)
 
 
-def measure(arguments: argparse.Namespace, session: LocalSession) -> dict[str, Any]:
+def measure(arguments: argparse.Namespace, session: Any) -> dict[str, Any]:
     """Median seconds of each variant, and ratios pair by pair."""
     vocabulary = 30522
     per_rank = batches(arguments.rows, arguments.tokens, vocabulary)
@@ -147,7 +157,7 @@ def measure(arguments: argparse.Namespace, session: LocalSession) -> dict[str, A
     }
 
 
-def _time(name: str, step: Callable[[], None], session: LocalSession, steps: int) -> float:
+def _time(name: str, step: Callable[[], None], session: Any, steps: int) -> float:
     """Seconds of one step. The bare loop runs on rank 0 alone, while the other ranks wait without computing."""
     dist.barrier()
     start = time.perf_counter()
@@ -165,6 +175,55 @@ def _ratio(first: list[float], second: list[float]) -> float:
     return round(statistics.median(a / b for a, b in zip(first, second, strict=True)), 3)
 
 
+def bare_seconds(arguments: argparse.Namespace) -> float:
+    """Median seconds of the bare loop alone, on all cores."""
+    settings = config(arguments.encoder, "sum", 1, arguments.precision)
+    step = bare_loop(settings, batches(arguments.rows, arguments.tokens, 30522), torch.device("cpu"))
+    taken = []
+    for repetition in range(arguments.steps * 3):
+        start = time.perf_counter()
+        step()
+        if repetition >= 2:
+            taken.append(time.perf_counter() - start)
+    return statistics.median(taken)
+
+
+def measure_under_ray(arguments: argparse.Namespace) -> dict[str, Any]:
+    """`measure` in Ray Train workers, between two measurements of the bare loop without Ray."""
+    import ray
+    import ray.train
+    from ray.train import ScalingConfig
+    from ray.train.torch import TorchTrainer
+
+    from cluster.launch import ray_cluster
+
+    cpus = (os.cpu_count() or 1) // arguments.ray_workers
+    before = bare_seconds(arguments)
+    with ray_cluster(config(arguments.encoder, "sum", 1, "fp32")), tempfile.TemporaryDirectory() as storage:
+        scaling = ScalingConfig(num_workers=arguments.ray_workers, resources_per_worker={"CPU": cpus})
+        trainer = TorchTrainer(
+            _ray_worker,
+            train_loop_config=vars(arguments) | {"threads": cpus},
+            scaling_config=scaling,
+            run_config=ray.train.RunConfig(storage_path=storage),
+        )
+        result = dict(trainer.fit().return_value)
+    bare = (before + bare_seconds(arguments)) / 2
+    result["seconds"]["bare without Ray, all cores"] = round(bare, 4)
+    for method in ("sum", "pcgrad"):
+        result[f"{method} / bare per token"] = round(result["seconds"][method] / bare / arguments.ray_workers, 3)
+    return result
+
+
+def _ray_worker(arguments: dict[str, Any]) -> dict[str, Any]:
+    from cluster.ray_session import RaySession
+
+    warnings.filterwarnings("ignore")
+    torch.set_num_threads(arguments["threads"])
+    keep_freed_memory()
+    return measure(argparse.Namespace(**arguments), RaySession())
+
+
 def main() -> None:
     """Print the figures as JSON, rank 0 only."""
     parser = argparse.ArgumentParser()
@@ -176,8 +235,12 @@ def main() -> None:
     parser.add_argument("--zero", type=int, default=1)
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", type=int, default=None)
+    parser.add_argument("--ray-workers", type=int, default=None)
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
+    if arguments.ray_workers:
+        print(json.dumps(measure_under_ray(arguments), indent=1))
+        return
     session = LocalSession("auto")
     torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 1) // session.world))
     keep_freed_memory()

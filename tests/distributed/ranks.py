@@ -32,7 +32,9 @@ def run_ranks(world: int, jobs: list[dict[str, Any]], folder: Path, steps: int =
             "MASTER_PORT": port,
         }
         command = [sys.executable, "-m", "tests.distributed.ranks", str(job)]
-        processes.append(subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True))
+        processes.append(
+            subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        )
     outputs = [process.communicate(timeout=600)[0] for process in processes]
     for process, output in zip(processes, outputs, strict=True):
         assert process.returncode == 0, output[-6000:]
@@ -40,34 +42,32 @@ def run_ranks(world: int, jobs: list[dict[str, Any]], folder: Path, steps: int =
 
 
 def _train(config: Any, session: Any, steps: int) -> dict[str, np.ndarray]:
+    """Trainable parameters after `steps` steps, and under `dev/<task>` the predictions of every dev row."""
     from cluster.checkpoint import _shard_tensors
-    from cluster.engine import start_engine
+    from cluster.run_folder import RunFolder
     from cluster.stopwatch import Stopwatch
-    from cluster.step import MultitaskStep
+    from cluster.storage import Storage
     from cluster.tables import open_tables
-    from cluster.work import WorkSource
-    from multitask.combination import build_combination
-    from multitask.model import EmbeddingTap, build_model
+    from cluster.worker import Run
+    from multitask.evaluation import evaluate
     from multitask.optimization import learning_rate
-    from multitask.sampling import Schedule
 
     tables = open_tables(config, session.local_rank == 0)
-    together = config.zero.stage == 3
-    source = WorkSource(config, tables.train, tables.pad_id, session.rank, session.world, together=together)
-    schedule = Schedule(config, source.batches_per_pass())
-    model = build_model(config)
-    embedding = model.token_embedding()
-    engine = start_engine(model, config, session.device)
-    combination = build_combination(config, {task: table.rows for task, table in tables.train.items()})
-    step = MultitaskStep(engine, combination, config, EmbeddingTap(embedding[1]), Stopwatch(session.device))
-    engine.deepspeed.train()
+    run = Run(config, session, RunFolder(Storage("unused")), tables, Stopwatch(session.device))
+    run.engine.deepspeed.train()
     for number in range(steps):
-        lr = learning_rate(number, schedule.steps, config.optimizer.lr, config.schedule)
-        assert step.run(source.share(schedule.round(number)), lr).applied
-    owned = engine.partition.owned[session.rank]
-    tensors = _shard_tensors(engine)
+        lr = learning_rate(number, run.schedule.steps, config.optimizer.lr, config.schedule)
+        assert run.step.run(run.source.share(run.schedule.round(number)), lr).applied
+    owned = run.engine.partition.owned[session.rank]
+    tensors = _shard_tensors(run.engine)
     mine = {n: (f.start, tensors[f"{f.group}/master"][f.offset : f.offset + f.size].numpy()) for n, f in owned.items()}
-    return _whole(mine, session.world)
+    predictions = {
+        f"dev/{task}": evaluate(
+            run.engine.model, task, table, tables.pad_id, session.device, config.precision
+        ).predictions
+        for task, table in tables.dev.items()
+    }
+    return _whole(mine, session.world) | predictions
 
 
 def _whole(mine: dict[str, tuple[int, np.ndarray]], world: int) -> dict[str, np.ndarray]:
@@ -77,7 +77,9 @@ def _whole(mine: dict[str, tuple[int, np.ndarray]], world: int) -> dict[str, np.
     dist.all_gather_object(everyone, mine)
     names = {name for own in everyone for name in own}
     return {
-        name: np.concatenate([part for _, part in sorted((own[name] for own in everyone if name in own), key=lambda p: p[0])])
+        name: np.concatenate(
+            [part for _, part in sorted((own[name] for own in everyone if name in own), key=lambda p: p[0])]
+        )
         for name in names
     }
 

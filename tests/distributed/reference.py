@@ -60,7 +60,9 @@ def reference_trajectory(config: RunConfig, steps: int) -> dict[str, torch.Tenso
         else:
             torch.stack(losses).sum().backward()
         if config.training.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_([p for p in model.parameters() if p.grad is not None], config.training.clip_norm)
+            torch.nn.utils.clip_grad_norm_(
+                [p for p in model.parameters() if p.grad is not None], config.training.clip_norm
+            )
         for group in optimizer.param_groups:
             group["lr"] = learning_rate(step, schedule.steps, config.optimizer.lr, config.schedule)
         optimizer.step()
@@ -77,7 +79,9 @@ def _optimizer(model: MultitaskModel, config: RunConfig) -> torch.optim.AdamW:
 
 
 def _flatten(gradients: tuple[torch.Tensor | None, ...], like: list[torch.nn.Parameter]) -> torch.Tensor:
-    return torch.cat([(torch.zeros_like(p) if g is None else g).reshape(-1) for g, p in zip(gradients, like, strict=True)])
+    return torch.cat(
+        [(torch.zeros_like(p) if g is None else g).reshape(-1) for g, p in zip(gradients, like, strict=True)]
+    )
 
 
 def _unflatten(vector: torch.Tensor, parameters: list[torch.nn.Parameter]) -> None:
@@ -87,7 +91,9 @@ def _unflatten(vector: torch.Tensor, parameters: list[torch.nn.Parameter]) -> No
         start += p.numel()
 
 
-def largest_difference(found: dict[str, np.ndarray], wanted: dict[str, torch.Tensor], start: Path | None = None) -> float:
+def largest_difference(
+    found: dict[str, np.ndarray], wanted: dict[str, torch.Tensor], start: Path | None = None
+) -> float:
     """Largest |found − wanted| over all parameters, relative to the largest |wanted| of each."""
     assert set(found) == set(wanted)
     return max(

@@ -30,7 +30,10 @@ def test_averages_over_ranks_are_projected(
 
 def test_published_jacobian() -> None:
     torch.testing.assert_close(
-        _combine(torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])), torch.tensor([0.5848, 3.8012, 3.8012]), atol=1e-4, rtol=0
+        _combine(torch.tensor([[-4.0, 1.0, 1.0], [6.0, 1.0, 1.0]])),
+        torch.tensor([0.5848, 3.8012, 3.8012]),
+        atol=1e-4,
+        rtol=0,
     )
 
 
