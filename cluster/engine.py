@@ -59,10 +59,8 @@ def start_engine(model: MultitaskModel, config: RunConfig, device: torch.device)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     optimizer = build_optimizer(parameter_groups(model, config.optimizer.weight_decay), config.optimizer)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config))
-    if config.zero.stage == 3:
-        partition = zero3_partition(engine.optimizer, {getattr(p, "ds_id"): n for n, p in model.named_parameters()})
-    else:
-        partition = zero12_partition(engine.optimizer, names)
+    read_partition = zero3_partition if config.zero.stage == 3 else zero12_partition
+    partition = read_partition(engine.optimizer, names)
     sizes = partition.group_sizes
     shards = [torch.zeros(size, dtype=torch.float32, device=device) for size in sizes]
     return Engine(engine, partition, shards)

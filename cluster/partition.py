@@ -50,7 +50,7 @@ def zero12_partition(zero: Any, names: Mapping[int, str]) -> Partition:
 
 
 def zero3_partition(zero: Any, names: Mapping[int, str]) -> Partition:
-    """Read the partition off a ZeRO 3 optimizer; `names`: DeepSpeed's id of a parameter to its name.
+    """Read the partition off a ZeRO 3 optimizer; `names`: id of a parameter to its name.
 
     A sub-group of ZeRO 3 stands for a group here; each belongs to one of the optimizer's groups.
     """
@@ -63,7 +63,7 @@ def zero3_partition(zero: Any, names: Mapping[int, str]) -> Partition:
             start = rank * size
             real = max(0, min(size, parameter.ds_numel - start))
             if real:
-                mine[names[parameter.ds_id]] = Fragment(start, real, index, offset)
+                mine[names[id(parameter)]] = Fragment(start, real, index, offset)
             offset += size
     masters = tuple(zero.fp32_partitioned_groups_flat)
     return Partition(_gather(mine), tuple(m.numel() for m in masters), masters)

@@ -69,7 +69,7 @@ class MultitaskStep:
         self._shared_layout = Layout(list(self._shared), engine.partition)
         self._head_layout = Layout([n for head in self._heads.values() for n in head], engine.partition)
         self._tokens = (
-            TokenExchange([rank.get(self._word) for rank in owned], embedding[1].embedding_dim) if embedding else None
+            TokenExchange([rank.get(embedding[0]) for rank in owned], embedding[1].embedding_dim) if embedding else None
         )
         self._storage = torch.empty(0)
         self._buffers: dict[int, GradientBuffer] = {}

@@ -47,14 +47,14 @@ def train(
         raise typer.Exit(1)
 
 
-def _train_on_ray(config: RunConfig, json: bool):
+def _train_on_ray(config: RunConfig, json: bool) -> "Outcome":
     from cluster.launch import train_on_ray
     from cluster.observers import Display
 
     return train_on_ray(config, Display(json=json), _STARTED)
 
 
-def _train_here(config: RunConfig, json: bool):
+def _train_here(config: RunConfig, json: bool) -> "Outcome":
     from cluster.observers import Display, ObserverGroup, WandbTracker
     from cluster.session import LocalSession
     from cluster.worker import train as train_loop

@@ -35,8 +35,8 @@ class Encoder(nn.Module):
             and getattr(model.config, "type_vocab_size", 0) > 1
         )
         # The pooler stays as it was pretrained: no pooling here reads it, and an export hands it on unchanged.
-        for parameter in (getattr(model, "pooler", None) and model.pooler.parameters()) or ():
-            parameter.requires_grad_(False)
+        if isinstance(pooler := getattr(model, "pooler", None), nn.Module):
+            pooler.requires_grad_(False)
 
     @property
     def width(self) -> int:

@@ -44,11 +44,11 @@ def run_ranks(world: int, jobs: list[dict[str, Any]], folder: Path, steps: int =
 def _train(config: Any, session: Any, steps: int) -> dict[str, np.ndarray]:
     """Trainable parameters after `steps` steps, and under `dev/<task>` the predictions of every dev row."""
     from cluster.checkpoint import _shard_tensors
+    from cluster.run import Run
     from cluster.run_folder import RunFolder
     from cluster.stopwatch import Stopwatch
     from cluster.storage import Storage
     from cluster.tables import open_tables
-    from cluster.worker import Run
     from multitask.evaluation import evaluate
     from multitask.optimization import learning_rate
 
