@@ -41,7 +41,7 @@ def save_checkpoint(storage: Storage, engine: Engine, step: int, state: Mapping[
         # What an earlier attempt left here may come from another number of ranks.
         storage.delete_folder(folder)
     dist.barrier()
-    shard = f"shard-{rank:05d}-of-{world:05d}.safetensors"
+    shard = _shard_name(rank, world)
     owned = {name: asdict(fragment) for name, fragment in engine.partition.owned[rank].items()}
     data = save_tensors(_shard_tensors(engine), metadata={"owned": json.dumps(owned)})
     storage.write(f"{folder}/{shard}", data)
@@ -58,13 +58,24 @@ def save_checkpoint(storage: Storage, engine: Engine, step: int, state: Mapping[
 
 
 def load_engine(storage: Storage, folder: str, engine: Engine) -> None:
-    """Put a checkpoint's weights and optimizer state into `engine`; every rank reads what it owns."""
-    rank = dist.get_rank()
+    """Put a checkpoint's weights and optimizer state into `engine`; every rank reads what it owns.
+
+    Where the shards are cut as the engine's are, a rank takes its own shard as it is; otherwise it picks its
+    fragments from all of them.
+    """
+    rank, world = dist.get_rank(), dist.get_world_size()
     owned = engine.partition.owned[rank]
-    for tensors, fragments in _shards(storage, folder):
-        for name, target in owned.items():
-            if name in fragments:
-                _copy_overlap(engine, tensors, fragments[name], target)
+    mine = _shard_name(rank, world)
+    tensors, fragments = _read_shard(storage, folder, mine) if mine in storage.files(folder) else ({}, {})
+    if fragments == owned and all(
+        len(tensors[f"{group}/{_MASTER}"]) == size for group, size in enumerate(engine.partition.group_sizes)
+    ):
+        _copy_shard(engine, tensors)
+    else:
+        for tensors, fragments in _shards(storage, folder):
+            for name, target in owned.items():
+                if name in fragments:
+                    _copy_overlap(engine, tensors, fragments[name], target)
     _refresh_weights(engine)
 
 
@@ -138,14 +149,33 @@ def _shard_tensors(engine: Engine) -> dict[str, Tensor]:
     return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
 
 
+def _shard_name(rank: int, world: int) -> str:
+    return f"shard-{rank:05d}-of-{world:05d}.safetensors"
+
+
 def _shards(storage: Storage, folder: str) -> Iterator[tuple[dict[str, Tensor], dict[str, Fragment]]]:
-    """Tensors and fragments of each shard file of a checkpoint."""
+    """Tensors and fragments of each shard of a checkpoint."""
     for file in storage.files(folder):
         if file.startswith("shard-"):
-            data = storage.read(f"{folder}/{file}")
-            header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-            owned = json.loads(header["__metadata__"]["owned"])
-            yield load_tensors(data), {name: Fragment(**fragment) for name, fragment in owned.items()}
+            yield _read_shard(storage, folder, file)
+
+
+def _read_shard(storage: Storage, folder: str, file: str) -> tuple[dict[str, Tensor], dict[str, Fragment]]:
+    data = storage.read(f"{folder}/{file}")
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    owned = json.loads(header["__metadata__"]["owned"])
+    return load_tensors(data), {name: Fragment(**fragment) for name, fragment in owned.items()}
+
+
+def _copy_shard(engine: Engine, tensors: Mapping[str, Tensor]) -> None:
+    """Take over a whole shard, padding included."""
+    for name, tensor in tensors.items():
+        group, key = name.split("/", 1)
+        master = engine.partition.masters[int(group)]
+        if key == _MASTER:
+            master.data.copy_(tensor)
+        else:
+            engine.optimizer.state[master][key] = tensor.clone() if key == "step" else tensor.to(master.device)
 
 
 def _copy_overlap(engine: Engine, tensors: Mapping[str, Tensor], source: Fragment, target: Fragment) -> None:

@@ -41,13 +41,15 @@ class LocalSession:
         self.device = _device(device, self.local_rank)
         self.attempt = os.environ.get("TORCHELASTIC_RUN_ID", str(os.getpid()))
         self._observers = observers if self.rank == 0 else ()
-        self._alone = "RANK" not in os.environ
+        self._alone = "MASTER_ADDR" not in os.environ
         self._join()
 
     def _join(self) -> None:
         backend = "nccl" if self.device.type == "cuda" else "gloo"
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
+        if dist.is_initialized():
+            return
         if self._alone:
             # DeepSpeed reads these, also where the process group is there already.
             os.environ.update(_ALONE)
@@ -66,12 +68,9 @@ class LocalSession:
                 observer.report(metrics)
 
     def close(self) -> None:
-        """Leave the process group."""
-        if dist.is_initialized():
+        """Leave `torchrun`'s process group. One process's own stays for the next run in it: DeepSpeed keeps hold of it."""
+        if not self._alone:
             dist.destroy_process_group()
-        if self._alone:
-            for name in _ALONE:
-                os.environ.pop(name, None)
 
 
 def _device(wanted: str, local_rank: int) -> torch.device:
