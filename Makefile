@@ -27,7 +27,7 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED) ## train on the sample data, export the best checkpoint, predict
 	$(BIN)/concord train demo --restart
-	$(BIN)/concord export $(DEMO) --output $(DEMO)/export
+	$(BIN)/concord export $(DEMO)
 	$(BIN)/concord predict $(DEMO)/export sst "A gripping story, beautifully told."
 	$(BIN)/concord predict $(DEMO)/export quora "How do I learn to swim?" "What is the best way to learn swimming?"
 	$(BIN)/concord predict $(DEMO)/export sts "A man is playing a guitar." "A woman is slicing an onion."

@@ -1,0 +1,102 @@
+"""Recipes, overrides, and errors that tell in one line what to change."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import yaml
+from pydantic import ValidationError
+
+from multitask.config import RunConfig, list_recipes, load_recipe, override_config, parse_config
+from multitask.errors import UserError
+
+
+@pytest.mark.parametrize("recipe", list_recipes())
+def test_shipped_recipe_goes_to_plain_values_and_back(recipe: str) -> None:
+    config = load_recipe(recipe)
+    assert RunConfig.model_validate(config.to_dict()) == config
+    assert RunConfig.model_validate(yaml.safe_load(yaml.safe_dump(config.to_dict()))) == config
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("optimizer.lrr=1", ["unknown key 'optimizer.lrr'", "valid: name, lr, betas", "did you mean 'lr'?"]),
+        ("combination.name=pcgradd", ["combination.name: unknown 'pcgradd'", "did you mean 'pcgrad'?"]),
+        ("tasks.sst.kind.classes=1", ["tasks.sst.kind.classes", "greater than or equal to 2", "got 1"]),
+        ("optimizer.lr=fast", ["optimizer.lr", "got 'fast'"]),
+        ("phases.0.sampling.name=sequential", ["combination.name=pcgrad", "phases.0.sampling.name=round_robin"]),
+        ("phases.0.sampling.tasks_per_step=1", ["set phases.0.sampling.tasks_per_step=all"]),
+        ("phases.0.tasks=[sst, foo]", ["there is no task 'foo'", "sst, quora, sts"]),
+        ("phases.3.epochs=2", ["'3' is no position in a list of 1"]),
+        ("tasks.sts.kind.low=9", ["low must be below high, got low=9 and high=5"]),
+        ("training.selection=dev/foo", ["training.selection must be one of dev/mean", "'dev/foo'"]),
+        ("tasks.sst.files.train=[]", ["tasks.sst", "files.train is missing"]),
+        ("tasks.quora.pair_encoding=null", ["columns.text_pair and pair_encoding belong together"]),
+        ("optimizer.lr=.nan", ["optimizer.lr", "finite number"]),
+        ("zero.stage=4", ["zero.stage", "1, 2 or 3"]),
+        ("name=a/b", ["name: may hold letters"]),
+        ("nonsense", ["an override is key.path=value, got 'nonsense'"]),
+    ],
+)
+def test_mistake_is_told_in_one_line(override: str, told: list[str]) -> None:
+    with pytest.raises(UserError) as error:
+        load_recipe("main", [override])
+    assert len(str(error.value).splitlines()) == 1
+    for part in told:
+        assert part in str(error.value)
+
+
+def test_every_mistake_is_told_at_once() -> None:
+    with pytest.raises(UserError) as error:
+        load_recipe("main", ["optimizer.lr=-1", "encoder.dropout=2"])
+    assert len(str(error.value).splitlines()) == 2
+
+
+def test_overrides_read_numbers_lists_and_choices() -> None:
+    config = load_recipe("main", ["optimizer.lr=1e-5", "phases.0.epochs=3", "tasks.sst.files.dev=[a.csv, b.csv]"])
+    assert config.optimizer.lr == 1e-5
+    assert config.phases[0].epochs == 3
+    assert config.tasks["sst"].files["dev"] == ("a.csv", "b.csv")
+    other = load_recipe("main", ["combination.name=weights", "combination.weights={sst: 1, quora: 2, sts: 0.5}"])
+    assert other.combination.model_dump() == {"name": "weights", "weights": {"sst": 1, "quora": 2, "sts": 0.5}}
+
+
+def test_another_choice_forgets_the_parameters_of_the_old_one() -> None:
+    config = load_recipe("main", ["phases.0.sampling.tasks_per_step=2", "combination.name=sum", "phases.0.sampling.name=sequential"])
+    assert config.phases[0].sampling.model_dump() == {"name": "sequential"}
+    assert load_recipe("main", ["encoder.name=elsewhere", "encoder.dropout=0.3"]).encoder.pooling == "mean"
+    assert override_config(config, ["encoder.name=elsewhere"]).encoder.pooling == "mean"
+
+
+def test_recipe_extends_another(tmp_path: Path) -> None:
+    (tmp_path / "child.yaml").write_text("extends: main\noptimizer: {lr: 1e-6}\ncombination: {name: sum}\n")
+    child, main = load_recipe(str(tmp_path / "child.yaml")), load_recipe("main")
+    assert child.name == "child"
+    assert child.optimizer.lr == 1e-6
+    assert child.optimizer.betas == main.optimizer.betas
+    assert child.tasks == main.tasks
+    (tmp_path / "a.yaml").write_text("extends: b.yaml")
+    (tmp_path / "b.yaml").write_text("extends: a.yaml")
+    with pytest.raises(UserError, match="circle"):
+        load_recipe(str(tmp_path / "a.yaml"))
+    with pytest.raises(UserError, match="no recipe 'mian'.*did you mean 'main'"):
+        load_recipe("mian")
+    (tmp_path / "broken.yaml").write_text("tasks: [")
+    with pytest.raises(UserError, match=r"broken.yaml: not valid YAML"):
+        load_recipe(str(tmp_path / "broken.yaml"))
+
+
+def test_trajectory_hash_knows_what_is_learned_from_where_it_runs(tiny_tasks: dict[str, Any]) -> None:
+    config = parse_config(tiny_tasks, "test")
+    same = ["name=x", "cluster.workers=4", "zero.stage=3", "tracking.mode=disabled", "training.accumulation=2", "data.cache=y"]
+    for override in same:
+        assert override_config(config, [override]).trajectory_hash() == config.trajectory_hash(), override
+    for override in ["seed=5", "optimizer.lr=0.5", "tasks.sst.batch_size=3", "combination.name=sum", "encoder.dropout=0.5"]:
+        assert override_config(config, [override]).trajectory_hash() != config.trajectory_hash(), override
+
+
+def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
+    config = parse_config(tiny_tasks, "test")
+    with pytest.raises(ValidationError):
+        config.seed = 3  # type: ignore[misc]
