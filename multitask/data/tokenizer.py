@@ -17,7 +17,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolve_location(name))
-    except (OSError, KeyError, ImportError) as error:
+    except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(f"encoder.name: no tokenizer for {name}: {str(error).strip().splitlines()[0]}") from None
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UserError(f"encoder.name: {name} has no fast tokenizer (tokenizer.json)")
