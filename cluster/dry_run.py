@@ -63,7 +63,7 @@ def summarise(config: RunConfig, plan: ResourcePlan, tables: Tables) -> dict[str
                 "dev_rows": tables.dev[task].rows,
                 "batch_size": config.batch_size(task),
                 "batches_per_pass": batches[task],
-                "mean_tokens": round(float(table.lengths.mean()), 1),
+                "mean_tokens": round(table.lengths.mean(), 1),
             }
             for task, table in tables.train.items()
         },

@@ -2,6 +2,7 @@
 
 from typing import Any
 
+import numpy as np
 import torch
 
 from cluster.agreement import from_rank_zero, on_every_rank
@@ -125,7 +126,7 @@ class Run:
                     self.engine.model, task, table, self.tables.pad_id, self.session.device, self.config.precision
                 )
                 own = self.config.tasks[task]
-                scores[task] = task_scores(own, found.predictions, table.labels)
+                scores[task] = task_scores(own, found.predictions, np.asarray(table.labels))
                 if self.session.rank == 0:
                     tables |= error_tables(task, own, table, found)
         return dev_scores(self.config, scores), tables

@@ -24,6 +24,8 @@ def evaluate(
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
     """Score a model on a split of its tasks."""
+    import numpy as np
+
     from cluster.cli.models import open_model
     from multitask.config import SPLITS, override_config
     from multitask.evaluation import task_scores
@@ -36,7 +38,7 @@ def evaluate(
         scores = {}
         for name in tasks:
             table, found = predictor.evaluate(name, split, config)
-            scores[name] = task_scores(config.tasks[name], found.predictions, table.labels)
+            scores[name] = task_scores(config.tasks[name], found.predictions, np.asarray(table.labels))
         reported = predictor.scores if split == "dev" else {}
     if json:
         print_json({"split": split, "scores": scores, "reported": reported})

@@ -9,9 +9,10 @@ Example::
 
 from multitask.data.batch import Batch, collate, encode_texts
 from multitask.data.check import SplitReport, TokenLengths, check
+from multitask.data.column import MappedColumn
 from multitask.data.encoding import Pairing, pairing_of
 from multitask.data.location import resolve_location
-from multitask.data.order import epoch_batches, number_of_batches
+from multitask.data.order import EpochBatches, epoch_batches, number_of_batches
 from multitask.data.reading import ReadResult, read_split
 from multitask.data.schema import BadRow
 from multitask.data.table import TaskTable
@@ -21,6 +22,8 @@ from multitask.data.tokenizer import load_tokenizer, tokenizer_id
 __all__ = [
     "BadRow",
     "Batch",
+    "EpochBatches",
+    "MappedColumn",
     "Pairing",
     "ReadResult",
     "SplitReport",

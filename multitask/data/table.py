@@ -9,6 +9,7 @@ from typing import Any
 import numpy as np
 import pyarrow as pa
 
+from multitask.data.column import MappedColumn
 from multitask.data.encoding import Encoded
 
 RowNumbers = Sequence[int] | np.ndarray
@@ -17,9 +18,9 @@ RowNumbers = Sequence[int] | np.ndarray
 class TaskTable:
     """The rows of one prepared split, numbered from 0.
 
-    Tokens and texts stay in the file: the processes of a host that map it share its pages, which the kernel may drop at
-    any time. A process's own memory holds `lengths` and `labels` once they are asked for, 4 bytes a row each, and about
-    4 bytes a row of bookkeeping. Pickles as its path.
+    Tokens, texts and numbers stay in the file: the processes of a host that map it share its pages, which the kernel
+    may drop at any time. A process's own memory holds some bookkeeping for each record batch of 2,048 rows. Pickles as
+    its path.
 
     `metadata`: `files`, `content_hash`, `tokenizer_id`, `pairing`, `max_length`, `rows`, `truncated` (rows cut to
     `max_length`), `bad_rows` (number left out) and `bad_rows_listed` (the first of them as `file:line: reason`).
@@ -52,17 +53,17 @@ class TaskTable:
         return bool(self.metadata["pairing"] == "bi")
 
     @cached_property
-    def lengths(self) -> np.ndarray:
+    def lengths(self) -> MappedColumn:
         """Tokens of each row's sequence, (rows,) int32; bi-encoder: of the longer of its two."""
         return self._numbers("length")
 
     @cached_property
-    def lengths_pair(self) -> np.ndarray:
+    def lengths_pair(self) -> MappedColumn:
         """Tokens of the shorter of the two sequences, (rows,) int32; bi-encoder only."""
         return self._numbers("length_pair")
 
     @cached_property
-    def labels(self) -> np.ndarray:
+    def labels(self) -> MappedColumn:
         """(rows,) float32, NaN where the file has no labels."""
         return self._numbers("label")
 
@@ -83,7 +84,7 @@ class TaskTable:
         return Encoded([self._sequence("input_ids", *place) for place in places], starts, pairs)
 
     @cached_property
-    def _second_starts(self) -> np.ndarray:
+    def _second_starts(self) -> MappedColumn:
         return self._numbers("second_start")
 
     def _places(self, rows: RowNumbers) -> list[tuple[int, int]]:
@@ -100,5 +101,5 @@ class TaskTable:
         offsets, values = self._lists[column, batch]
         return values[offsets[row] : offsets[row + 1]]
 
-    def _numbers(self, column: str) -> np.ndarray:
-        return np.concatenate([batch.column(column).to_numpy() for batch in self._batches])
+    def _numbers(self, column: str) -> MappedColumn:
+        return MappedColumn([batch.column(column).to_numpy() for batch in self._batches], self._starts)

@@ -16,7 +16,7 @@ def error_tables(task: str, config: TaskConfig, table: TaskTable, evaluation: Ev
     """`confusion/<task>` for tasks with classes, and `worst/<task>`."""
     tables: dict[str, Any] = {f"worst/{task}": worst_errors(config, table, evaluation)}
     if config.kind.name != "regression":
-        tables[f"confusion/{task}"] = confusion_table(config, table.labels, evaluation.predictions)
+        tables[f"confusion/{task}"] = confusion_table(config, np.asarray(table.labels), evaluation.predictions)
     return tables
 
 

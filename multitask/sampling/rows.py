@@ -5,7 +5,7 @@ from functools import lru_cache
 import numpy as np
 
 from multitask.config import RunConfig
-from multitask.data import epoch_batches, number_of_batches
+from multitask.data import EpochBatches, MappedColumn, epoch_batches, number_of_batches
 
 
 class TaskRows:
@@ -14,7 +14,7 @@ class TaskRows:
     `lengths`: tokens of each row of the training table (rows,).
     """
 
-    def __init__(self, config: RunConfig, task: str, phase: int, lengths: np.ndarray) -> None:
+    def __init__(self, config: RunConfig, task: str, phase: int, lengths: np.ndarray | MappedColumn) -> None:
         self._limit = config.tasks[task].rows_per_epoch
         self.batches = number_of_batches(len(lengths), config.batch_size(task), self._limit)
         self._config, self._task, self._phase, self._lengths = config, task, phase, lengths
@@ -25,7 +25,7 @@ class TaskRows:
         parts = [self._pass(number // self.batches)[number % self.batches] for number in numbers]
         return parts[0] if len(parts) == 1 else np.concatenate(parts)
 
-    def _order(self, epoch: int) -> list[np.ndarray]:
+    def _order(self, epoch: int) -> EpochBatches:
         return epoch_batches(
             self._lengths,
             self._config.batch_size(self._task),

@@ -63,7 +63,9 @@ def test_overrides_read_numbers_lists_and_choices() -> None:
 
 
 def test_another_choice_forgets_the_parameters_of_the_old_one() -> None:
-    config = load_recipe("main", ["phases.0.sampling.tasks_per_step=2", "combination.name=sum", "phases.0.sampling.name=sequential"])
+    config = load_recipe(
+        "main", ["phases.0.sampling.tasks_per_step=2", "combination.name=sum", "phases.0.sampling.name=sequential"]
+    )
     assert config.phases[0].sampling.model_dump() == {"name": "sequential"}
     assert load_recipe("main", ["encoder.name=elsewhere", "encoder.dropout=0.3"]).encoder.pooling == "mean"
     assert override_config(config, ["encoder.name=elsewhere"]).encoder.pooling == "mean"
@@ -78,9 +80,9 @@ def test_recipe_extends_another(tmp_path: Path) -> None:
     assert child.tasks == main.tasks
     (tmp_path / "a.yaml").write_text("extends: b.yaml")
     (tmp_path / "b.yaml").write_text("extends: a.yaml")
-    with pytest.raises(UserError, match="circle"):
+    with pytest.raises(UserError, match=r"circle"):
         load_recipe(str(tmp_path / "a.yaml"))
-    with pytest.raises(UserError, match="no recipe 'mian'.*did you mean 'main'"):
+    with pytest.raises(UserError, match=r"no recipe 'mian'.*did you mean 'main'"):
         load_recipe("mian")
     (tmp_path / "broken.yaml").write_text("tasks: [")
     with pytest.raises(UserError, match=r"broken.yaml: not valid YAML"):
@@ -89,10 +91,23 @@ def test_recipe_extends_another(tmp_path: Path) -> None:
 
 def test_trajectory_hash_knows_what_is_learned_from_where_it_runs(tiny_tasks: dict[str, Any]) -> None:
     config = parse_config(tiny_tasks, "test")
-    same = ["name=x", "cluster.workers=4", "zero.stage=3", "tracking.mode=disabled", "training.accumulation=2", "data.cache=y"]
+    same = [
+        "name=x",
+        "cluster.workers=4",
+        "zero.stage=3",
+        "tracking.mode=disabled",
+        "training.accumulation=2",
+        "data.cache=y",
+    ]
     for override in same:
         assert override_config(config, [override]).trajectory_hash() == config.trajectory_hash(), override
-    for override in ["seed=5", "optimizer.lr=0.5", "tasks.sst.batch_size=3", "combination.name=sum", "encoder.dropout=0.5"]:
+    for override in [
+        "seed=5",
+        "optimizer.lr=0.5",
+        "tasks.sst.batch_size=3",
+        "combination.name=sum",
+        "encoder.dropout=0.5",
+    ]:
         assert override_config(config, [override]).trajectory_hash() != config.trajectory_hash(), override
 
 

@@ -37,7 +37,7 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     storage = Storage(str(tmp_path))
     storage.write("file", b"old")
     monkeypatch.setattr("os.fsync", lambda _: (_ for _ in ()).throw(OSError("no space")))
-    with pytest.raises(OSError, match="no space"):
+    with pytest.raises(OSError, match=r"no space"):
         storage.write("file", b"new")
     assert storage.read("file") == b"old"
 
@@ -46,11 +46,11 @@ def test_place_that_cannot_be_written_is_told_by_its_key(tmp_path: Path) -> None
     (tmp_path / "file").write_text("no folder")
     with pytest.raises(UserError, match=r"cluster.storage: rank 0 on .* cannot write to"):
         probe(Storage(str(tmp_path / "file" / "runs")), 0, 1, "a", lambda: None)
-    with pytest.raises(UserError, match="does not see in .* what rank 1 wrote"):
+    with pytest.raises(UserError, match=r"does not see in .* what rank 1 wrote"):
         probe(Storage(str(tmp_path / "runs")), 0, 2, "a", lambda: None)
     probe(Storage(str(tmp_path / "runs")), 0, 1, "a", lambda: None)
     assert not (tmp_path / "runs" / "probe").exists()
-    with pytest.raises(UserError, match="cluster.storage: cannot use 'nothing://x'"):
+    with pytest.raises(UserError, match=r"cluster.storage: cannot use 'nothing://x'"):
         Storage("nothing://x")
 
 
@@ -62,7 +62,7 @@ def test_name_of_another_run_is_refused_with_what_differs(tiny_tasks: dict[str, 
     assert folder.config().cluster.workers == 3
     with pytest.raises(UserError, match=r"differs in optimizer.lr, .*seed|differs in seed, .*optimizer.lr"):
         folder.start(override_config(config, ["optimizer.lr=0.5", "seed=9"]))
-    with pytest.raises(UserError, match="is no run folder"):
+    with pytest.raises(UserError, match=r"is no run folder"):
         RunFolder(Storage("/nowhere")).config()
 
 
@@ -88,7 +88,9 @@ def test_newest_whole_checkpoint_is_found_and_the_others_explained(tmp_path: Pat
     found, problems = find_checkpoint(storage)
     assert found == good
     for problem, told in zip(
-        problems, ["not finished", "format 9", "cannot be read", "shard is missing", "differs from its checksum"], strict=True
+        problems,
+        ["not finished", "format 9", "cannot be read", "shard is missing", "differs from its checksum"],
+        strict=True,
     ):
         assert told in problem
     assert verify(storage, good) is None

@@ -25,14 +25,14 @@ def test_every_row_comes_exactly_once(rows: int, batch_size: int, pool_batches: 
 
 
 def test_no_rows_give_no_batches() -> None:
-    assert epoch_batches(np.zeros(0, np.int32), 4, seed=0, task="t", epoch=0) == []
+    assert list(epoch_batches(np.zeros(0, np.int32), 4, seed=0, task="t", epoch=0)) == []
     assert number_of_batches(0, 4) == 0
 
 
 def test_order_is_the_same_on_every_machine() -> None:
     """Values written down once: they depend on no library's shuffle."""
     batches = epoch_batches(np.full(10, 7, np.int32), 4, seed=5, task="sst", epoch=2)
-    assert [batch.tolist() for batch in batches] == [[1, 0, 4, 3], [5, 9, 2, 7], [6, 8]]
+    assert [batch.tolist() for batch in batches] == [[5, 3, 4, 6], [0, 1, 8, 2], [7, 9]]
 
 
 def test_seed_task_and_epoch_each_change_the_order() -> None:
@@ -86,17 +86,23 @@ def share_of_padding(lengths: np.ndarray, batch_size: int, **options: int) -> fl
 @pytest.mark.parametrize(
     ("rows", "per_epoch"), [(10, 7), (10, 3), (10, 5), (10, 9), (7, 6), (12, 8), (11, 4), (100, 33)]
 )
-def test_short_passes_follow_a_stream_of_permutations(rows: int, per_epoch: int) -> None:
+def test_short_passes_take_stretches_of_permutations(rows: int, per_epoch: int) -> None:
     lengths = random_lengths(rows)
-    seen: Counter[int] = Counter(dict.fromkeys(range(rows), 0))
-    for epoch in range(60):
+    whole = rows // per_epoch
+    seen: Counter[int] = Counter()
+    for epoch in range(60 * whole):
         batches = epoch_batches(lengths, 3, seed=2, task="t", epoch=epoch, rows_per_epoch=per_epoch)
         drawn = flat(batches)
-        assert len(drawn) == len(set(drawn)) == per_epoch
+        assert len(drawn) == per_epoch
         assert len(batches) == number_of_batches(rows, 3, per_epoch)
+        if epoch % whole == 0:
+            fresh: set[int] = set()
+        assert not fresh & set(drawn)
+        fresh |= set(drawn)
         seen.update(drawn)
-        times = (epoch + 1) * per_epoch // rows
-        assert set(seen.values()) <= {times, times + 1}
+    # 60 permutations: no row is favoured beyond chance.
+    expected = 60 * whole * per_epoch / rows
+    assert all(abs(seen[row] - expected) < 5 * expected**0.5 + 1 for row in range(rows))
 
 
 def test_first_passes_cover_all_rows_before_any_comes_again() -> None:

@@ -1,0 +1,142 @@
+"""Scores worked out by hand, predictions of every row, and tables of what is wrong."""
+
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+from multitask.config import RunConfig, parse_config
+from multitask.data import TaskTable, collate, load_tokenizer, prepare, tokenizer_id
+from multitask.evaluation import (
+    Evaluation,
+    confusion_table,
+    dev_scores,
+    error_tables,
+    evaluate,
+    task_scores,
+    worst_errors,
+)
+from multitask.model import build_model
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture
+def config(tiny_tasks: dict[str, Any]) -> RunConfig:
+    return parse_config(tiny_tasks, "test")
+
+
+def _table(config: RunConfig, task: str, split: str = "dev") -> TaskTable:
+    tokenizer = load_tokenizer(config.encoder.name)
+    return prepare(config, task, split, tokenizer, tokenizer_id(tokenizer))
+
+
+def test_macro_f1_counts_every_declared_class(config: RunConfig) -> None:
+    labels, predictions = np.array([0.0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 1])
+    found = task_scores(config.tasks["sst"], predictions, labels)
+    # F1 of class 0: precision 1, recall 1/2; class 1: 2/4 and 1; class 2 is never predicted, 3 and 4 never occur.
+    assert found == {"accuracy": pytest.approx(3 / 5), "macro_f1": pytest.approx((2 / 3 + 2 / 3) / 5)}
+
+
+def test_binary_scores(config: RunConfig) -> None:
+    found = task_scores(config.tasks["quora"], np.array([1, 1, 1, 1]), np.array([1.0, 0, 0, 1]))
+    assert found == {"accuracy": pytest.approx(0.5), "macro_f1": pytest.approx((0 + 2 / 3) / 2)}
+
+
+def test_correlations(config: RunConfig) -> None:
+    labels = np.array([1.0, 2, 3, 4])
+    found = task_scores(config.tasks["sts"], np.array([1.0, 2, 3, 5]), labels)
+    # Covariance 6.5, squared deviations 8.75 and 5.
+    assert found == {"pearson": pytest.approx(6.5 / np.sqrt(8.75 * 5)), "spearman": pytest.approx(1)}
+    assert task_scores(config.tasks["sts"], -np.exp(labels), labels)["spearman"] == pytest.approx(-1)
+
+
+@pytest.mark.parametrize(
+    ("predictions", "labels"), [([2.5, 2.5, 2.5], [1.0, 2, 3]), ([1.0, 2, 3], [4.0, 4, 4]), ([1.0], [2.0])]
+)
+def test_constant_says_nothing(config: RunConfig, predictions: list[float], labels: list[float]) -> None:
+    found = task_scores(config.tasks["sts"], np.array(predictions), np.array(labels))
+    assert found == {"pearson": 0.0, "spearman": 0.0}
+
+
+def test_mean_is_over_the_metric_that_each_task_names(tiny_tasks: dict[str, Any]) -> None:
+    tiny_tasks["tasks"]["sst"]["metric"] = "macro_f1"
+    scores = {
+        "sst": {"accuracy": 0.9, "macro_f1": 0.3},
+        "quora": {"accuracy": 0.6, "macro_f1": 0.1},
+        "sts": {"pearson": -0.3, "spearman": 0.8},
+    }
+    found = dev_scores(parse_config(tiny_tasks, "test"), scores)
+    assert found.pop("dev/mean") == pytest.approx((0.3 + 0.6 - 0.3) / 3)
+    assert found == {f"dev/{task}/{name}": v for task, own in scores.items() for name, v in own.items()}
+
+
+@pytest.mark.parametrize("pairs", ["cross_encoder", "bi_encoder"])
+@pytest.mark.parametrize("task", ["sst", "quora", "sts"])
+def test_every_row_is_predicted_as_if_alone(
+    tiny_tasks: dict[str, Any], monkeypatch: pytest.MonkeyPatch, task: str, pairs: str
+) -> None:
+    monkeypatch.setattr("multitask.evaluation.evaluate.BATCH_TOKENS", 70)
+    for name in ("quora", "sts"):
+        tiny_tasks["tasks"][name]["pair_encoding"] = {"name": pairs}
+    config = parse_config(tiny_tasks, "test")
+    model, table = build_model(config).train(), _table(config, task)
+    found = evaluate(model, task, table, 0, CPU, "fp32")
+    assert model.training
+    model.eval()
+    for row in range(table.rows):
+        raw = model(task, collate(table, np.array([row]), 0)).detach()
+        assert found.predictions[row] == pytest.approx(model.head(task).predict(raw).item(), abs=1e-5)
+        if task == "sts":
+            assert found.probabilities is None
+        else:
+            wanted = model.head(task).probabilities(raw)[0].numpy()  # type: ignore[index]
+            np.testing.assert_allclose(found.probabilities[row], wanted, atol=1e-6)  # type: ignore[index]
+
+
+def test_dropout_is_off_while_evaluating(tiny_tasks: dict[str, Any]) -> None:
+    config = parse_config(tiny_tasks | {"encoder": tiny_tasks["encoder"] | {"dropout": 0.9}}, "test")
+    model, table = build_model(config).train(), _table(config, "sts")
+    one, two = (evaluate(model, "sts", table, 0, CPU, "fp32").predictions for _ in range(2))
+    assert np.array_equal(one, two)
+    assert np.ptp(one) > 0
+
+
+def test_confusion_counts_rows_of_true_by_predicted(config: RunConfig) -> None:
+    found = confusion_table(config.tasks["quora"], np.array([0.0, 1, 1, 1]), np.array([1.0, 1, 0, 1]))
+    assert found == {"labels": ["0", "1"], "matrix": [[0, 1], [1, 2]]}
+    wide = confusion_table(config.tasks["sst"], np.array([4.0]), np.array([2.0]))
+    assert np.array(wide["matrix"]).shape == (5, 5)
+    assert wide["matrix"][4][2] == np.array(wide["matrix"]).sum() == 1
+
+
+def test_worst_errors_of_classes_are_those_least_believed(config: RunConfig) -> None:
+    table = _table(config, "quora")
+    labels = np.array(table.labels)
+    yes = np.linspace(0.02, 0.98, table.rows)
+    found = worst_errors(
+        config.tasks["quora"], table, Evaluation((yes > 0.5).astype(float), np.stack([1 - yes, yes], 1))
+    )
+    missed = [row for row in range(table.rows) if (yes[row] > 0.5) != labels[row]]
+    wanted = sorted(missed, key=lambda row: yes[row] if labels[row] else 1 - yes[row])
+    assert [row[0] for row in found["rows"]] == table.ids(wanted)
+    assert [(row[1], row[2]) for row in found["rows"]] == table.texts(wanted)
+    assert [row[3] for row in found["rows"]] == labels[wanted].tolist()
+
+
+def test_worst_errors_of_numbers_are_the_farthest_off(config: RunConfig) -> None:
+    table = _table(config, "sts", "train")
+    off = np.random.default_rng(0).permutation(table.rows) / 10
+    found = worst_errors(config.tasks["sts"], table, Evaluation(table.labels + off, None))
+    assert len(found["rows"]) == 20
+    assert [row[0] for row in found["rows"]] == table.ids(np.argsort(-off)[:20])
+    right = worst_errors(config.tasks["sts"], table, Evaluation(np.array(table.labels, np.float64), None))
+    assert right["rows"] == []
+
+
+def test_tables_by_kind(config: RunConfig) -> None:
+    for task, names in (("sst", {"worst/sst", "confusion/sst"}), ("sts", {"worst/sts"})):
+        table = _table(config, task)
+        found = evaluate(build_model(config), task, table, 0, CPU, "fp32")
+        assert set(error_tables(task, config.tasks[task], table, found)) == names
