@@ -115,3 +115,75 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
     config = parse_config(tiny_tasks, "test")
     with pytest.raises(ValidationError):
         config.seed = 3  # type: ignore[misc]
+
+
+@pytest.mark.parametrize(
+    ("override", "told"),
+    [
+        ("phases.0.sampling={name: proportionl}", "phases.0.sampling.name: unknown 'proportionl'; valid: sequential"),
+        ("phases.0.epochs=0", "phases.0.epochs: input should be greater than or equal to 1, got 0"),
+        ("phases.0.epoch=2", "unknown key 'phases.0.epoch'; valid: tasks, sampling, epochs"),
+        ("phases.0.sampling.tasks_per_step=some", "tasks_per_step: must be a number of tasks or 'all', got 'some'"),
+        ("phases.0.sampling.tasks_per_step=4", "tasks_per_step must lie in 1 … 3 (the phase's tasks), got 4"),
+        ("phases.0.tasks=[]", "phases.0.tasks must name at least one task"),
+        ("phases.0.tasks=[sst, sst]", "each once"),
+        ("phases=[]", "phases"),
+        ("optimizer.betas=[1.5, 0.9]", "optimizer.betas.0: input should be less than 1, got 1.5"),
+        ("combination={name: weights, weights: {sst: 1, quora: 1}}", "the weight of task 'sts' is missing"),
+        ("combination={name: weights, weights: {sst: 1, quora: 1, st: 1}}", "there is no task 'st'; tasks: sst, quora"),
+        ("combination={name: weights, weights: {sst: -1, quora: 1, sts: 1}}", "the weight of sst must not be negative"),
+        ("combination=sum", "combination: must be a mapping of keys to values, got 'sum'"),
+        ("encoder=bert", "encoder: must be a mapping of keys to values, got 'bert'"),
+        ("tasks.sst.kind={}", "tasks.sst.kind.name is missing"),
+        ("tasks.sst.metric=pearson", "metric must be one of accuracy, macro_f1 for kind classification, got pearson"),
+        ("tasks.sst.files.val=[a]", "input should be 'train', 'dev' or 'test', got 'val'"),
+        ("seed.x=1", "seed is 11711, it has no keys below it"),
+        ("tasks.quora={kind: {name: classification, classes: 2}, columns: {text: a, text_pair: b, label: c}, "
+         "files: {train: a, dev: b}, pair_encoding: {name: bi_encoder, similarity: cosine}}", "similarity=cosine gives one number"),
+    ],
+)
+def test_combination_that_cannot_work_is_refused_in_one_line(override: str, told: str) -> None:
+    with pytest.raises(UserError) as error:
+        load_recipe("main", [override])
+    assert told in str(error.value)
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_pcgrad_may_train_one_task_where_the_phase_has_no_other() -> None:
+    config = load_recipe("main", ["phases=[{tasks: [sst], sampling: {name: sequential}}, {}]"])
+    assert config.phase_tasks(0) == ("sst",)
+    assert config.phase_tasks(1) == ("sst", "quora", "sts")
+
+
+def test_extended_recipe_lies_beside_or_is_shipped_and_may_be_absent(tmp_path: Path) -> None:
+    (tmp_path / "base.yaml").write_text("extends: main\nseed: 3\nphases: [{epochs: 7}]\n")
+    (tmp_path / "sub").mkdir()
+    (tmp_path / "sub" / "leaf.yaml").write_text("extends: ../base.yaml\nname: leafy\ntasks: {sst: {batch_size: 5}}\n")
+    config = load_recipe(str(tmp_path / "sub" / "leaf.yaml"))
+    assert (config.name, config.seed, config.phases[0].epochs) == ("leafy", 3, 7)
+    assert config.batch_size("sst") == 5
+    assert config.batch_size("sts") == load_recipe("main").batch_size("sts")
+    assert config.tasks["sst"].files == load_recipe("main").tasks["sst"].files
+    (tmp_path / "orphan.yaml").write_text("extends: absent\n")
+    with pytest.raises(UserError, match="there is no recipe 'absent'"):
+        load_recipe(str(tmp_path / "orphan.yaml"))
+    (tmp_path / "self.yaml").write_text("extends: self.yaml\n")
+    with pytest.raises(UserError, match="circle"):
+        load_recipe(str(tmp_path / "self.yaml"))
+    (tmp_path / "list.yaml").write_text("- a\n")
+    with pytest.raises(UserError, match="a recipe is a mapping"):
+        load_recipe(str(tmp_path / "list.yaml"))
+
+
+@pytest.mark.parametrize("number", ["1e-5", "1.0e-5", "0.00001", "1E-5", "+1e-5"])
+def test_numbers_are_written_as_people_write_them(number: str, tmp_path: Path) -> None:
+    assert load_recipe("main", [f"optimizer.lr={number}"]).optimizer.lr == 1e-5
+    (tmp_path / "r.yaml").write_text(f"extends: main\noptimizer: {{lr: {number}}}\n")
+    assert load_recipe(str(tmp_path / "r.yaml")).optimizer.lr == 1e-5
+
+
+def test_last_override_wins_and_one_file_is_a_list_of_one() -> None:
+    config = load_recipe("main", ["seed=1", "seed=2", "tasks.sts.files.dev=x=y.csv", "name=0a.b-c_d"])
+    assert config.seed == 2
+    assert config.tasks["sts"].files["dev"] == ("x=y.csv",)
+    assert config.name == "0a.b-c_d"

@@ -58,3 +58,46 @@ def test_idle_group_keeps_weights_moments_and_step_count() -> None:
     assert all(torch.equal(optimizer.state[two][k], v) for k, v in state.items())
     assert optimizer.state[one]["step"] == 3
     assert optimizer.param_groups[1]["params"] == [two]
+
+
+@pytest.mark.parametrize(("steps", "warmup"), [(1, 0.0), (1, 0.6), (2, 0.1), (3, 0.99), (1000, 0.1)])
+@pytest.mark.parametrize("decay", ["linear", "cosine", "constant"])
+def test_every_step_of_a_run_of_any_length_learns(decay: str, steps: int, warmup: float) -> None:
+    rates = [learning_rate(s, steps, 1.0, ScheduleConfig(warmup=warmup, decay=decay)) for s in range(steps)]
+    peak = rates.index(max(rates))
+    assert max(rates) == 1.0
+    assert min(rates) > 0
+    assert rates[: peak + 1] == sorted(rates[: peak + 1])
+    assert rates[peak:] == sorted(rates[peak:], reverse=True)
+
+
+def test_active_group_moves_as_under_torchs_own_adamw() -> None:
+    config = AdamWConfig(lr=0.03, betas=(0.8, 0.95), eps=1e-6, weight_decay=0.2)
+    generator = torch.Generator().manual_seed(0)
+    start, other = torch.randn(3, 4, generator=generator), torch.randn(4, generator=generator)
+    ours = [torch.nn.Parameter(start.clone()), torch.nn.Parameter(other.clone())]
+    theirs = [torch.nn.Parameter(start.clone()), torch.nn.Parameter(other.clone())]
+    groups = [
+        {"params": [ours[0]], "owner": "shared", "weight_decay": 0.2},
+        {"params": [ours[1]], "owner": "sst", "weight_decay": 0.0},
+    ]
+    optimizer = build_optimizer(groups, config)
+    reference = torch.optim.AdamW(
+        [{"params": [theirs[0]], "weight_decay": 0.2}, {"params": [theirs[1]], "weight_decay": 0.0}],
+        lr=0.03,
+        betas=(0.8, 0.95),
+        eps=1e-6,
+    )
+    for step in range(6):
+        gradients = [torch.randn(p.shape, generator=generator) for p in ours]
+        idle = step % 2 == 1
+        optimizer.param_groups[1]["idle"] = idle
+        # Ours holds a flat gradient of zeros in an idle group, torch's own has none.
+        ours[0].grad, ours[1].grad = gradients[0].clone(), torch.zeros(4) if idle else gradients[1].clone()
+        theirs[0].grad, theirs[1].grad = gradients[0].clone(), None if idle else gradients[1].clone()
+        optimizer.step()
+        reference.step()
+    for mine, wanted in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, wanted)
+    assert optimizer.state[ours[0]]["step"] == 6
+    assert optimizer.state[ours[1]]["step"] == 3

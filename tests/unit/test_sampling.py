@@ -122,3 +122,77 @@ def test_shares_hold_every_row_once_and_are_even(ranks: int, packed: bool) -> No
         for cost, own in zip(costs, zip(*shares, strict=True), strict=True):
             parts = np.array([cost[piece].sum() for piece in own])
             assert np.abs(parts - cost.sum() / ranks).max() <= cost.max()
+
+
+PHASES = {
+    "sequential": {"name": "sequential"},
+    "all": {"name": "round_robin"},
+    "two": {"name": "round_robin", "tasks_per_step": 2},
+    "one": {"name": "round_robin", "tasks_per_step": 1},
+    "proportional": {"name": "proportional"},
+    "merged": {"name": "proportional", "batches_per_step": 4},
+}
+
+
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (9, 2, 5), (1, 30, 4)])
+@pytest.mark.parametrize("sampling", PHASES)
+def test_rounds_of_any_sizes_hold_each_batch_of_a_task_once_in_its_order(
+    tiny_tasks: dict[str, Any], sampling: str, sizes: tuple[int, ...]
+) -> None:
+    named = dict(zip(SIZES, sizes, strict=True))
+    config = _config(tiny_tasks, {"sampling": PHASES[sampling], "epochs": 3})
+    schedule = Schedule(config, named)
+    rounds = [schedule.round(s) for s in range(schedule.steps)]
+    for task in named:
+        numbers = [n for r in rounds for b in r.batches if b.task == task for n in b.numbers]
+        assert numbers == list(range(len(numbers)))
+    for r in rounds:
+        assert len(set(r.tasks)) == len(r.tasks)
+        assert sorted(r.tasks, key=list(SIZES).index) == list(r.tasks)
+    fresh = Schedule(config, named)
+    order = np.random.default_rng(0).permutation(schedule.steps)
+    assert all(fresh.round(int(s)) == rounds[s] for s in order)
+
+
+@pytest.mark.parametrize(("sampling", "slots"), [("sequential", 1), ("proportional", 1), ("merged", 4)])
+@pytest.mark.parametrize("sizes", [(1, 1, 1), (9, 2, 5), (1, 30, 4)])
+def test_steps_of_an_epoch_take_all_batches(
+    tiny_tasks: dict[str, Any], sampling: str, slots: int, sizes: tuple[int, ...]
+) -> None:
+    schedule = Schedule(
+        _config(tiny_tasks, {"sampling": PHASES[sampling], "epochs": 1}), dict(zip(SIZES, sizes, strict=True))
+    )
+    assert schedule.steps == -(-sum(sizes) // slots)
+    taken = _taken(schedule, 0, schedule.steps)
+    assert set(taken) >= {(t, n) for t, size in zip(SIZES, sizes, strict=True) for n in range(size)}
+    assert sum(taken.values()) == slots * schedule.steps
+    assert set(taken.values()) == {1}
+
+
+def test_share_of_a_task_is_that_of_its_batches(tiny_tasks: dict[str, Any]) -> None:
+    sizes = {"sst": 600, "quora": 300, "sts": 100}
+    schedule = Schedule(_config(tiny_tasks, {"sampling": PHASES["proportional"]}), sizes)
+    first = Counter(schedule.round(s).tasks[0] for s in range(500))
+    for task, size in sizes.items():
+        assert abs(first[task] - size / 2) < 40
+
+
+@pytest.mark.parametrize("limit", [None, 13, 24])
+def test_pass_takes_as_many_rows_as_asked_and_each_comes_up(tiny_tasks: dict[str, Any], limit: int | None) -> None:
+    tiny_tasks["tasks"]["sst"]["rows_per_epoch"] = limit
+    rows = TaskRows(_config(tiny_tasks, {"epochs": 1}), "sst", 0, np.random.default_rng(1).integers(3, 20, 24))
+    taken = limit or 24
+    assert rows.batches == -(-taken // 6)
+    passes = [
+        np.concatenate([rows.rows((n,)) for n in range(p * rows.batches, (p + 1) * rows.batches)]) for p in range(24)
+    ]
+    assert all(len(set(p)) == len(p) == taken for p in passes)
+    counts = Counter(row for p in passes for row in p.tolist())
+    assert set(counts.values()) == {taken}
+
+
+def test_epoch_of_a_round_tells_the_fraction(tiny_tasks: dict[str, Any]) -> None:
+    phase = {"sampling": {"name": "sequential"}, "epochs": 2, "steps_per_epoch": 5}
+    schedule = Schedule(_config(tiny_tasks, phase), SIZES)
+    assert [schedule.round(s).epoch for s in (0, 1, 7)] == [0, 0.2, 1.4]
+    assert [schedule.round(s).step for s in (0, 1, 7)] == [0, 1, 7]
