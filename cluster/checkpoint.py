@@ -156,7 +156,7 @@ def _shard_name(rank: int, world: int) -> str:
 def _shards(storage: Storage, folder: str) -> Iterator[tuple[dict[str, Tensor], dict[str, Fragment]]]:
     """Tensors and fragments of each shard of a checkpoint."""
     for file in storage.files(folder):
-        if file.startswith("shard-"):
+        if file.startswith("shard-") and file.endswith(".safetensors"):
             yield _read_shard(storage, folder, file)
 
 

@@ -45,9 +45,9 @@ def plan_resources(cluster: ClusterConfig, nodes: Sequence[Mapping[str, float]])
             )
     fits = sum(_workers_on(node, per_worker) for node in nodes)
     if fits < cluster.workers:
+        largest = ", ".join(f"{max(node.get(name, 0) for node in nodes):g} {name}" for name in per_worker)
         raise UserError(
-            f"cluster.workers={cluster.workers}: only {fits} of them fit ({plan.describe()}); "
-            f"the largest node has {max(node.get('CPU', 0) for node in nodes):g} CPU"
+            f"cluster.workers={cluster.workers}: only {fits} of them fit ({plan.describe()}); no node has more than {largest}"
         )
     return plan
 

@@ -34,14 +34,17 @@ class RunFolder:
         Raises:
             UserError: the folder holds a run whose config would train something else.
         """
-        if self.storage.exists("run.json"):
+        begun = self.storage.exists("run.json")
+        if begun:
             run = json.loads(self.storage.read("run.json"))
             self._check_same(config)
         else:
             run = {"run_id": f"{config.name}-{secrets.token_hex(4)}"}
-            self.storage.write("run.json", json.dumps(run).encode())
         text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
         self.storage.write("config.yaml", text.encode())
+        if not begun:
+            # Last: a folder with run.json has a config, too, wherever the start was cut off.
+            self.storage.write("run.json", json.dumps(run).encode())
         run_id: str = run["run_id"]
         return run_id
 

@@ -38,7 +38,12 @@ def evaluate(
         scores = {}
         for name in tasks:
             table, found = predictor.evaluate(name, split, config)
-            scores[name] = task_scores(config.tasks[name], found.predictions, np.asarray(table.labels))
+            labels = np.asarray(table.labels)
+            if np.isnan(labels).any():
+                raise UserError(
+                    f"--split {split}: {name} has rows without a label there; use concord predict --split {split}"
+                )
+            scores[name] = task_scores(config.tasks[name], found.predictions, labels)
         reported = predictor.scores if split == "dev" else {}
     if json:
         print_json({"split": split, "scores": scores, "reported": reported})

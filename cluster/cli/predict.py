@@ -56,7 +56,10 @@ def predict(
             found |= {"probabilities": chances} if chances is not None else {}
         lines = _submission(predictor, task, found) if submission else _lines(found, json)
     if output is not None:
-        output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        try:
+            output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+        except OSError as error:
+            raise UserError(f"--output: cannot write {output}: {error.strerror}") from None
     elif json:
         print_json(found)
     else:
@@ -74,13 +77,21 @@ def _predict_split(predictor: "Predictor", task: str, split: str) -> tuple[list[
 
 
 def _rows(texts: list[str], pair: bool) -> list[Any]:
-    if len(texts) == 1 and (texts[0] == "-" or Path(texts[0]).is_file()):
+    if len(texts) == 1 and (texts[0] == "-" or _is_file(texts[0])):
         return _from_lines(texts[0], pair)
     if not pair:
         return list(texts)
     if len(texts) % 2:
         raise UserError(f"this task is on pairs of texts: give an even number of them, got {len(texts)}")
     return [[first, second] for first, second in zip(texts[::2], texts[1::2], strict=True)]
+
+
+def _is_file(text: str) -> bool:
+    try:
+        return Path(text).is_file()
+    except OSError:
+        # Longer than a file's name can be: a text.
+        return False
 
 
 def _from_lines(source: str, pair: bool) -> list[Any]:

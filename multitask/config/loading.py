@@ -61,7 +61,7 @@ def parse_config(tree: Mapping, source: str) -> RunConfig:
     try:
         return RunConfig.model_validate(dict(tree))
     except ValidationError as error:
-        raise UserError("\n".join(f"{source}: {_describe(e)}" for e in error.errors())) from None
+        raise UserError("\n".join(f"{source}: {_describe(e)}" for e in _own_errors(error))) from None
 
 
 def _read(path: Path, seen: tuple[Path, ...]) -> dict:
@@ -139,6 +139,17 @@ for _first in "-+0123456789.":
     _Loader.yaml_implicit_resolvers.setdefault(_first, []).insert(0, ("tag:yaml.org,2002:float", _FLOAT))
 
 
+def _own_errors(error: ValidationError) -> list[Mapping]:
+    """Without "too short" of a list whose items were refused: they are told themselves."""
+    errors: list[Mapping] = list(error.errors())
+    places = [e["loc"] for e in errors]
+
+    def echoes(e: Mapping) -> bool:
+        return e["type"] == "too_short" and any(p != e["loc"] and p[: len(e["loc"])] == e["loc"] for p in places)
+
+    return [e for e in errors if not echoes(e)]
+
+
 def _describe(error: Mapping) -> str:
     keys = [str(part) for part in error["loc"]]
     if error["type"] == "extra_forbidden":
@@ -147,9 +158,13 @@ def _describe(error: Mapping) -> str:
     if error["type"] == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in error["ctx"]["expected_tags"].split(",")]
         return f"{'.'.join(_visible(error['loc']))}.name: unknown {error['ctx']['tag']!r}; {_valid(error['ctx']['tag'], tags)}"
+    where = ".".join(_visible(error["loc"]))
+    if error["type"] == "union_tag_not_found":
+        return f"{where}.name is missing"
+    if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
+        return f"{where}: must be a mapping of keys to values, got {error['input']!r}"
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
-    where = ".".join(_visible(error["loc"]))
     got = (
         ""
         if error["type"] in ("value_error", "missing") or isinstance(error["input"], dict)

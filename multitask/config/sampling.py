@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, field_validator
 
 from multitask.config.base import Config
 
@@ -18,6 +18,13 @@ class RoundRobin(Config):
 
     name: Literal["round_robin"] = "round_robin"
     tasks_per_step: int | Literal["all"] = "all"
+
+    @field_validator("tasks_per_step", mode="before")
+    @classmethod
+    def _a_number_or_all(cls, value: object) -> object:
+        if value != "all" and (isinstance(value, bool) or not isinstance(value, int)):
+            raise ValueError(f"must be a number of tasks or 'all', got {value!r}")
+        return value
 
 
 class Proportional(Config):

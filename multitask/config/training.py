@@ -6,13 +6,15 @@ from pydantic import Field
 
 from multitask.config.base import Config
 
+Beta = Annotated[float, Field(ge=0, lt=1)]
+
 
 class AdamW(Config):
     """AdamW with decoupled weight decay, which biases and normalisation weights are spared."""
 
     name: Literal["adamw"] = "adamw"
     lr: float = Field(default=2e-5, gt=0)
-    betas: tuple[float, float] = (0.9, 0.999)
+    betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
     weight_decay: float = Field(default=0.01, ge=0)
 

@@ -57,7 +57,7 @@ class EpochBatches(Sequence[np.ndarray]):
         rows = rows[np.argsort(self._lengths[rows], kind="stable")]
         batches = [rows[start : start + self._batch_size] for start in range(0, len(rows), self._batch_size)]
         full = len(rows) // self._batch_size
-        order = Permutation(full, self._key, "pool", pool)(np.arange(full)) if full else []
+        order = Permutation(full, self._key, "pool", pool)(np.arange(full))
         return [batches[n] for n in order] + batches[full:]
 
 

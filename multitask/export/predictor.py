@@ -83,6 +83,8 @@ class Predictor:
         return table, evaluate(self.model, task, table, pad_id, self.device, self.config.precision)
 
     def _raw(self, task: str, texts: Sequence[Text]) -> list[Tensor]:
+        if isinstance(texts, str):
+            raise UserError(f"{task}: give a list of texts, got one string")
         rows = [self._row(task, number, text) for number, text in enumerate(texts)]
         pairing = pairing_of(self.config.tasks[task])
         precision = self.config.precision
@@ -98,7 +100,7 @@ class Predictor:
         pair = self.config.tasks[task].is_pair
         if not pair and isinstance(text, str):
             return text, None
-        if pair and not isinstance(text, str) and len(text) == 2 and all(isinstance(t, str) for t in text):
+        if pair and isinstance(text, tuple | list) and len(text) == 2 and all(isinstance(t, str) for t in text):
             return text[0], text[1]
         raise UserError(f"{task}: text {number} must be {'a pair of strings' if pair else 'one string'}, got {text!r}")
 
@@ -135,12 +137,14 @@ def _description(folder: Path) -> dict[str, Any]:
     path = folder / DESCRIPTION
     try:
         description = json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         raise UserError(f"{folder} is no export: it has no {DESCRIPTION}") from None
-    except (ValueError, NotADirectoryError):
-        raise UserError(f"{path} cannot be read") from None
+    except ValueError:
+        description = None
+    if not isinstance(description, dict):
+        raise UserError(f"{path} cannot be read")
     if description.get("format") != FORMAT:
         raise UserError(f"{path}: format {description.get('format')}, this version reads {FORMAT}")
-    if set(description["sha256"]) != {ENCODER, HEADS}:
+    if set(description.get("sha256", ())) != {ENCODER, HEADS}:
         raise UserError(f"{path}: the checksums of {ENCODER} and {HEADS} are missing")
-    return dict(description)
+    return description

@@ -40,6 +40,8 @@ def write_export(
     Raises:
         UserError: `folder` holds something that is no export.
     """
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; name another folder")
     if folder.exists() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
         raise UserError(f"{folder} is not empty and holds no export; name another folder")
     folder.parent.mkdir(parents=True, exist_ok=True)

@@ -79,7 +79,11 @@ def test_weights_of_several_groups_are_cut_anywhere(tmp_path: Path) -> None:
     pad = torch.full((2,), -1.0)
     # `one` straddles three ranks, `two` lies in another group, `three` behind `one`; ranks end in padding.
     _shard(
-        storage, "shard-00000-of-00003.safetensors", {"one": (0, 3, 0, 0), "two": (0, 6, 1, 1)}, one[:3], torch.cat([pad[:1], two])
+        storage,
+        "shard-00000-of-00003.safetensors",
+        {"one": (0, 3, 0, 0), "two": (0, 6, 1, 1)},
+        one[:3],
+        torch.cat([pad[:1], two]),
     )
     _shard(storage, "shard-00001-of-00003.safetensors", {"one": (3, 4, 0, 2)}, torch.cat([pad, one[3:7], pad]))
     _shard(

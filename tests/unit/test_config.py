@@ -138,8 +138,11 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
         ("tasks.sst.metric=pearson", "metric must be one of accuracy, macro_f1 for kind classification, got pearson"),
         ("tasks.sst.files.val=[a]", "input should be 'train', 'dev' or 'test', got 'val'"),
         ("seed.x=1", "seed is 11711, it has no keys below it"),
-        ("tasks.quora={kind: {name: classification, classes: 2}, columns: {text: a, text_pair: b, label: c}, "
-         "files: {train: a, dev: b}, pair_encoding: {name: bi_encoder, similarity: cosine}}", "similarity=cosine gives one number"),
+        (
+            "tasks.quora={kind: {name: classification, classes: 2}, columns: {text: a, text_pair: b, label: c}, "
+            "files: {train: a, dev: b}, pair_encoding: {name: bi_encoder, similarity: cosine}}",
+            "similarity=cosine gives one number",
+        ),
     ],
 )
 def test_combination_that_cannot_work_is_refused_in_one_line(override: str, told: str) -> None:

@@ -47,8 +47,12 @@ def test_packed_loads_differ_from_the_even_share_by_one_row_at_most(ranks: int) 
     # A row goes to the rank in whose part its middle lies, so that each of a share's two ends is at most half a row off.
     for costs in _rounds(20 + ranks):
         even, largest = sum(int(c.sum()) for c in costs) / ranks, max(int(c.max()) for c in costs)
-        for share in split_round(costs, ranks, packed=True):
-            assert abs(_load(costs, share) - even) <= largest
+        done = 0
+        for number, share in enumerate(split_round(costs, ranks, packed=True), start=1):
+            load = _load(costs, share)
+            assert abs(load - even) <= largest
+            done += load
+            assert abs(done - number * even) <= largest / 2 + 1e-6
 
 
 @pytest.mark.parametrize("ranks", range(1, 8))
@@ -77,6 +81,8 @@ def test_more_ranks_than_rows_leave_some_without(packed: bool) -> None:
 def test_one_long_row_does_not_leave_its_rank_more_than_it_must() -> None:
     shares = split_round([np.array([100, 1, 1, 1])], 2, packed=True)
     assert [_load([np.array([100, 1, 1, 1])], share) for share in shares] == [100, 3]
+    shares = split_round([np.array([10, 10, 100])], 2, packed=True)
+    assert [_load([np.array([10, 10, 100])], share) for share in shares] == [20, 100]
 
 
 @pytest.mark.parametrize("packed", [True, False])

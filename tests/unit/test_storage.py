@@ -125,7 +125,7 @@ NODES = [{"CPU": 4.0, "GPU": 1.0}, {"CPU": 4.0}]
         ({"workers": 9, "device": "cpu"}, "asks for 9 CPU .* has 8 CPU on 2 nodes"),
         ({"workers": 2, "device": "gpu"}, "asks for 2 GPU .* has 1 GPU"),
         ({"workers": 2, "device": "cpu", "cpus_per_worker": 3}, None),
-        ({"workers": 1, "device": "cpu", "cpus_per_worker": 5}, "only 0 of them fit .* the largest node has 4 CPU"),
+        ({"workers": 1, "device": "cpu", "cpus_per_worker": 5}, "only 0 of them fit .* no node has more than 4 CPU"),
         ({"workers": 2, "device": "gpu", "gpus_per_worker": 0.5}, None),
     ],
 )

@@ -64,7 +64,10 @@ def concord(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
         ("train recipe.yaml optimizer.lrr=1 --dry-run", "unknown key 'optimizer.lrr'; valid: name, lr"),
         ("train recipe.yaml tasks.sst.files.dev=absent.csv --dry-run", "absent.csv"),
         ("train recipe.yaml cluster.workers=5000 --dry-run", "cluster.workers=5000 asks for 5000 CPU"),
-        ("train recipe.yaml cluster.storage=nothing://x --no-ray --restart", "cluster.storage: cannot use 'nothing://x"),
+        (
+            "train recipe.yaml cluster.storage=nothing://x --no-ray --restart",
+            "cluster.storage: cannot use 'nothing://x",
+        ),
         ("train recipe.yaml encoder.name=absent --dry-run", "encoder.name"),
         ("data check recipe.yaml tasks.sts.files.dev=absent.csv", "tasks.sts.files.dev: there is no file"),
         ("predict absent sst text", "absent is neither an export"),
@@ -130,7 +133,7 @@ def test_bad_row_is_told_by_file_and_line(
     assert code == 0
     [split] = [s for s in json.loads(out)["splits"] if s["task"] == task and s["split"] == "dev"]
     assert split["rows"] == 120
-    assert f"long.csv:5: {told}" in str(split["bad_rows"])
+    assert [(bad["line"], bad["reason"]) for bad in split["bad_rows"]] == [(5, told)]
 
 
 def test_data_check_counts(concord: Run) -> None:
