@@ -122,6 +122,11 @@ def _fit(config: RunConfig, plan: ResourcePlan, display: Observer, started: floa
         except Exception as raised:
             error = raised
     storage.delete_folder("")
+    return _outcome(watcher, result, error)
+
+
+def _outcome(watcher: "_Watcher", result: Any, error: Exception | None) -> Outcome:
+    """What the workers returned, what the watcher was told, or the error that ended it."""
     returned: dict[str, Any] = getattr(result, "return_value", None) or {}
     if "user_error" in returned:
         raise UserError(returned["user_error"])

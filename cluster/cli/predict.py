@@ -46,14 +46,7 @@ def predict(
     with open_model(model) as predictor:
         if task not in predictor.tasks:
             raise UserError(f"the model has no task {task!r}; tasks: {', '.join(predictor.tasks)}")
-        if split is not None:
-            ids, values = _predict_split(predictor, task, split)
-            found: dict[str, Any] = {"task": task, "ids": ids, "predictions": values}
-        else:
-            rows = _rows(texts or [], predictor.config.tasks[task].is_pair)
-            found = {"task": task, "texts": rows, "predictions": predictor.predict(task, rows)}
-            chances = predictor.probabilities(task, rows)
-            found |= {"probabilities": chances} if chances is not None else {}
+        found = _predict_split(predictor, task, split) if split else _predict_texts(predictor, task, texts or [])
         lines = _submission(predictor, task, found) if submission else _lines(found, json)
     if output is not None:
         try:
@@ -66,14 +59,21 @@ def predict(
         print("\n".join(lines))
 
 
-def _predict_split(predictor: "Predictor", task: str, split: str) -> tuple[list[str], list[float]]:
+def _predict_split(predictor: "Predictor", task: str, split: str) -> dict[str, Any]:
     if not predictor.config.tasks[task].files.get(split):  # type: ignore[call-overload]
         raise UserError(f"--split: task {task} has no files for {split!r}")
     table, evaluation = predictor.evaluate(task, split)
     values = evaluation.predictions.tolist()
     if predictor.config.tasks[task].kind.name != "regression":
         values = [int(v) for v in values]
-    return table.ids(list(range(table.rows))), values
+    return {"task": task, "ids": table.ids(list(range(table.rows))), "predictions": values}
+
+
+def _predict_texts(predictor: "Predictor", task: str, texts: list[str]) -> dict[str, Any]:
+    rows = _rows(texts, predictor.config.tasks[task].is_pair)
+    found: dict[str, Any] = {"task": task, "texts": rows, "predictions": predictor.predict(task, rows)}
+    chances = predictor.probabilities(task, rows)
+    return found | ({"probabilities": chances} if chances is not None else {})
 
 
 def _rows(texts: list[str], pair: bool) -> list[Any]:

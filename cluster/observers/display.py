@@ -1,7 +1,6 @@
 """The run in the terminal, in a log file, or as JSON lines."""
 
 import json
-import math
 from dataclasses import asdict
 from typing import Any
 
@@ -10,6 +9,7 @@ from rich.console import Console
 from cluster.observers.lines import PlainLines
 from cluster.observers.live import LiveView
 from cluster.observers.observer import Observer, Outcome, RunInfo
+from cluster.plain import finite
 
 
 class Display:
@@ -66,15 +66,6 @@ class JsonLines:
         self._print("finish", asdict(outcome))
 
     def _print(self, event: str, values: dict[str, Any]) -> None:
-        line = json.dumps({"event": event, **_finite(values)}, allow_nan=False)
+        line = json.dumps({"event": event, **finite(values)}, allow_nan=False)
         self._console.file.write(line + "\n")
         self._console.file.flush()
-
-
-def _finite(value: Any) -> Any:
-    """The same plain value with null for every number that JSON cannot hold."""
-    if isinstance(value, dict):
-        return {str(key): _finite(item) for key, item in value.items()}
-    if isinstance(value, list | tuple):
-        return [_finite(item) for item in value]
-    return None if isinstance(value, float) and not math.isfinite(value) else value

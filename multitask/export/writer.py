@@ -40,10 +40,7 @@ def write_export(
     Raises:
         UserError: `folder` holds something that is no export.
     """
-    if folder.exists() and not folder.is_dir():
-        raise UserError(f"{folder} is a file; name another folder")
-    if folder.exists() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
-        raise UserError(f"{folder} is not empty and holds no export; name another folder")
+    _refuse_foreign(folder)
     folder.parent.mkdir(parents=True, exist_ok=True)
     made = folder.parent / f".{folder.name}.{os.getpid()}.part"
     shutil.rmtree(made, ignore_errors=True)
@@ -68,6 +65,13 @@ def write_export(
         os.replace(made, folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _refuse_foreign(folder: Path) -> None:
+    if folder.exists() and not folder.is_dir():
+        raise UserError(f"{folder} is a file; name another folder")
+    if folder.exists() and any(folder.iterdir()) and not (folder / DESCRIPTION).is_file():
+        raise UserError(f"{folder} is not empty and holds no export; name another folder")
 
 
 def file_hash(path: Path) -> str:
