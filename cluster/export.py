@@ -89,7 +89,8 @@ def _overlay(model: MultitaskModel, weights: dict[str, torch.Tensor]) -> None:
 
 
 def _step(folder: RunFolder, which: str) -> int:
-    steps = [int(name.removeprefix("step-")) for name in folder.storage.folders(FOLDER)]
+    named = [name.removeprefix("step-") for name in folder.storage.folders(FOLDER)]
+    steps = [int(step) for step in named if step.isdigit()]
     if not steps:
         raise UserError(f"{folder.location} holds no checkpoint yet")
     if which == "last":

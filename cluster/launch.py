@@ -14,7 +14,6 @@ from typing import Any, cast
 from cluster.observers import Observer, Outcome, WandbTracker
 from cluster.resources import ResourcePlan, plan_resources
 from cluster.storage import Storage
-from cluster.tables import prepare_tables
 from multitask.config import RunConfig
 from multitask.errors import UserError
 
@@ -33,11 +32,18 @@ def train_on_ray(config: RunConfig, display: Observer, started: float) -> Outcom
         UserError: the data, the resources or the storage are not as the config wants them.
     """
     with ThreadPoolExecutor(1) as background:
-        tables = background.submit(prepare_tables, config)
+        tables = background.submit(_prepare, config)
         with ray_cluster(config) as nodes:
             plan = plan_resources(config.cluster, nodes)
             tables.result()
             return _fit(config, plan, display, started)
+
+
+def _prepare(config: RunConfig) -> None:
+    """Read, check and tokenise the data. Imported here, in the background: torch and transformers while Ray starts."""
+    from cluster.tables import prepare_tables
+
+    prepare_tables(config)
 
 
 @contextmanager

@@ -1,5 +1,6 @@
 """How far a run is, and how well it does: the part of a checkpoint that is no tensor."""
 
+import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -26,9 +27,10 @@ class Progress:
     def evaluated(self, epoch: float, scores: dict[str, float], selection: str) -> bool:
         """Take in an evaluation; True where it is the best so far."""
         self.history.append({"step": self.step, "epoch": epoch, **scores})
-        better = self.best_score is None or scores[selection] > self.best_score
+        score = scores[selection]
+        better = math.isfinite(score) and (self.best_score is None or score > self.best_score)
         if better:
-            self.best_step, self.best_score, self.waited = self.step, scores[selection], 0
+            self.best_step, self.best_score, self.waited = self.step, score, 0
         else:
             self.waited += 1
         return better

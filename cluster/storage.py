@@ -46,11 +46,14 @@ class Storage:
                 stream.write(data)
             return
         temporary = f"{target}.{socket.gethostname()}.{os.getpid()}.part"
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, target)
+        try:
+            with open(temporary, "wb") as file:
+                file.write(data)
+                file.flush()
+                os.fsync(file.fileno())
+            os.replace(temporary, target)
+        finally:
+            Path(temporary).unlink(missing_ok=True)
 
     def read(self, path: str) -> bytes:
         """A whole file.

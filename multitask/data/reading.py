@@ -173,9 +173,9 @@ class SplitStream:
         if not bad or (self.skips and bad <= _SKIPPED_SHARE * total):
             return []
         rule = (
-            "more than the 1 % that data.on_bad_rows=skip leaves out"
-            if self.skips
-            else "mend them or set data.on_bad_rows=skip"
+            "mend them or set data.on_bad_rows=skip"
+            if bad <= _SKIPPED_SHARE * total
+            else "mend them, they are more than the 1 % that data.on_bad_rows=skip leaves out"
         )
         shown = f", the first {_SHOWN} are listed" if bad > _SHOWN else ""
         return [

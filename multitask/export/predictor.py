@@ -67,6 +67,8 @@ class Predictor:
     @torch.no_grad()
     def embed(self, texts: Sequence[str]) -> np.ndarray:
         """The encoder's vectors (texts, D), fp32."""
+        if isinstance(texts, str):
+            raise UserError("give a list of texts, got one string")
         parts = []
         for start in range(0, len(texts), _BATCH):
             own: list[tuple[str, str | None]] = [(text, None) for text in texts[start : start + _BATCH]]

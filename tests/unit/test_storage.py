@@ -40,6 +40,7 @@ def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.Mon
     with pytest.raises(OSError, match=r"no space"):
         storage.write("file", b"new")
     assert storage.read("file") == b"old"
+    assert storage.files() == ["file"]
 
 
 def test_place_that_cannot_be_written_is_told_by_its_key(tmp_path: Path) -> None:

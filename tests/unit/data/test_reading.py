@@ -83,7 +83,7 @@ def test_bad_rows_are_listed_by_file_and_line(tmp_path: Path, make_config: MakeC
         f"{path}:4: label must be a whole number in 0 … 1, got 7",
         f"{path}:6: has 2 fields, the header has 3",
         f"{path}:7: label is not a number: 'yes'",
-        "tasks.t.files.train: 4 of 6 rows are bad: mend them or set data.on_bad_rows=skip",
+        "tasks.t.files.train: 4 of 6 rows are bad: mend them, they are more than the 1 % that data.on_bad_rows=skip leaves out",
     ]
 
 
@@ -98,7 +98,7 @@ def test_no_more_than_twenty_bad_rows_are_listed(tmp_path: Path, make_config: Ma
     lines = refusal(make_config())
     assert lines[:20] == [f"{path}:{n}: text is empty" for n in range(102, 122)]
     assert lines[20:] == [
-        "tasks.t.files.train: 50 of 150 rows are bad, the first 20 are listed: mend them or set data.on_bad_rows=skip"
+        "tasks.t.files.train: 50 of 150 rows are bad, the first 20 are listed: mend them, they are more than the 1 % that data.on_bad_rows=skip leaves out"
     ]
 
 
