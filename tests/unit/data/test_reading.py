@@ -113,7 +113,7 @@ def test_skip_leaves_out_one_percent_and_no_more(
         assert result.table.num_rows == good
         assert result.bad_rows == (BadRow(str(path), 2, "text is empty"),)
     else:
-        rule = "more than the 1 % that data.on_bad_rows=skip leaves out"
+        rule = "mend them, they are more than the 1 % that data.on_bad_rows=skip leaves out"
         assert refusal(config)[-1] == f"tasks.t.files.train: 1 of 99 rows are bad: {rule}"
 
 
