@@ -46,7 +46,11 @@ def predict(
     with open_model(model) as predictor:
         if task not in predictor.tasks:
             raise UserError(f"the model has no task {task!r}; tasks: {', '.join(predictor.tasks)}")
-        found = _predict_split(predictor, task, split) if split is not None else _predict_texts(predictor, task, texts or [])
+        found = (
+            _predict_split(predictor, task, split)
+            if split is not None
+            else _predict_texts(predictor, task, texts or [])
+        )
         lines = _submission(predictor, task, found) if submission else _lines(found, json)
     if output is not None:
         try:

@@ -125,7 +125,7 @@ def test_bad_row_is_told_by_file_and_line(
     skip = "data.on_bad_rows=skip --json"
     code, _, err = concord(f"data check recipe.yaml tasks.{task}.files.dev=bad.csv {skip}")
     assert code == 2
-    assert "1 of 21 rows are bad: more than the 1 %" in err
+    assert "1 of 21 rows are bad: mend them, they are more than the 1 %" in err
     write_tiny_tasks(tmp_path, dev_rows=120)
     lines = (tmp_path / f"{task}-dev.csv").read_text().splitlines()
     (place / "long.csv").write_text("\n".join([*lines[:4], row, *lines[4:]]) + "\n")
