@@ -1,6 +1,7 @@
 """`concord train`."""
 
 import os
+import sys
 import time
 from typing import TYPE_CHECKING, Annotated
 
@@ -41,6 +42,8 @@ def train(
     if restart and os.environ.get("RANK", "0") == "0":
         _remove(config)
     outcome = _train_here(config, json) if no_ray or under_torchrun else _train_on_ray(config, json)
+    if under_torchrun:
+        _leave(1 if outcome.status == "failed" else 0)
     if outcome.status == "failed":
         if json:
             print_json({"error": outcome.error})
@@ -64,6 +67,13 @@ def _train_here(config: RunConfig, json: bool) -> "Outcome":
         return train_loop(config, session, _STARTED)
     finally:
         session.close()
+
+
+def _leave(code: int) -> None:
+    """End this rank at once: gloo's threads sometimes abort the interpreter's exit, after all work is done."""
+    sys.stdout.flush()
+    sys.stderr.flush()
+    os._exit(code)
 
 
 def _remove(config: RunConfig) -> None:

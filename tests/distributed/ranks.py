@@ -102,6 +102,9 @@ def main() -> None:
         if session.rank == 0:
             np.savez(Path(job["out"]) / f"{index}.npz", **result)
     session.close()
+    sys.stdout.flush()
+    # gloo's threads sometimes abort the interpreter's exit, after all work is done.
+    os._exit(0)
 
 
 if __name__ == "__main__":
