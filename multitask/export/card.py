@@ -12,7 +12,7 @@ tags: [multi-task, concord]
 
 {description}
 
-One encoder, fine-tuned for {count} tasks at once by [concord](https://pypi.org/project/concord-mtl).
+One encoder, fine-tuned for {count} tasks at once by concord (the package `concord-mtl`).
 
 | task | kind | pairs | {columns} |
 |---|---|---|{dashes}|
