@@ -12,7 +12,7 @@ export DS_BUILD_OPS := 0
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install demo test lint format clean
+.PHONY: help install browser demo test lint format clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -24,6 +24,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 	$(BIN)/pip install -c constraints.txt torch
 	$(BIN)/pip install -c constraints.txt -e '.[demo,dev]'
 	touch $@
+
+browser: ## Debian's Chromium, which the tests of the report's page drive; they are skipped without it
+	command -v chromium || (apt-get update && apt-get install -y --no-install-recommends chromium) || echo "no chromium here"
 
 demo: $(INSTALLED) ## train on the sample data, export the best checkpoint, predict
 	$(BIN)/concord train demo --restart

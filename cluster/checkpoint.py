@@ -10,7 +10,7 @@ under another ZeRO stage.
 import hashlib
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
 
 import torch
@@ -20,12 +20,14 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from cluster.engine import Engine
+from cluster.optimizer_state import copy_overlap
 from cluster.partition import Fragment
 from cluster.storage import Storage
 
 FOLDER = "checkpoints"
-FORMAT = 1
+FORMAT = 2
 _MASTER = "master"
+_EXTRA = "extra.safetensors"
 
 
 def checkpoint_name(step: int) -> str:
@@ -33,8 +35,17 @@ def checkpoint_name(step: int) -> str:
     return f"step-{step:08d}"
 
 
-def save_checkpoint(storage: Storage, engine: Engine, step: int, state: Mapping[str, Any]) -> str:
-    """Write the checkpoint after `step` steps; all ranks take part. `state`: plain JSON values, read from rank 0."""
+def save_checkpoint(
+    storage: Storage,
+    engine: Engine,
+    step: int,
+    state: Mapping[str, Any],
+    tensors: Mapping[str, Tensor] | None = None,
+) -> str:
+    """Write the checkpoint after `step` steps; all ranks take part.
+
+    `state`: plain JSON values, and `tensors`, further ones that every rank has whole: both are read from rank 0.
+    """
     rank, world = dist.get_rank(), dist.get_world_size()
     folder = f"{FOLDER}/{checkpoint_name(step)}"
     if rank == 0:
@@ -43,7 +54,8 @@ def save_checkpoint(storage: Storage, engine: Engine, step: int, state: Mapping[
     dist.barrier()
     shard = _shard_name(rank, world)
     owned = {name: asdict(fragment) for name, fragment in engine.partition.owned[rank].items()}
-    data = save_tensors(_shard_tensors(engine), metadata={"owned": json.dumps(owned)})
+    shard_tensors, numbers = _shard_values(engine)
+    data = save_tensors(shard_tensors, metadata={"owned": json.dumps(owned), "numbers": json.dumps(numbers)})
     storage.write(f"{folder}/{shard}", data)
     sums: list[Any] = [None] * world
     dist.all_gather_object(sums, (shard, hashlib.sha256(data).hexdigest()))
@@ -51,6 +63,10 @@ def save_checkpoint(storage: Storage, engine: Engine, step: int, state: Mapping[
         text = json.dumps({"format": FORMAT, "step": step, **state}, indent=1).encode()
         storage.write(f"{folder}/state.json", text)
         files = dict(sums) | {"state.json": hashlib.sha256(text).hexdigest()}
+        if tensors:
+            extra = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
+            storage.write(f"{folder}/{_EXTRA}", extra)
+            files[_EXTRA] = hashlib.sha256(extra).hexdigest()
         manifest = {"format": FORMAT, "step": step, "files": files}
         storage.write(f"{folder}/manifest.json", json.dumps(manifest, indent=1).encode())
     dist.barrier()
@@ -64,31 +80,39 @@ def load_engine(storage: Storage, folder: str, engine: Engine) -> None:
     fragments from all of them.
     """
     rank, world = dist.get_rank(), dist.get_world_size()
-    owned = engine.partition.owned[rank]
+    owned, masters = engine.partition.owned[rank], engine.partition.masters
     mine = _shard_name(rank, world)
-    tensors, fragments = _read_shard(storage, folder, mine) if mine in storage.files(folder) else ({}, {})
-    if fragments == owned and all(
-        len(tensors[f"{group}/{_MASTER}"]) == size for group, size in enumerate(engine.partition.group_sizes)
-    ):
-        _copy_shard(engine, tensors)
+    own = _read_shard(storage, folder, mine) if mine in storage.files(folder) else None
+    if own is not None and own.owned == owned and [len(m) for m in own.masters] == list(engine.partition.group_sizes):
+        for master, saved in zip(masters, own.masters, strict=True):
+            master.data.copy_(saved)
+        engine.state.take_all(own.remembered)
     else:
-        for tensors, fragments in _shards(storage, folder):
-            for name, target in owned.items():
-                if name in fragments:
-                    _copy_overlap(engine, tensors, fragments[name], target)
+        for shard in _shards(storage, folder):
+            for name in owned.keys() & shard.owned.keys():
+                source, target = shard.owned[name], owned[name]
+                copy_overlap(shard.masters[source.group], source, masters[target.group].data, target)
+                engine.state.take_part(shard.remembered, name, source, target)
+            engine.state.take_whole(shard.remembered)
+    engine.state.loaded()
     _refresh_weights(engine)
 
 
 def load_weights(storage: Storage, folder: str) -> dict[str, Tensor]:
     """The trained parameters of a checkpoint, whole and in fp32, flattened: name to (elements,)."""
     pieces: dict[str, list[tuple[int, Tensor]]] = {}
-    for tensors, fragments in _shards(storage, folder):
-        for name, fragment in fragments.items():
-            flat = tensors[f"{fragment.group}/{_MASTER}"]
+    for shard in _shards(storage, folder):
+        for name, fragment in shard.owned.items():
+            flat = shard.masters[fragment.group]
             pieces.setdefault(name, []).append(
                 (fragment.start, flat[fragment.offset : fragment.offset + fragment.size])
             )
     return {name: torch.cat([part for _, part in sorted(parts, key=lambda p: p[0])]) for name, parts in pieces.items()}
+
+
+def read_tensors(storage: Storage, folder: str) -> dict[str, Tensor]:
+    """The further tensors of a checkpoint; empty where it has none."""
+    return load_tensors(storage.read(f"{folder}/{_EXTRA}")) if _EXTRA in storage.files(folder) else {}
 
 
 def read_state(storage: Storage, folder: str) -> dict[str, Any]:
@@ -139,65 +163,44 @@ def prune(storage: Storage, best: int | None, keep_last: int = 2) -> None:
             storage.delete_folder(f"{FOLDER}/{name}")
 
 
-def _shard_tensors(engine: Engine) -> dict[str, Tensor]:
-    """This rank's tensors, `group/name`: fp32 weights and what the optimizer keeps beside them."""
-    tensors = {}
-    for group, master in enumerate(engine.partition.masters):
-        tensors[f"{group}/{_MASTER}"] = master.detach()
-        for key, value in engine.optimizer.state.get(master, {}).items():
-            tensors[f"{group}/{key}"] = torch.as_tensor(value).detach()
-    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}
+@dataclass(frozen=True)
+class _Shard:
+    """What a rank saved: its fragments, its flat fp32 weights by group, and what its optimizer remembers."""
+
+    owned: dict[str, Fragment]
+    masters: list[Tensor]
+    remembered: dict[str, Any]
+
+
+def _shard_values(engine: Engine) -> tuple[dict[str, Tensor], dict[str, float]]:
+    """This rank's tensors, `group/master` for the fp32 weights beside what its optimizer remembers, and its numbers."""
+    tensors = {f"{group}/{_MASTER}": master.detach() for group, master in enumerate(engine.partition.masters)}
+    numbers = {}
+    for name, value in engine.state.entries():
+        if isinstance(value, Tensor):
+            tensors[name] = value.detach()
+        else:
+            numbers[name] = value
+    return {name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, numbers
 
 
 def _shard_name(rank: int, world: int) -> str:
     return f"shard-{rank:05d}-of-{world:05d}.safetensors"
 
 
-def _shards(storage: Storage, folder: str) -> Iterator[tuple[dict[str, Tensor], dict[str, Fragment]]]:
-    """Tensors and fragments of each shard of a checkpoint."""
+def _shards(storage: Storage, folder: str) -> Iterator[_Shard]:
     for file in storage.files(folder):
         if file.startswith("shard-") and file.endswith(".safetensors"):
             yield _read_shard(storage, folder, file)
 
 
-def _read_shard(storage: Storage, folder: str, file: str) -> tuple[dict[str, Tensor], dict[str, Fragment]]:
+def _read_shard(storage: Storage, folder: str, file: str) -> _Shard:
     data = storage.read(f"{folder}/{file}")
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    owned = json.loads(header["__metadata__"]["owned"])
-    return load_tensors(data), {name: Fragment(**fragment) for name, fragment in owned.items()}
-
-
-def _copy_shard(engine: Engine, tensors: Mapping[str, Tensor]) -> None:
-    """Take over a whole shard, padding included."""
-    for name, tensor in tensors.items():
-        group, key = name.split("/", 1)
-        master = engine.partition.masters[int(group)]
-        if key == _MASTER:
-            master.data.copy_(tensor)
-        else:
-            engine.optimizer.state[master][key] = tensor.clone() if key == "step" else tensor.to(master.device)
-
-
-def _copy_overlap(engine: Engine, tensors: Mapping[str, Tensor], source: Fragment, target: Fragment) -> None:
-    """Copy the elements that both fragments of a parameter hold, of the weights and of each optimizer state."""
-    low, high = max(source.start, target.start), min(source.start + source.size, target.start + target.size)
-    if low >= high:
-        return
-    master = engine.partition.masters[target.group]
-    state = engine.optimizer.state[master]
-    for name, tensor in tensors.items():
-        group, key = name.split("/", 1)
-        if int(group) != source.group:
-            continue
-        if tensor.dim() == 0:
-            state[key] = tensor.clone() if key == "step" else tensor.to(master.device)
-            continue
-        if key != _MASTER and key not in state:
-            state[key] = torch.zeros_like(master, dtype=tensor.dtype)
-        flat = master.data if key == _MASTER else state[key]
-        begin = target.offset + low - target.start
-        part = tensor[source.offset + low - source.start : source.offset + high - source.start]
-        flat[begin : begin + high - low].copy_(part)
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    tensors = load_tensors(data)
+    masters = [tensors.pop(f"{group}/{_MASTER}") for group in range(sum(n.endswith(f"/{_MASTER}") for n in tensors))]
+    owned = {name: Fragment(**fragment) for name, fragment in json.loads(header["owned"]).items()}
+    return _Shard(owned, masters, tensors | json.loads(header["numbers"]))
 
 
 def _refresh_weights(engine: Engine) -> None:

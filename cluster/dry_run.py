@@ -1,6 +1,8 @@
 """What a run would do: its whole config, its resources and its rounds. Data are read and checked, nothing is trained."""
 
 import os
+from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Any
 
 import torch
@@ -14,8 +16,7 @@ from cluster.resources import ResourcePlan, plan_resources
 from cluster.run_folder import RunFolder
 from cluster.tables import Tables, prepare_tables
 from multitask.config import RunConfig
-from multitask.data import number_of_batches
-from multitask.sampling import Schedule
+from multitask.sampling import Schedule, TaskSize, task_sizes
 
 
 def describe_run(config: RunConfig, *, json: bool) -> None:
@@ -35,21 +36,18 @@ def describe_run(config: RunConfig, *, json: bool) -> None:
     console.print(_task_table(summary))
     console.print(f"workers      {plan.describe()}", highlight=False)
     console.print(f"sharding     ZeRO {config.zero.stage}, {config.precision}", highlight=False)
-    console.print(f"steps        {summary['steps']} ({', '.join(summary['phases'])})", highlight=False)
+    console.print(f"steps        {summary['steps']:,}", highlight=False)
+    for number, line in enumerate(summary["phases"]):
+        console.print(f"phase {number}      {line}", highlight=False)
     console.print(f"run folder   {summary['run_folder']}", highlight=False, soft_wrap=True)
 
 
 def summarise(config: RunConfig, plan: ResourcePlan, tables: Tables) -> dict[str, Any]:
     """The plan as plain values."""
-    batches = {
-        task: number_of_batches(table.rows, config.batch_size(task), config.tasks[task].rows_per_epoch)
-        for task, table in tables.train.items()
-    }
-    schedule = Schedule(config, batches)
-    phases = []
-    for number, phase in enumerate(config.phases):
-        names = ", ".join(config.phase_tasks(number))
-        phases.append(f"{phase.epochs} epoch{'s' if phase.epochs > 1 else ''} of {phase.sampling.name} over {names}")
+    rows = {task: table.rows for task, table in tables.train.items()}
+    sizes = [task_sizes(config, phase, rows) for phase in range(len(config.phases))]
+    schedule = Schedule(config, sizes)
+    phases = [_phase_line(config, number, own) for number, own in enumerate(sizes)]
     return {
         "workers": plan.workers,
         "use_gpu": plan.use_gpu,
@@ -60,14 +58,21 @@ def summarise(config: RunConfig, plan: ResourcePlan, tables: Tables) -> dict[str
         "tasks": {
             task: {
                 "train_rows": table.rows,
-                "dev_rows": tables.dev[task].rows,
-                "batch_size": config.batch_size(task),
-                "batches_per_pass": batches[task],
+                "dev_rows": tables.dev[task].rows if task in tables.dev else 0,
                 "mean_tokens": round(table.lengths.mean(), 1),
+                "cut_rows": table.metadata["truncated"],
             }
             for task, table in tables.train.items()
         },
+        "sizes": [{task: asdict(size) for task, size in own.items()} for own in sizes],
     }
+
+
+def _phase_line(config: RunConfig, number: int, sizes: Mapping[str, TaskSize]) -> str:
+    phase = config.phases[number]
+    epochs = f"{phase.epochs} epoch{'s' if phase.epochs > 1 else ''}"
+    tasks = ", ".join(f"{task} ({size.batches:,} batches of {size.batch_size})" for task, size in sizes.items())
+    return f"{epochs} of {phase.sampling.name} over {tasks}"
 
 
 def _nodes(config: RunConfig) -> list[dict[str, float]]:
@@ -79,7 +84,7 @@ def _nodes(config: RunConfig) -> list[dict[str, float]]:
 
 def _task_table(summary: dict[str, Any]) -> Table:
     table = Table("task", title=None)
-    for heading in ("train rows", "dev rows", "batch", "batches a pass", "tokens a row"):
+    for heading in ("train rows", "dev rows", "tokens a row", "rows cut"):
         table.add_column(heading, justify="right")
     for task, own in summary["tasks"].items():
         table.add_row(task, *(f"{value:,}" for value in own.values()))

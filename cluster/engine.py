@@ -2,16 +2,20 @@
 
 import logging
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
 import torch
 from torch import Tensor
 
+from cluster.optimizer_state import FlatState, OptimizerState, WholeTensorState
 from cluster.partition import Partition, zero3_partition, zero12_partition
+from cluster.whole_tensors import WholeTensorOptimizer
 from multitask.config import RunConfig
 from multitask.model import MultitaskModel
-from multitask.optimization import build_optimizer, parameter_groups
+from multitask.optimization import SHARED, build_optimizer, parameter_groups, runs_on_flat_shards
 
 
 @dataclass
@@ -26,6 +30,7 @@ class Engine:
     deepspeed: Any
     partition: Partition
     shards: list[Tensor]
+    state: OptimizerState
 
     @property
     def model(self) -> MultitaskModel:
@@ -37,15 +42,32 @@ class Engine:
         """The base optimizer, whose parameters are this rank's fp32 shards."""
         return self.deepspeed.optimizer.optimizer
 
-    def step(self, lr: float, owners: frozenset[str]) -> None:
-        """One update with the gradient in `shards`; groups of no owner in `owners` stay as they are."""
+    def step(self, lr: float, owners: frozenset[str], lowest_layer: int = 0, memory: str | None = None) -> None:
+        """One update with the gradient in `shards`.
+
+        Groups of no owner in `owners`, and shared ones below `lowest_layer`, stay as they are. `memory`: the task whose
+        own moments are used, None where all tasks share them.
+        """
         for group in self.optimizer.param_groups:
-            group["lr"] = lr
-            group["idle"] = group["owner"] not in owners
+            group["lr"] = lr * group["lr_scale"]
+            frozen = group["owner"] == SHARED and group["layer"] < lowest_layer
+            group["idle"] = frozen or group["owner"] not in owners
+        self.state.select(memory)
         zero = self.deepspeed.optimizer
         for index, shard in enumerate(self.shards):
             zero.averaged_gradients[index] = [shard]
         self.deepspeed.step()
+
+    @contextmanager
+    def whole_weights(self) -> Iterator[None]:
+        """Every rank sees the model's whole weights inside; all ranks take part."""
+        if self.deepspeed.zero_optimization_stage() < 3:
+            yield
+            return
+        from deepspeed.zero import GatheredParameters
+
+        with GatheredParameters(list(self.model.parameters())):
+            yield
 
 
 def start_engine(model: MultitaskModel, config: RunConfig, device: torch.device) -> Engine:
@@ -57,13 +79,22 @@ def start_engine(model: MultitaskModel, config: RunConfig, device: torch.device)
     deepspeed = _import_deepspeed()
     model.to(device)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
-    optimizer = build_optimizer(parameter_groups(model, config.optimizer.weight_decay), config.optimizer)
+    optimizer = _build_optimizer(parameter_groups(model, config), config)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config))
     read_partition = zero3_partition if config.zero.stage == 3 else zero12_partition
     partition = read_partition(engine.optimizer, names)
     sizes = partition.group_sizes
     shards = [torch.zeros(size, dtype=torch.float32, device=device) for size in sizes]
-    return Engine(engine, partition, shards)
+    if isinstance(optimizer, WholeTensorOptimizer):
+        optimizer.attach(partition)
+        return Engine(engine, partition, shards, WholeTensorState(optimizer))
+    return Engine(engine, partition, shards, FlatState(engine.optimizer.optimizer, partition))
+
+
+def _build_optimizer(groups: list[dict[str, Any]], config: RunConfig) -> torch.optim.Optimizer:
+    if runs_on_flat_shards(config.optimizer):
+        return build_optimizer(groups, config.optimizer)
+    return WholeTensorOptimizer(groups, lambda own: build_optimizer(own, config.optimizer))
 
 
 def deepspeed_config(config: RunConfig) -> dict[str, Any]:
@@ -71,6 +102,9 @@ def deepspeed_config(config: RunConfig) -> dict[str, Any]:
     zero: dict[str, Any] = {"stage": config.zero.stage}
     if config.zero.stage < 3:
         zero["compute_grad_norm"] = False
+    else:
+        # One sub-group for each group, however large: step counts belong to groups.
+        zero["sub_group_size"] = 10**15
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,

@@ -13,7 +13,18 @@ from multitask.errors import UserError
 from multitask.export import write_export
 from multitask.model import MultitaskModel, build_model
 
-VERSIONED = ("concord-mtl", "torch", "transformers", "deepspeed", "ray", "wandb", "torchjd", "pyarrow")
+VERSIONED = (
+    "concord-mtl",
+    "torch",
+    "transformers",
+    "deepspeed",
+    "ray",
+    "wandb",
+    "torchjd",
+    "pyarrow",
+    "peft",
+    "pytorch_optimizer",
+)
 
 
 def installed_versions() -> dict[str, str]:

@@ -15,9 +15,9 @@ def run_info(run: "Run", run_id: str) -> RunInfo:
     tasks = {
         task: {
             "train_rows": run.tables.train[task].rows,
-            "dev_rows": run.tables.dev[task].rows,
+            "dev_rows": run.tables.dev[task].rows if own.is_scored else 0,
             "kind": own.kind.name,
-            "metric": own.selection_metric,
+            "metric": own.selection_metric if own.is_scored else "",
         }
         for task, own in run.config.tasks.items()
     }

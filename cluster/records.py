@@ -16,7 +16,7 @@ class TrainRecord:
 
     def _clear(self) -> None:
         self._values: dict[str, list[float]] = defaultdict(list)
-        self._pairs = self._conflicts = self._tokens = self._slots = 0
+        self._pairs = self._conflicts = self._tokens = self._slots = self._extra_tokens = 0
         self._start = time.perf_counter()
 
     @property
@@ -33,20 +33,23 @@ class TrainRecord:
         for task, loss in result.losses.items():
             self._values[f"train/loss/{task}"].append(loss)
             self._values[f"combination/weight/{task}"].append(result.weights[task])
+        for term, value in result.terms.items():
+            self._values[f"train/regularization/{term}"].append(value)
         self._values["train/grad_norm"].append(result.norm)
         self._values["train/lr"] = [lr]
         self._tokens += result.tokens
         self._slots += result.slots
+        self._extra_tokens += result.extra_tokens
         if result.gramian is not None:
             self._add_cosines(result)
 
     def _add_cosines(self, result: StepResult) -> None:
         assert result.gramian is not None
-        tasks, matrix = list(result.losses), cosines(result.gramian)
-        for i, first in enumerate(tasks):
-            for j in range(i + 1, len(tasks)):
+        names, matrix = ["+".join(group) for group in result.groups], cosines(result.gramian)
+        for i, first in enumerate(names):
+            for j in range(i + 1, len(names)):
                 cosine = matrix[i, j].item()
-                self._values[f"combination/cosine/{first}-{tasks[j]}"].append(cosine)
+                self._values[f"combination/cosine/{first}-{names[j]}"].append(cosine)
                 self._pairs += 1
                 self._conflicts += cosine < 0
 
@@ -58,6 +61,8 @@ class TrainRecord:
         seconds = time.perf_counter() - self._start
         record["throughput/tokens_per_s"] = self._tokens / seconds
         record["throughput/padding"] = 1 - self._tokens / self._slots
+        if self._extra_tokens:
+            record["throughput/regularization_tokens"] = self._extra_tokens / (self._tokens + self._extra_tokens)
         record["train/skipped_steps"] = progress.skipped_steps
         for task, steps in progress.trained_steps.items():
             record[f"train/share/{task}"] = steps / progress.step

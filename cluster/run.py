@@ -6,8 +6,9 @@ import numpy as np
 import torch
 
 from cluster.agreement import from_rank_zero, on_every_rank
-from cluster.checkpoint import find_checkpoint, load_engine, prune, read_state, save_checkpoint
+from cluster.checkpoint import find_checkpoint, load_engine, prune, read_state, read_tensors, save_checkpoint
 from cluster.engine import Engine, start_engine
+from cluster.history import History
 from cluster.observers import Outcome
 from cluster.outcome import end_run, non_finite_error, result_values
 from cluster.progress import Progress
@@ -21,8 +22,10 @@ from cluster.work import WorkSource
 from multitask.combination import build_combination
 from multitask.config import RunConfig
 from multitask.evaluation import dev_scores, error_tables, evaluate, task_scores
+from multitask.learning_rate import LearningRate
 from multitask.model import EmbeddingTap, build_model
-from multitask.optimization import learning_rate
+from multitask.model.freezing import lowest_trained_layer
+from multitask.objectives import RowObjective, Teacher
 from multitask.sampling import Schedule
 
 
@@ -36,14 +39,19 @@ class Run:
         self.source = WorkSource(
             config, tables.train, tables.pad_id, session.rank, session.world, together=config.zero.stage == 3
         )
-        self.schedule = Schedule(config, self.source.batches_per_pass())
+        self.schedule = Schedule(config, self.source.sizes())
+        self.learning_rate = LearningRate(config, self.schedule)
         model = on_every_rank(lambda: build_model(config))
+        bregman = config.regularization.bregman
+        self.teacher = Teacher(model.to(session.device), bregman.momentum) if bregman else None
         embedding = model.token_embedding()
         tap = EmbeddingTap(embedding[1]) if embedding else None
         self.engine: Engine = start_engine(model, config, session.device)
+        objective = RowObjective(config, self.engine.model, self.teacher, lambda: watch("regularization"))
         self.combination = build_combination(config, {task: table.rows for task, table in tables.train.items()})
-        self.step = MultitaskStep(self.engine, self.combination, config, tap, watch)
+        self.step = MultitaskStep(self.engine, self.combination, config, tap, objective, watch)
         self.progress = Progress()
+        self.history = History()
         self.resumed_step = 0
         self.notes: list[str] = []
 
@@ -56,16 +64,20 @@ class Run:
         with self.watch("save"):
             state = read_state(storage, found)
             load_engine(storage, found, self.engine)
+            if self.teacher:
+                self.teacher.load_state_dict(read_tensors(storage, found))
         self.combination.load_state_dict({k: torch.tensor(v) for k, v in state["combination"].items()})
         self.progress = Progress(**state["progress"])
         self.resumed_step = self.progress.step
+        if self.session.rank == 0:
+            self.history = History.restore(self.folder, self.resumed_step)
 
     def go(self) -> Outcome:
         """Train to the end."""
         record, progress = TrainRecord(), self.progress
         if self.config.training.evaluate_before and progress.step == 0:
             progress.baseline = self._evaluate()[0]
-            self.session.report(self.position() | progress.baseline)
+            self._report(self.position() | progress.baseline)
         self.engine.deepspeed.train()
         record.restart_clock()
         while progress.step < self.schedule.steps and not self._out_of_patience():
@@ -77,11 +89,20 @@ class Run:
         return end_run(self, "stopped" if stopped else "finished", None)
 
     def _one_step(self, record: TrainRecord) -> None:
-        progress, config = self.progress, self.config
+        progress = self.progress
         with self.watch("data"):
             work = self.source.share(self.schedule.round(progress.step))
-        lr = learning_rate(progress.step, self.schedule.steps, config.optimizer.lr, config.schedule)
-        result = self.step.run(work, lr)
+        lr = self.learning_rate.at(progress.step)
+        lowest = lowest_trained_layer(
+            self.config,
+            self.engine.model.number_of_layers,
+            work.round.phase,
+            self.schedule.epoch_in_phase(progress.step),
+        )
+        result = self.step.run(work, lr, lowest)
+        if self.teacher and result.applied:
+            with self.watch("regularization"), self.engine.whole_weights():
+                self.teacher.follow(self.engine.model)
         progress.step += 1
         progress.tokens += result.tokens
         for task in result.losses:
@@ -112,9 +133,14 @@ class Run:
             if self.session.rank == 0:
                 self.folder.write_result(result_values(self, "running"))
         if metrics:
-            self.session.report(metrics)
+            self._report(metrics)
         if evaluates:
             record.restart_clock()
+
+    def _report(self, metrics: dict[str, Any]) -> None:
+        self.session.report(metrics)
+        if self.session.rank == 0:
+            self.history.add(metrics)
 
     def _evaluate(self) -> tuple[dict[str, float], dict[str, Any]]:
         """Dev scores of all tasks, and tables of what is wrong."""
@@ -142,8 +168,10 @@ class Run:
                 "progress": self.progress.to_dict(),
                 "combination": {k: v.tolist() for k, v in self.combination.state_dict().items()},
             }
-            save_checkpoint(self.folder.storage, self.engine, self.progress.step, state)
+            tensors = self.teacher.state_dict() if self.teacher else {}
+            save_checkpoint(self.folder.storage, self.engine, self.progress.step, state, tensors)
             if self.session.rank == 0:
+                self.history.write(self.folder)
                 prune(self.folder.storage, self.progress.best_step)
 
     def position(self) -> dict[str, Any]:

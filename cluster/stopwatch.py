@@ -9,19 +9,26 @@ import torch
 
 
 class Stopwatch:
-    """Adds up wall-clock seconds under names: `with watch("optimizer"): …`. Waits for the GPU where there is one."""
+    """Adds up wall-clock seconds under names: `with watch("optimizer"): …`. Waits for the GPU where there is one.
+
+    A part inside another one counts for itself alone, so that no second is counted twice.
+    """
 
     def __init__(self, device: torch.device) -> None:
         self.seconds: dict[str, float] = defaultdict(float)
+        self._inside = [0.0]
         self._cuda = device.type == "cuda"
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
         start = self._now()
+        self._inside.append(0.0)
         try:
             yield
         finally:
-            self.seconds[part] += self._now() - start
+            whole = self._now() - start
+            self.seconds[part] += whole - self._inside.pop()
+            self._inside[-1] += whole
 
     def _now(self) -> float:
         if self._cuda:

@@ -10,7 +10,7 @@ from multitask.data import TaskTable, load_tokenizer, prepare, tokenizer_id
 
 @dataclass(frozen=True)
 class Tables:
-    """Training and dev tables by task, and the tokenizer's padding id."""
+    """Training tables by task, dev tables by scored task, and the tokenizer's padding id."""
 
     train: dict[str, TaskTable]
     dev: dict[str, TaskTable]
@@ -47,7 +47,7 @@ def prepare_tables(config: RunConfig) -> Tables:
     tokenizer = load_tokenizer(config.encoder.name)
     identity = tokenizer_id(tokenizer)
     opened = {
-        split: {task: prepare(config, task, split, tokenizer, identity) for task in config.tasks}
-        for split in ("train", "dev")
+        split: {task: prepare(config, task, split, tokenizer, identity) for task in tasks}
+        for split, tasks in (("train", config.tasks), ("dev", config.scored_tasks))
     }
     return Tables(opened["train"], opened["dev"], int(tokenizer.pad_token_id))

@@ -7,7 +7,7 @@ import numpy as np
 
 from multitask.config import RunConfig
 from multitask.data import Batch, TaskTable, collate
-from multitask.sampling import Round, split_round
+from multitask.sampling import Round, TaskSize, split_round, task_sizes
 from multitask.sampling.rows import TaskRows
 
 
@@ -40,15 +40,17 @@ class WorkSource:
     ) -> None:
         self._tables, self._pad_id, self._rank, self._world = tables, pad_id, rank, world
         self._together, self._pieces = together, config.training.accumulation
+        rows = {task: table.rows for task, table in tables.items()}
+        self._sizes = [task_sizes(config, phase, rows) for phase in range(len(config.phases))]
         self._rows = {
-            (phase, task): TaskRows(config, task, phase, tables[task].lengths)
-            for phase in range(len(config.phases))
-            for task in config.phase_tasks(phase)
+            (phase, task): TaskRows(config, task, phase, tables[task].lengths, size)
+            for phase, sizes in enumerate(self._sizes)
+            for task, size in sizes.items()
         }
 
-    def batches_per_pass(self) -> dict[str, int]:
-        """Task to number of batches in one pass over it."""
-        return {task: rows.batches for (_, task), rows in self._rows.items()}
+    def sizes(self) -> list[dict[str, TaskSize]]:
+        """Per phase, task to size."""
+        return self._sizes
 
     def share(self, round: Round) -> RoundWork:
         """This rank's share of `round`."""

@@ -140,7 +140,7 @@ def tiny_config(folder: Path, **changes: Any) -> dict[str, Any]:
         "cluster": {"workers": 1, "device": "cpu", "storage": str(folder / "runs")},
         "tracking": {"mode": "disabled"},
     }
-    return _merge(tree, changes)
+    return merge(tree, changes)
 
 
 def _task_declarations() -> dict[str, Any]:
@@ -167,9 +167,10 @@ def _task_declarations() -> dict[str, Any]:
     return declared
 
 
-def _merge(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+def merge(tree: dict[str, Any], changes: dict[str, Any]) -> dict[str, Any]:
+    """`tree` with `changes`; mappings are merged key by key, to any depth."""
     merged = dict(tree)
     for key, value in changes.items():
         old = merged.get(key)
-        merged[key] = _merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
+        merged[key] = merge(old, value) if isinstance(old, dict) and isinstance(value, dict) else value
     return merged

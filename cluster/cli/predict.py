@@ -132,6 +132,6 @@ def _lines(found: dict[str, Any], json: bool) -> list[str]:
 
 
 def _submission(predictor: "Predictor", task: str, found: dict[str, Any]) -> list[str]:
-    column = predictor.config.tasks[task].columns.label
+    column = str(predictor.config.tasks[task].columns.label)
     header = _SUBMISSION.get(column, f"Predicted_{column.title()}")
     return [f"id \t {header} ", *(f"{i} , {v} " for i, v in zip(found["ids"], found["predictions"], strict=True))]

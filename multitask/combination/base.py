@@ -9,21 +9,22 @@ from torch import Tensor
 class Combination(ABC):
     """Turns what is known of a round's tasks into one weight per task.
 
-    A combination either weighs losses (`loss_weights` is known before the backward pass, which then runs over one
-    weighted sum and keeps no gradient per task), or it reads the Gramian of the task gradients (`needs_gramian`):
-    then the worker keeps each task's gradient of the shared parameters apart, forms the K × K Gramian of the
-    averages over all ranks, and asks for `gradient_weights`. Every rank asks and gets the same answer. Heads keep
-    the gradient of their own (weighted) loss either way.
+    A combination weighs losses (`loss_weights`, known before the backward pass) and may read the Gramian of task
+    gradients: then it names several groups (`groups`), the worker keeps the gradient of each group's loss with respect to
+    the shared parameters apart, forms the Gramian of the averages over all ranks, and asks for `gradient_weights`. Every
+    rank asks and gets the same answer. Heads keep the gradient of their own weighted loss either way.
     """
-
-    needs_gramian = False
 
     @abstractmethod
     def loss_weights(self, tasks: Sequence[str]) -> Tensor:
         """Weights (K,) fp32 of the losses of `tasks`."""
 
-    def gradient_weights(self, gramian: Tensor, tasks: Sequence[str], step: int) -> Tensor:
-        """Weights (K,) fp32 of the gradients of `tasks` from their Gramian (K, K); asked only if `needs_gramian`."""
+    def groups(self, tasks: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+        """`tasks` in G groups, each with a gradient of its own; one group needs no Gramian."""
+        return (tuple(tasks),)
+
+    def gradient_weights(self, gramian: Tensor, groups: Sequence[Sequence[str]], step: int) -> Tensor:
+        """Weights (G,) fp32 of the groups' gradients from their Gramian (G, G); asked only if there are several."""
         raise NotImplementedError
 
     def state_dict(self) -> dict[str, Tensor]:

@@ -16,19 +16,23 @@ class PCGradCombination(Combination):
 
     Each gᵢ loses, for the other tasks j in random order, its component along gⱼ where gᵢ · gⱼ < 0; the results are
     summed. The order is drawn under a generator keyed by (seed, step), so that all ranks and a resumed run draw the
-    same. For two tasks the order does not matter.
+    same. For two tasks the order does not matter. Tasks of one group count as one task with the sum of their losses.
     """
 
-    needs_gramian = True
-
     def __init__(self, config: PCGradConfig, train_rows: Mapping[str, int], seed: int) -> None:
-        self.seed = seed
+        self.seed, self._groups = seed, config.groups
         self.weighting = PCGradWeighting()
 
     def loss_weights(self, tasks: Sequence[str]) -> Tensor:
         return torch.ones(len(tasks))
 
-    def gradient_weights(self, gramian: Tensor, tasks: Sequence[str], step: int) -> Tensor:
+    def groups(self, tasks: Sequence[str]) -> tuple[tuple[str, ...], ...]:
+        if self._groups is None:
+            return tuple((task,) for task in tasks)
+        present = (tuple(task for task in tasks if task in group) for group in self._groups)
+        return tuple(group for group in present if group)
+
+    def gradient_weights(self, gramian: Tensor, groups: Sequence[Sequence[str]], step: int) -> Tensor:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(generator_key(self.seed, "pcgrad", step))
             return self.weighting(gramian)

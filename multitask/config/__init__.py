@@ -1,6 +1,14 @@
 """One frozen tree of pydantic models, validated whole before anything starts."""
 
-from multitask.config.loading import find_recipe, list_recipes, load_recipe, override_config, parse_config
+from multitask.config.loading import (
+    find_recipe,
+    list_recipes,
+    load_recipe,
+    override_config,
+    parse_config,
+    read_recipe,
+    recipe_files,
+)
 from multitask.config.run import RunConfig
 from multitask.config.task import METRICS, SPLITS, TaskConfig
 from multitask.config.training import Precision
@@ -16,4 +24,6 @@ __all__ = [
     "load_recipe",
     "override_config",
     "parse_config",
+    "read_recipe",
+    "recipe_files",
 ]

@@ -38,6 +38,9 @@ class PCGrad(Config):
     """Gradient surgery (Yu et al. 2020): each task gradient loses what points against another task's."""
 
     name: Literal["pcgrad"] = "pcgrad"
+    groups: tuple[tuple[str, ...], ...] | None = Field(
+        default=None, description="tasks whose losses are summed before the surgery; every task by itself if not given"
+    )
 
 
 CombinationConfig = Annotated[Sum | SizeWeighted | Weights | PCGrad, Field(discriminator="name")]

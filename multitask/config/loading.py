@@ -1,20 +1,19 @@
-"""YAML recipes, `key.path=value` overrides, and errors in one line each."""
+"""YAML recipes, overlays, and `key.path=value` overrides."""
 
-import difflib
 import re
-import types
-import typing
 from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
-from pydantic import BaseModel, ValidationError
+from pydantic import ValidationError
 
+from multitask.config.messages import error_lines, valid_names
 from multitask.config.run import RunConfig
 from multitask.errors import UserError
 
 RECIPES = Path(__file__).parents[1] / "recipes"
-_CHOICES = ("kind", "pair_encoding", "sampling", "combination", "optimizer")
+OVERLAYS = RECIPES / "overlays"
+_CHOICES = ("kind", "pair_encoding", "head", "sampling", "combination", "optimizer", "adapter")
 
 
 def list_recipes() -> list[str]:
@@ -31,29 +30,37 @@ def find_recipe(recipe: str) -> Path:
         raise UserError(f"there is no recipe file {recipe}")
     if (RECIPES / f"{recipe}.yaml").is_file():
         return RECIPES / f"{recipe}.yaml"
-    raise UserError(f"there is no recipe {recipe!r}; {_valid(recipe, list_recipes())}")
+    raise UserError(f"there is no recipe {recipe!r}; {valid_names(recipe, list_recipes())}")
+
+
+def recipe_files(recipe: str) -> tuple[Path, ...]:
+    """The files that make `recipe`: what it extends, the furthest first, and its own at the end."""
+    return tuple(path for path, _ in _chain(find_recipe(recipe), ()))
 
 
 def load_recipe(recipe: str, overrides: Iterable[str] = ()) -> RunConfig:
-    """Read a recipe, apply `key.path=value` overrides in order, and validate the whole.
+    """Read a recipe, lay overlays over it, apply `key.path=value` overrides in order, and validate the whole.
 
     A recipe that says `extends: OTHER` starts from that one (a path relative to its own file, or a shipped name);
-    mappings are merged key by key, everything else is replaced.
+    mappings are merged key by key, everything else is replaced. An override `+NAME` lays the shipped overlay NAME
+    (`+sample`: the data that the package ships), or the YAML file NAME, over the recipe in the same way, before all
+    other overrides; what it says of tasks that the recipe does not have is left out, and its name joins the run's.
     """
+    return parse_config(_override(read_recipe(recipe), overrides), str(find_recipe(recipe)))
+
+
+def read_recipe(recipe: str) -> dict:
+    """The keys of `recipe` over those of what it extends; nothing is validated. It is named like its file if it says no name."""
     path = find_recipe(recipe)
-    tree = _read(path, ())
-    tree.setdefault("name", path.stem)
-    for override in overrides:
-        _apply(tree, override)
-    return parse_config(tree, str(path))
+    tree: dict = {"name": path.stem}
+    for _, own in _chain(path, ()):
+        tree = _merge(tree, own)
+    return tree
 
 
 def override_config(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
-    """`config` with `key.path=value` changes."""
-    tree = config.to_dict()
-    for override in overrides:
-        _apply(tree, override)
-    return parse_config(tree, "override")
+    """`config` with overlays and `key.path=value` changes, as in `load_recipe`."""
+    return parse_config(_override(config.to_dict(), overrides), "override")
 
 
 def parse_config(tree: Mapping, source: str) -> RunConfig:
@@ -61,23 +68,30 @@ def parse_config(tree: Mapping, source: str) -> RunConfig:
     try:
         return RunConfig.model_validate(dict(tree))
     except ValidationError as error:
-        raise UserError("\n".join(f"{source}: {_describe(e)}" for e in _own_errors(error))) from None
+        raise UserError("\n".join(f"{source}: {line}" for line in error_lines(error))) from None
 
 
-def _read(path: Path, seen: tuple[Path, ...]) -> dict:
+def _chain(path: Path, seen: tuple[Path, ...]) -> list[tuple[Path, dict]]:
+    """File and own keys of all that `path` extends, and of itself at the end."""
     if path.resolve() in seen:
         raise UserError(f"{path}: extends goes in a circle")
+    tree = _read(path)
+    base = tree.pop("extends", None)
+    if base is None:
+        return [(path, tree)]
+    beside = path.parent / str(base)
+    start = beside if beside.is_file() else find_recipe(str(base))
+    return [*_chain(start, (*seen, path.resolve())), (path, tree)]
+
+
+def _read(path: Path) -> dict:
     try:
         tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
     if not isinstance(tree, dict):
         raise UserError(f"{path}: a recipe is a mapping of keys to values")
-    base = tree.pop("extends", None)
-    if base is None:
-        return tree
-    beside = path.parent / str(base)
-    return _merge(_read(beside if beside.is_file() else find_recipe(str(base)), (*seen, path.resolve())), tree)
+    return tree
 
 
 def _merge(base: dict, change: dict) -> dict:
@@ -91,6 +105,33 @@ def _merge(base: dict, change: dict) -> dict:
         else:
             merged[key] = value
     return merged
+
+
+def _override(tree: dict, overrides: Iterable[str]) -> dict:
+    overrides = list(overrides)
+    for overlay in (o[1:] for o in overrides if o.startswith("+")):
+        path = _find_overlay(overlay)
+        change = _read(path)
+        if isinstance(tasks := change.get("tasks"), dict):
+            change["tasks"] = {task: own for task, own in tasks.items() if task in tree.get("tasks", {})}
+        tree = _merge(tree, change | {"name": f"{tree['name']}-{path.stem}"})
+    for override in overrides:
+        if not override.startswith("+"):
+            _apply(tree, override)
+    return tree
+
+
+def _find_overlay(name: str) -> Path:
+    path = Path(name).expanduser()
+    if path.suffix in (".yaml", ".yml"):
+        if path.is_file():
+            return path
+        raise UserError(f"there is no overlay file {name}")
+    if (OVERLAYS / f"{name}.yaml").is_file():
+        return OVERLAYS / f"{name}.yaml"
+    raise UserError(
+        f"there is no overlay {name!r}; {valid_names(name, sorted(p.stem for p in OVERLAYS.glob('*.yaml')))}"
+    )
 
 
 def _apply(tree: dict, override: str) -> None:
@@ -137,79 +178,3 @@ _Loader.yaml_implicit_resolvers = {k: list(v) for k, v in yaml.SafeLoader.yaml_i
 _FLOAT = re.compile(r"[-+]?(?:\d+\.?\d*|\.\d+)[eE][-+]?\d+$")
 for _first in "-+0123456789.":
     _Loader.yaml_implicit_resolvers.setdefault(_first, []).insert(0, ("tag:yaml.org,2002:float", _FLOAT))
-
-
-def _own_errors(error: ValidationError) -> list[Mapping]:
-    """Without "too short" of a list whose items were refused: they are told themselves."""
-    errors: list[Mapping] = list(error.errors())
-    places = [e["loc"] for e in errors]
-
-    def echoes(e: Mapping) -> bool:
-        return e["type"] == "too_short" and any(p != e["loc"] and p[: len(e["loc"])] == e["loc"] for p in places)
-
-    return [e for e in errors if not echoes(e)]
-
-
-def _describe(error: Mapping) -> str:
-    keys = [str(part) for part in error["loc"]]
-    if error["type"] == "extra_forbidden":
-        parent, valid = _fields(error["loc"][:-1])
-        return f"unknown key {'.'.join([*parent, keys[-1]])!r}; {_valid(keys[-1], valid)}"
-    if error["type"] == "union_tag_invalid":
-        tags = [tag.strip(" '") for tag in error["ctx"]["expected_tags"].split(",")]
-        return f"{'.'.join(_visible(error['loc']))}.name: unknown {error['ctx']['tag']!r}; {_valid(error['ctx']['tag'], tags)}"
-    where = ".".join(_visible(error["loc"]))
-    if error["type"] == "union_tag_not_found":
-        return f"{where}.name is missing"
-    if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        return f"{where}: must be a mapping of keys to values, got {error['input']!r}"
-    message = error["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    got = (
-        ""
-        if error["type"] in ("value_error", "missing") or isinstance(error["input"], dict)
-        else f", got {error['input']!r}"
-    )
-    return f"{where}: {message}{got}" if where else f"{message}{got}"
-
-
-def _visible(loc: tuple) -> list[str]:
-    """The path as the user wrote it: without the union tags that pydantic inserts."""
-    return _fields(loc)[0]
-
-
-def _fields(loc: tuple) -> tuple[list[str], list[str]]:
-    """Walk the models along `loc`; give the visible path and the keys that are valid at its end."""
-    model: object = RunConfig
-    path: list[str] = []
-    for part in loc:
-        options = _models(model)
-        tagged = [m for m in options if "name" in m.model_fields and m.model_fields["name"].default == part]
-        if len(options) > 1 and tagged:
-            model = tagged[0]
-            continue
-        path.append(str(part))
-        field = options[0].model_fields.get(str(part)) if options else None
-        model = field.annotation if field else _element(model)
-    options = _models(model)
-    return path, list(options[0].model_fields) if options else []
-
-
-def _models(annotation: object) -> list[type[BaseModel]]:
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
-        return [model for part in typing.get_args(annotation) for model in _models(part)]
-    return []
-
-
-def _element(annotation: object) -> object:
-    """What a dict or tuple of this type holds."""
-    arguments = [a for a in typing.get_args(annotation) if a not in (Ellipsis, type(None))]
-    return arguments[-1] if arguments else None
-
-
-def _valid(given: str, names: Iterable[str]) -> str:
-    names = list(names)
-    close = difflib.get_close_matches(str(given), names, n=1, cutoff=0.5)
-    return f"valid: {', '.join(names)}" + (f"; did you mean {close[0]!r}?" if close else "")

@@ -1,10 +1,52 @@
 """The shared encoder."""
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field
+from pydantic import Field, ValidationInfo, field_validator
 
 from multitask.config.base import Config
+
+Pooling = Literal["cls", "pooler", "mean", "mean_layers", "max", "attention"]
+
+
+class NoAdapter(Config):
+    """The encoder as it is."""
+
+    name: Literal["none"] = "none"
+
+
+class LoRA(Config):
+    """Low-rank updates of the encoder's linear layers, shared by all tasks; the encoder itself stays as it was (Hu et al. 2021).
+
+    Merged into the encoder when a model is exported.
+    """
+
+    name: Literal["lora"] = "lora"
+    rank: int = Field(default=8, ge=1)
+    alpha: float = Field(default=16, gt=0, description="the update is scaled by alpha / rank")
+    dropout: float = Field(default=0.0, ge=0, lt=1)
+    targets: tuple[str, ...] = Field(
+        default=("query", "value"), min_length=1, description="ends of the names of the linear layers that are adapted"
+    )
+
+
+class ProjectedAttention(Config):
+    """Projected attention layers (Stickland and Murray 2019): small layers of each task's own beside the encoder's layers."""
+
+    name: Literal["projected_attention"] = "projected_attention"
+    width: int = Field(default=204, ge=1, description="width that hidden states are projected to")
+    heads: int = Field(default=12, ge=1, description="attention heads; they divide the width")
+
+    @field_validator("heads")
+    @classmethod
+    def _heads_divide(cls, heads: int, info: ValidationInfo) -> int:
+        width = info.data.get("width")
+        if width is not None and width % heads:
+            raise ValueError(f"must divide width={width}, got {heads}")
+        return heads
+
+
+AdapterConfig = Annotated[NoAdapter | LoRA | ProjectedAttention, Field(discriminator="name")]
 
 
 class EncoderConfig(Config):
@@ -14,5 +56,9 @@ class EncoderConfig(Config):
     """
 
     name: str
-    pooling: Literal["cls", "mean"] = "mean"
+    pooling: Pooling = "mean"
     dropout: float = Field(default=0.1, ge=0, lt=1, description="of the encoder and of every head")
+    token_types: bool = Field(
+        default=True, description="tell a cross-encoder's two texts apart by token types, where the encoder has them"
+    )
+    adapter: AdapterConfig = NoAdapter()

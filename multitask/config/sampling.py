@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator
+from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from multitask.config.base import Config
 
@@ -13,18 +13,39 @@ class Sequential(Config):
     name: Literal["sequential"] = "sequential"
 
 
+def _number_or_all(value: object) -> object:
+    if value != "all" and (isinstance(value, bool) or not isinstance(value, int)):
+        raise ValueError(f"must be a number of tasks or 'all', got {value!r}")
+    return value
+
+
+TasksPerStep = Annotated[int | Literal["all"], BeforeValidator(_number_or_all)]
+
+
 class RoundRobin(Config):
     """The tasks in turn, `tasks_per_step` of them in each step; small sets start again until the largest is through."""
 
     name: Literal["round_robin"] = "round_robin"
-    tasks_per_step: int | Literal["all"] = "all"
+    tasks_per_step: TasksPerStep = "all"
 
-    @field_validator("tasks_per_step", mode="before")
-    @classmethod
-    def _a_number_or_all(cls, value: object) -> object:
-        if value != "all" and (isinstance(value, bool) or not isinstance(value, int)):
-            raise ValueError(f"must be a number of tasks or 'all', got {value!r}")
-        return value
+
+class ProportionalBatches(Config):
+    """The tasks in turn with batch sizes in proportion to their sets, so that all are through at the same time.
+
+    `batches`: every task has this many in a pass. Or `largest`: the batch size of the largest set, which gives the
+    number of batches. The tasks' own batch sizes must be left out.
+    """
+
+    name: Literal["proportional_batches"] = "proportional_batches"
+    batches: int | None = Field(default=None, ge=1)
+    largest: int | None = Field(default=None, ge=1)
+    tasks_per_step: TasksPerStep = "all"
+
+    @model_validator(mode="after")
+    def _one_of_both(self) -> "ProportionalBatches":
+        if (self.batches is None) == (self.largest is None):
+            raise ValueError("give one of batches and largest")
+        return self
 
 
 class Proportional(Config):
@@ -37,7 +58,64 @@ class Proportional(Config):
     batches_per_step: int = Field(default=1, ge=1)
 
 
-SamplingConfig = Annotated[Sequential | RoundRobin | Proportional, Field(discriminator="name")]
+class _Drawn(Config):
+    """Each step draws `tasks_per_step` different tasks. An epoch has as many batches as all sets together."""
+
+    tasks_per_step: int = Field(default=1, ge=1)
+
+
+class Uniform(_Drawn):
+    """Tasks drawn at random, all alike."""
+
+    name: Literal["uniform"] = "uniform"
+
+
+class SquareRoot(_Drawn):
+    """Tasks drawn with p ∝ √N (Stickland and Murray 2019), N the training rows."""
+
+    name: Literal["square_root"] = "square_root"
+
+
+class Temperature(_Drawn):
+    """Tasks drawn with p ∝ min(N, cap)^(1/temperature) (Raffel et al. 2020, T5): 1 is proportional, large is uniform."""
+
+    name: Literal["temperature"] = "temperature"
+    temperature: float = Field(default=2.0, ge=1)
+    cap: int | None = Field(default=None, ge=1, description="rows above which a set counts as no larger")
+
+
+class Annealed(_Drawn):
+    """Tasks drawn with p ∝ N^α, α falling from `start` in the first epoch to `end` in the last (Stickland and Murray 2019).
+
+    α = start − (start − end) · (e − 1) / (E − 1) with e = 1 … E.
+    """
+
+    name: Literal["annealed"] = "annealed"
+    start: float = Field(default=1.0, ge=0, le=1)
+    end: float = Field(default=0.2, ge=0, le=1)
+
+
+class DrawnByWeights(_Drawn):
+    """Tasks drawn with p ∝ weights given by hand."""
+
+    name: Literal["weights"] = "weights"
+    weights: dict[str, float]
+
+    @field_validator("weights")
+    @classmethod
+    def _positive(cls, weights: dict[str, float]) -> dict[str, float]:
+        for task, weight in weights.items():
+            if weight <= 0:
+                raise ValueError(
+                    f"the weight of {task} must be above 0, got {weight:g}; leave a task out by phases.N.tasks"
+                )
+        return weights
+
+
+DrawnConfig = Uniform | SquareRoot | Temperature | Annealed | DrawnByWeights
+SamplingConfig = Annotated[
+    Sequential | RoundRobin | ProportionalBatches | Proportional | DrawnConfig, Field(discriminator="name")
+]
 
 
 class PhaseConfig(Config):
@@ -47,3 +125,10 @@ class PhaseConfig(Config):
     sampling: SamplingConfig = RoundRobin()
     epochs: int = Field(default=1, ge=1)
     steps_per_epoch: int | None = Field(default=None, ge=1, description="as the strategy counts an epoch if not given")
+    lr: float | None = Field(
+        default=None, gt=0, description="peak learning rate of this phase; optimizer.lr if not given"
+    )
+    encoder: Literal["trained", "frozen", "gradual"] = Field(
+        default="trained",
+        description="gradual: heads alone in the phase's first epoch, then one more encoder layer in each, from the top",
+    )

@@ -2,23 +2,30 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from multitask.config.base import Config
 
-FileFormat = Literal["cs224n", "glue", "csv", "jsonl", "parquet"]
+FileFormat = Literal["cs224n", "glue", "csv", "jsonl", "parquet", "lines"]
 Files = tuple[str, ...]
 
 SPLITS = ("train", "dev", "test")
 
 
 class Columns(Config):
-    """Names of a file's columns. `text_pair` makes it a task on pairs of texts."""
+    """Names of a file's columns. `text_pair` makes it a task on pairs of texts; `negative` is for contrastive tasks.
+
+    A file of format `lines` has the one column `text`.
+    """
 
     id: str | None = None
     text: str
     text_pair: str | None = None
-    label: str
+    negative: str | None = None
+    label: str | None = None
+
+
+_LABELS = "what the files call class 0, 1, …; the numbers themselves if not given"
 
 
 class Classification(Config):
@@ -26,12 +33,30 @@ class Classification(Config):
 
     name: Literal["classification"] = "classification"
     classes: int = Field(ge=2)
+    labels: tuple[str, ...] | None = Field(default=None, description=_LABELS)
+
+    @field_validator("labels")
+    @classmethod
+    def _one_for_each_class(cls, labels: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+        return _distinct(labels, info.data.get("classes", 0))
 
 
 class Binary(Config):
     """Yes or no, labels 0 and 1; one logit trained with binary cross-entropy."""
 
     name: Literal["binary"] = "binary"
+    labels: tuple[str, ...] | None = Field(default=None, description=_LABELS)
+
+    @field_validator("labels")
+    @classmethod
+    def _one_for_no_and_one_for_yes(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+        return _distinct(labels, 2)
+
+
+def _distinct(labels: tuple[str, ...] | None, classes: int) -> tuple[str, ...] | None:
+    if labels is not None and (len(labels) != classes or len(set(labels)) != classes):
+        raise ValueError(f"must be {classes} different names, got {list(labels)}")
+    return labels
 
 
 class Regression(Config):
@@ -48,7 +73,22 @@ class Regression(Config):
         return self
 
 
-Kind = Annotated[Classification | Binary | Regression, Field(discriminator="name")]
+class Contrastive(Config):
+    """Texts without labels: a text and its positive are drawn together, and away from all other rows of the batch.
+
+    Single texts are their own positive, encoded twice with different dropout (unsupervised SimCSE, Gao et al. 2021);
+    with `columns.text_pair` that is the positive (multiple negatives ranking, Henderson et al. 2017); with
+    `columns.negative` besides, each row's negative joins those of the batch (supervised SimCSE).
+    """
+
+    name: Literal["contrastive"] = "contrastive"
+    temperature: float = Field(default=0.05, gt=0, description="τ, by which cosines are divided")
+    projection: Literal["none", "mlp"] = Field(
+        default="none", description="mlp: a dense layer with tanh on the embedding, in training only (SimCSE)"
+    )
+
+
+Kind = Annotated[Classification | Binary | Regression | Contrastive, Field(discriminator="name")]
 
 
 class CrossEncoder(Config):
@@ -58,21 +98,60 @@ class CrossEncoder(Config):
 
 
 class BiEncoder(Config):
-    """Each text encoded alone; the two embeddings u, v meet in the head.
+    """Each text encoded alone; the two embeddings u, v (D) meet in the head, as these features:
 
-    `concat`: a linear layer on [u, v, |u − v|, u · v]. `cosine`: an affine function of cos(u, v).
+    `concat`: [u, v]. `concat_difference_product`: [u, v, |u − v|, u · v]. `cosine`: cos(u, v). `pearson`: the
+    correlation of u and v over their D elements.
     """
 
     name: Literal["bi_encoder"] = "bi_encoder"
-    similarity: Literal["concat", "cosine"] = "concat"
+    features: Literal["concat", "concat_difference_product", "cosine", "pearson"] = "concat_difference_product"
+
+    @property
+    def is_one_number(self) -> bool:
+        """Whether the features are one number."""
+        return self.features in ("cosine", "pearson")
 
 
 PairEncoding = Annotated[CrossEncoder | BiEncoder, Field(discriminator="name")]
+
+Link = Literal["sigmoid", "identity"]
+_LINK = "regression: sigmoid keeps predictions between low and high, identity leaves them as they come"
+
+
+class LinearHead(Config):
+    """Dropout and a linear layer; on one number (cosine, pearson) a learned scale and offset."""
+
+    name: Literal["linear"] = "linear"
+    link: Link = Field(default="sigmoid", description=_LINK)
+
+
+class MLPHead(Config):
+    """Dropout, a hidden layer, dropout and a linear layer."""
+
+    name: Literal["mlp"] = "mlp"
+    hidden: int | None = Field(default=None, ge=1, description="as wide as the encoder if not given")
+    activation: Literal["relu", "gelu", "tanh"] = "relu"
+    link: Link = Field(default="sigmoid", description=_LINK)
+
+
+class ScaledHead(Config):
+    """Nothing to learn: one number c (cosine, pearson) is scaled to the range of a regression task.
+
+    low + (high − low) · s(c) with s(c) = c (`plain`), max(0, c) (`relu`) or 1 / (1 + exp(−c)) (`sigmoid`).
+    """
+
+    name: Literal["scaled"] = "scaled"
+    scale: Literal["plain", "relu", "sigmoid"] = "relu"
+
+
+HeadConfig = Annotated[LinearHead | MLPHead | ScaledHead, Field(discriminator="name")]
 
 METRICS: dict[str, tuple[str, ...]] = {
     "classification": ("accuracy", "macro_f1"),
     "binary": ("accuracy", "macro_f1"),
     "regression": ("pearson", "spearman"),
+    "contrastive": (),
 }
 
 
@@ -84,8 +163,13 @@ class TaskConfig(Config):
     files: dict[Literal["train", "dev", "test"], Files]
     format: FileFormat | None = Field(default=None, description="by the file's suffix when not given")
     pair_encoding: PairEncoding | None = None
+    head: HeadConfig | None = Field(default=None, description="linear if not given; contrastive tasks have none")
+    auxiliary: bool = Field(default=False, description="trained, but no part of dev/mean; dev files may be left out")
     batch_size: int | None = Field(
         default=None, ge=1, description="rows of one global batch; data.batch_size if not given"
+    )
+    train_rows: int | None = Field(
+        default=None, ge=1, description="only this many training rows are used, drawn once; all of them if not given"
     )
     rows_per_epoch: int | None = Field(
         default=None, ge=1, description="rows drawn in one pass; all of them if not given"
@@ -103,27 +187,59 @@ class TaskConfig(Config):
 
     @model_validator(mode="after")
     def _consistent(self) -> "TaskConfig":
-        for split in ("train", "dev"):
-            if not self.files.get(split):
-                raise ValueError(f"files.{split} is missing: a task needs training and dev files")
+        if not self.files.get("train"):
+            raise ValueError("files.train is missing: a task needs training files")
+        if self.kind.name == "contrastive":
+            self._check_contrastive()
+            return self
+        if not self.files.get("dev") and not self.auxiliary:
+            raise ValueError("files.dev is missing: a task needs dev files, unless it is auxiliary")
+        if self.columns.label is None:
+            raise ValueError("columns.label is missing")
+        if self.columns.negative is not None:
+            raise ValueError("columns.negative is for tasks of kind contrastive")
         if (self.columns.text_pair is None) != (self.pair_encoding is None):
             raise ValueError(
                 "columns.text_pair and pair_encoding belong together: give both for a task on pairs, neither for single texts"
             )
-        if isinstance(self.pair_encoding, BiEncoder) and self.pair_encoding.similarity == "cosine":
-            if self.kind.name == "classification":
-                raise ValueError(
-                    "pair_encoding.similarity=cosine gives one number: use it with kind binary or regression"
-                )
+        self._check_head()
         if self.metric is not None and self.metric not in METRICS[self.kind.name]:
             raise ValueError(
                 f"metric must be one of {', '.join(METRICS[self.kind.name])} for kind {self.kind.name}, got {self.metric}"
             )
         return self
 
+    def _check_contrastive(self) -> None:
+        for key in ("pair_encoding", "head", "metric"):
+            if getattr(self, key) is not None:
+                raise ValueError(f"{key} has no meaning for a contrastive task: leave it out")
+        if self.files.get("dev"):
+            raise ValueError("files.dev has no meaning for a contrastive task, which has no score: leave it out")
+        if self.columns.label is not None:
+            raise ValueError("columns.label has no meaning for a contrastive task: leave it out")
+        if self.columns.negative is not None and self.columns.text_pair is None:
+            raise ValueError("columns.negative needs columns.text_pair, the positive")
+
+    def _check_head(self) -> None:
+        one_number = isinstance(self.pair_encoding, BiEncoder) and self.pair_encoding.is_one_number
+        head = self.head
+        if one_number and self.kind.name == "classification":
+            raise ValueError("pair_encoding.features gives one number: use it with kind binary or regression")
+        if isinstance(head, ScaledHead) and not (one_number and self.kind.name == "regression"):
+            raise ValueError("head.name=scaled is for regression on pair_encoding.features=cosine or pearson")
+        if isinstance(head, MLPHead) and one_number:
+            raise ValueError("head.name=mlp needs more than the one number of pair_encoding.features=cosine or pearson")
+        if isinstance(head, LinearHead | MLPHead) and head.link == "identity" and self.kind.name != "regression":
+            raise ValueError("head.link is for kind regression")
+
+    @property
+    def is_scored(self) -> bool:
+        """Whether the task has dev rows and metrics."""
+        return bool(self.files.get("dev"))
+
     @property
     def selection_metric(self) -> str:
-        """The metric that enters `dev/mean`."""
+        """The metric that enters `dev/mean`; for a scored task only."""
         return self.metric or METRICS[self.kind.name][0]
 
     @property

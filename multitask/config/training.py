@@ -1,32 +1,60 @@
 """Optimizer, schedule, precision and the watch over the run."""
 
-from typing import Annotated, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Field
+from pydantic import Discriminator, Field, Tag
 
 from multitask.config.base import Config
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
-class AdamW(Config):
-    """AdamW with decoupled weight decay, which biases and normalisation weights are spared."""
+class _Optimizer(Config):
+    lr: float = Field(default=2e-5, gt=0)
+    weight_decay: float = Field(default=0.01, ge=0, description="biases and normalisation weights are spared")
+    layer_decay: float = Field(
+        default=1.0, gt=0, le=1, description="learning rate of an encoder layer over that of the layer above it"
+    )
+    per_task: bool = Field(
+        default=False, description="each task has its own moments and schedule; one task a step only"
+    )
+
+
+class AdamW(_Optimizer):
+    """AdamW with decoupled weight decay."""
 
     name: Literal["adamw"] = "adamw"
-    lr: float = Field(default=2e-5, gt=0)
     betas: tuple[Beta, Beta] = (0.9, 0.999)
     eps: float = Field(default=1e-8, gt=0)
-    weight_decay: float = Field(default=0.01, ge=0)
 
 
-OptimizerConfig = Annotated[AdamW, Field()]
+class LibraryOptimizer(_Optimizer):
+    """Any optimizer of the package pytorch_optimizer by its name there, such as `adamax`, `qhadam`, `lamb` or `muon`.
+
+    `options`: further arguments of its class.
+    """
+
+    TAG: ClassVar[str] = "library"
+    name: str
+    options: dict[str, Any] = Field(default={})
+
+
+def _tag(value: object) -> str:
+    name = value.get("name", "adamw") if isinstance(value, dict) else getattr(value, "name", "adamw")
+    return "adamw" if name == "adamw" else LibraryOptimizer.TAG
+
+
+OptimizerConfig = Annotated[
+    Annotated[AdamW, Tag("adamw")] | Annotated[LibraryOptimizer, Tag(LibraryOptimizer.TAG)], Discriminator(_tag)
+]
 
 
 class ScheduleConfig(Config):
-    """Linear warm-up over a share of all steps, then a decay to zero (`constant`: none)."""
+    """Linear warm-up over a share of the steps, then a decay to zero (`constant`: none)."""
 
     warmup: float = Field(default=0.1, ge=0, lt=1)
     decay: Literal["linear", "cosine", "constant"] = "linear"
+    per: Literal["run", "phase"] = Field(default="run", description="what one warm-up and one decay span")
 
 
 class TrainingConfig(Config):

@@ -17,8 +17,9 @@ class Batch:
     """B rows as S padded sequences of L tokens.
 
     `input_ids`, `attention_mask` (1 on real tokens), `token_type_ids`: (S, L) int64. `labels` (B,) float32, NaN where there
-    is none. `rows` (B,) int64: row numbers in the table. S = B; for a bi-encoder (`pairs_apart`) S = 2 B, first the B
-    first texts, then the B second ones. L is the longest sequence of this batch.
+    is none. `rows` (B,) int64: row numbers in the table. S = `sequences` · B: a row of a bi-encoder or of contrastive pairs
+    has 2 sequences, one with a negative 3; first come the B first texts, then the B second ones, … L is the longest
+    sequence of this batch.
     """
 
     input_ids: Tensor
@@ -26,7 +27,7 @@ class Batch:
     token_type_ids: Tensor
     labels: Tensor
     rows: Tensor
-    pairs_apart: bool
+    sequences: int
 
     def to(self, device: torch.device) -> "Batch":
         """The batch on `device`."""
@@ -36,7 +37,7 @@ class Batch:
             token_type_ids=self.token_type_ids.to(device),
             labels=self.labels.to(device),
             rows=self.rows.to(device),
-            pairs_apart=self.pairs_apart,
+            sequences=self.sequences,
         )
 
     @property
@@ -67,8 +68,7 @@ def encode_texts(tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pair
 
 
 def _batch(encoded: Encoded, labels: np.ndarray, rows: np.ndarray, pad_id: int) -> Batch:
-    apart = encoded.input_ids_pair is not None
-    input_ids, mask = _pad([*encoded.input_ids, *(encoded.input_ids_pair or [])], pad_id)
+    input_ids, mask = _pad([ids for column in encoded.input_ids for ids in column], pad_id)
     types = np.zeros_like(input_ids)
     if encoded.second_start is not None:
         starts = np.where(encoded.second_start < 0, input_ids.shape[1], encoded.second_start)
@@ -79,7 +79,7 @@ def _batch(encoded: Encoded, labels: np.ndarray, rows: np.ndarray, pad_id: int) 
         token_type_ids=torch.from_numpy(types),
         labels=torch.from_numpy(labels),
         rows=torch.from_numpy(rows),
-        pairs_apart=apart,
+        sequences=len(encoded.input_ids),
     )
 
 

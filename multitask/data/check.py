@@ -8,6 +8,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from multitask.config import SPLITS, RunConfig, TaskConfig
+from multitask.config.task import Regression
 from multitask.data.encoding import pairing_of, uncut_lengths
 from multitask.data.reading import SplitStream
 from multitask.data.schema import BadRow
@@ -20,7 +21,7 @@ _QUANTILES = {"minimum": 0.0, "lower_quartile": 0.25, "median": 0.5, "upper_quar
 
 @dataclass(frozen=True)
 class TokenLengths:
-    """Tokens of a row before cutting, special ones included (bi-encoder: of its longer text), and how many rows
+    """Tokens of a row before cutting, special ones included (of the longest of several sequences), and how many rows
     `data.max_length` cuts.
     """
 
@@ -114,8 +115,8 @@ def _count(
 ) -> _Tally:
     tally = _Tally(train)
     for batch in stream.batches():
-        texts = list(zip(batch.column("text").to_pylist(), batch.column("text_pair").to_pylist(), strict=True))
-        for first, second in texts:
+        texts = list(zip(*(batch.column(c).to_pylist() for c in ("text", "text_pair", "negative")), strict=True))
+        for first, second, _ in texts:
             tally.add(first, second)
         tally.labels.append(batch.column("label").drop_null().to_numpy())
         if tokenizer is not None:
@@ -127,7 +128,7 @@ def _report(task: str, split: str, stream: SplitStream, tally: _Tally, max_lengt
     lengths, labels = np.concatenate(tally.lengths), np.concatenate(tally.labels)
     classes = number_of_classes(stream.task.kind)
     counts = np.bincount(labels.astype(int), minlength=classes) if classes and len(labels) else None
-    measured = not classes and len(labels)
+    measured = isinstance(stream.task.kind, Regression) and len(labels)
     return SplitReport(
         task=task,
         split=split,

@@ -12,28 +12,32 @@ from transformers import PreTrainedTokenizerFast
 from multitask.config import TaskConfig
 from multitask.errors import UserError
 
-Texts = Sequence[tuple[str, str | None]]
-Pairing = Literal["single", "cross", "bi"]
+Texts = Sequence[Sequence[str | None]]
+Pairing = Literal["single", "cross", "bi", "tri"]
 
-_PAIRING: dict[str, Pairing] = {"cross_encoder": "cross", "bi_encoder": "bi"}
+# Sequences of a row, each with its own column of tokens.
+SEQUENCES: dict[Pairing, int] = {"single": 1, "cross": 1, "bi": 2, "tri": 3}
 
 
 def pairing_of(task: TaskConfig) -> Pairing:
-    """How a row's texts become sequences: one text, both in one sequence, or each in its own."""
-    return _PAIRING[task.pair_encoding.name] if task.pair_encoding else "single"
+    """How a row's texts become sequences: one text, two in one sequence, or each of two or three in its own."""
+    if task.columns.negative is not None:
+        return "tri"
+    if not task.is_pair:
+        return "single"
+    return "cross" if task.pair_encoding is not None and task.pair_encoding.name == "cross_encoder" else "bi"
 
 
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """Token ids of some rows, without padding.
 
-    `input_ids`: one int32 array a row. `second_start` (rows,) int16, cross-encoder only: where token type 1 begins, −1 if
-    the tokenizer has no types. `input_ids_pair`: bi-encoder only, the second texts.
+    `input_ids`: for each of a row's sequences, one int32 array a row. `second_start` (rows,) int16, cross-encoder only:
+    where token type 1 begins, −1 if the tokenizer has no types.
     """
 
-    input_ids: list[np.ndarray]
+    input_ids: list[list[np.ndarray]]
     second_start: np.ndarray | None = None
-    input_ids_pair: list[np.ndarray] | None = None
 
 
 def encode(tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing, max_length: int) -> tuple[Encoded, int]:
@@ -42,21 +46,19 @@ def encode(tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing, m
     Raises:
         UserError: token types are not a run of 0 and then a run of 1.
     """
-    encodings, *others = _encodings(tokenizer, texts, pairing, max_length)
+    columns = _encodings(tokenizer, texts, pairing, max_length)
+    starts = None
     if pairing == "cross":
         typed = "token_type_ids" in tokenizer.model_input_names
-        starts = np.array([_second_start(encoding) if typed else -1 for encoding in encodings], np.int16)
-        return Encoded(_ids(encodings), second_start=starts), sum(map(_is_cut, encodings))
-    if pairing == "single":
-        return Encoded(_ids(encodings)), sum(map(_is_cut, encodings))
-    cut = sum(_is_cut(a) or _is_cut(b) for a, b in zip(encodings, others[0], strict=True))
-    return Encoded(_ids(encodings), input_ids_pair=_ids(others[0])), cut
+        starts = np.array([_second_start(encoding) if typed else -1 for encoding in columns[0]], np.int16)
+    cut = sum(any(map(_is_cut, row)) for row in zip(*columns, strict=True))
+    return Encoded([_ids(encodings) for encodings in columns], starts), cut
 
 
 def uncut_lengths(tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing) -> np.ndarray:
-    """Tokens of each row, special ones included, were nothing cut: (rows,) int32; bi-encoder: of the longer text."""
-    first, *second = (lengths(encodings) for encodings in _encodings(tokenizer, texts, pairing, None))
-    return np.maximum(first, second[0]) if second else first
+    """Tokens of each row, special ones included, were nothing cut: (rows,) int32; of the longest of several sequences."""
+    longest: np.ndarray = np.max([lengths(column) for column in _encodings(tokenizer, texts, pairing, None)], axis=0)
+    return longest
 
 
 def lengths(sequences: Sequence[Sized]) -> np.ndarray:
@@ -67,14 +69,10 @@ def lengths(sequences: Sequence[Sized]) -> np.ndarray:
 def _encodings(
     tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing, max_length: int | None
 ) -> list[list[Encoding]]:
-    """One list over the rows; for a bi-encoder two."""
-    firsts = [first for first, _ in texts]
-    if pairing == "single":
-        return [_run(tokenizer, firsts, max_length)]
-    seconds = [str(second) for _, second in texts]
+    """One list over the rows for each of a row's sequences."""
     if pairing == "cross":
-        return [_run(tokenizer, list(zip(firsts, seconds, strict=True)), max_length)]
-    return [_run(tokenizer, firsts, max_length), _run(tokenizer, seconds, max_length)]
+        return [_run(tokenizer, [(row[0], row[1]) for row in texts], max_length)]
+    return [_run(tokenizer, [row[place] for row in texts], max_length) for place in range(SEQUENCES[pairing])]
 
 
 def _run(tokenizer: PreTrainedTokenizerFast, inputs: list, max_length: int | None) -> list[Encoding]:

@@ -5,10 +5,18 @@ from pathlib import PurePosixPath
 from multitask.data.delimited import CS224N, CSV, Glue
 from multitask.data.jsonl import JSONL
 from multitask.data.parquet import Parquet
+from multitask.data.plain import PlainLines
 from multitask.data.schema import Reader
 from multitask.errors import UserError
 
-READERS: dict[str, type[Reader]] = {"cs224n": CS224N, "glue": Glue, "csv": CSV, "jsonl": JSONL, "parquet": Parquet}
+READERS: dict[str, type[Reader]] = {
+    "cs224n": CS224N,
+    "glue": Glue,
+    "csv": CSV,
+    "jsonl": JSONL,
+    "parquet": Parquet,
+    "lines": PlainLines,
+}
 
 _BY_SUFFIX = {
     ".tsv": "glue",
@@ -17,6 +25,7 @@ _BY_SUFFIX = {
     ".ndjson": "jsonl",
     ".parquet": "parquet",
     ".pq": "parquet",
+    ".txt": "lines",
 }
 
 

@@ -139,10 +139,10 @@ class SplitStream:
         if not available:
             raise UserError(f"{file} is empty")
         columns = self.task.columns
-        roles = {"id": columns.id, "text": columns.text, "text_pair": columns.text_pair, "label": columns.label}
-        wanted = {role: column for role, column in roles.items() if column is not None}
+        roles = ("id", "text", "text_pair", "negative", "label")
+        wanted = {role: column for role in roles if (column := getattr(columns, role)) is not None}
         if self._split == "test" and columns.label not in available:
-            del wanted["label"]
+            wanted.pop("label", None)
         for role, column in wanted.items():
             if available.count(column) != 1:
                 found = "occurs twice" if column in available else "is missing"

@@ -11,6 +11,7 @@ SCHEMA = pa.schema(
         pa.field("id", pa.string(), nullable=False),
         pa.field("text", pa.string(), nullable=False),
         pa.field("text_pair", pa.string()),
+        pa.field("negative", pa.string()),
         pa.field("label", pa.float64()),
     ]
 )

@@ -10,9 +10,12 @@ import numpy as np
 import pyarrow as pa
 
 from multitask.data.column import MappedColumn
-from multitask.data.encoding import Encoded
+from multitask.data.encoding import SEQUENCES, Encoded
 
 RowNumbers = Sequence[int] | np.ndarray
+
+# Token ids of a row's sequences.
+TOKEN_COLUMNS = ("input_ids", "input_ids_pair", "input_ids_negative")
 
 
 class TaskTable:
@@ -48,19 +51,14 @@ class TaskTable:
         return int(self._starts[-1])
 
     @property
-    def is_pair_encoded_apart(self) -> bool:
-        """Whether each row is two sequences (bi-encoder)."""
-        return bool(self.metadata["pairing"] == "bi")
+    def sequences(self) -> int:
+        """Sequences of a row: 1, 2 (bi-encoder, contrastive pairs) or 3 (with a negative)."""
+        return SEQUENCES[self.metadata["pairing"]]
 
     @cached_property
     def lengths(self) -> MappedColumn:
-        """Tokens of each row's sequence, (rows,) int32; bi-encoder: of the longer of its two."""
+        """Tokens of each row's sequence, (rows,) int32; of the longest where it has several."""
         return self._numbers("length")
-
-    @cached_property
-    def lengths_pair(self) -> MappedColumn:
-        """Tokens of the shorter of the two sequences, (rows,) int32; bi-encoder only."""
-        return self._numbers("length_pair")
 
     @cached_property
     def labels(self) -> MappedColumn:
@@ -80,8 +78,8 @@ class TaskTable:
         """The rows' token ids: views of the mapped file."""
         places = self._places(rows)
         starts = self._second_starts[rows] if self.metadata["pairing"] == "cross" else None
-        pairs = [self._sequence("input_ids_pair", *place) for place in places] if self.is_pair_encoded_apart else None
-        return Encoded([self._sequence("input_ids", *place) for place in places], starts, pairs)
+        columns = TOKEN_COLUMNS[: self.sequences]
+        return Encoded([[self._sequence(column, *place) for place in places] for column in columns], starts)
 
     @cached_property
     def _second_starts(self) -> MappedColumn:

@@ -15,12 +15,12 @@ import pyarrow as pa
 from transformers import PreTrainedTokenizerFast
 
 from multitask.config import RunConfig
-from multitask.data.encoding import Pairing, encode, lengths, pairing_of
+from multitask.data.encoding import SEQUENCES, Pairing, encode, lengths, pairing_of
 from multitask.data.reading import SplitStream
-from multitask.data.table import TaskTable
+from multitask.data.table import TOKEN_COLUMNS, TaskTable
 from multitask.errors import UserError
 
-_FORMAT = 1
+_FORMAT = 2
 _ABANDONED_SECONDS = 24 * 3600
 _BAD_ROWS_LISTED = 20
 
@@ -114,32 +114,24 @@ def _schema(pairing: Pairing) -> pa.Schema:
     tokens = pa.list_(pa.int32())
     fields = [("id", pa.string()), ("text", pa.string()), ("text_pair", pa.string()), ("label", pa.float32())]
     fields += [("length", pa.int32()), ("input_ids", tokens)]
-    more = {
-        "single": [],
-        "cross": [("second_start", pa.int16())],
-        "bi": [("length_pair", pa.int32()), ("input_ids_pair", tokens)],
-    }
-    return pa.schema([*fields, *more[pairing]])
+    fields += [(column, tokens) for column in TOKEN_COLUMNS[1 : SEQUENCES[pairing]]]
+    fields += [("second_start", pa.int16())] if pairing == "cross" else []
+    return pa.schema(fields)
 
 
 def _tokenise(
     batch: pa.RecordBatch, tokenizer: PreTrainedTokenizerFast, about: dict, schema: pa.Schema
 ) -> tuple[pa.RecordBatch, int]:
-    texts = list(zip(batch.column("text").to_pylist(), batch.column("text_pair").to_pylist(), strict=True))
+    texts = list(zip(*(batch.column(c).to_pylist() for c in ("text", "text_pair", "negative")), strict=True))
     encoded, cut = encode(tokenizer, texts, about["pairing"], about["max_length"])
     columns = {name: batch.column(name) for name in ("id", "text", "text_pair")}
-    # Nulls, which only unlabelled test files have, become NaN.
+    # Nulls, which unlabelled files have, become NaN.
     columns["label"] = pa.array(batch.column("label").to_numpy(zero_copy_only=False).astype(np.float32))
-    columns["input_ids"] = _token_lists(encoded.input_ids)
-    length = lengths(encoded.input_ids)
+    for name, sequences in zip(TOKEN_COLUMNS, encoded.input_ids, strict=False):
+        columns[name] = _token_lists(sequences)
     if encoded.second_start is not None:
         columns["second_start"] = pa.array(encoded.second_start)
-    if encoded.input_ids_pair is not None:
-        columns["input_ids_pair"] = _token_lists(encoded.input_ids_pair)
-        other = lengths(encoded.input_ids_pair)
-        columns["length_pair"] = pa.array(np.minimum(length, other))
-        length = np.maximum(length, other)
-    columns["length"] = pa.array(length)
+    columns["length"] = pa.array(np.max([lengths(sequences) for sequences in encoded.input_ids], axis=0))
     return pa.RecordBatch.from_arrays([columns[name] for name in schema.names], schema=schema), cut
 
 

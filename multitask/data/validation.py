@@ -1,11 +1,11 @@
 """What makes a row usable."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from multitask.config import TaskConfig
-from multitask.config.task import Kind, Regression
+from multitask.config.task import Classification, Kind, Regression
 
 
 class RowError(ValueError):
@@ -18,11 +18,12 @@ class Row(NamedTuple):
     id: str
     text: str
     text_pair: str | None
+    negative: str | None
     label: float | None
 
 
 def validate(values: Mapping[str, object], task: TaskConfig, default_id: str) -> Row:
-    """A usable row from raw `values` by role (`id`, `text`, `text_pair`, `label`); roles the file lacks are left out.
+    """A usable row from raw `values` by role (`id`, `text`, `text_pair`, `negative`, `label`); roles the file lacks are left out.
 
     Raises:
         RowError: a field is missing, empty, not valid text, or the label is no number of the task's kind.
@@ -32,16 +33,19 @@ def validate(values: Mapping[str, object], task: TaskConfig, default_id: str) ->
         _identifier(values["id"], str(columns.id)) if "id" in values else default_id,
         _text(values["text"], columns.text),
         _text(values["text_pair"], str(columns.text_pair)) if "text_pair" in values else None,
-        parse_label(values["label"], columns.label, task.kind) if "label" in values else None,
+        _text(values["negative"], str(columns.negative)) if "negative" in values else None,
+        parse_label(values["label"], str(columns.label), task.kind) if "label" in values else None,
     )
 
 
 def parse_label(value: object, column: str, kind: Kind) -> float:
-    """The label as a number: a whole one in range for classes, a finite one in range for regression.
+    """The label as a number: a whole one in range for classes (or the place of its name), a finite one in range for regression.
 
     Raises:
         RowError: it is missing, not a number or out of range.
     """
+    if names := getattr(kind, "labels", None):
+        return float(_position(value, column, names))
     number = _number(value, column)
     if isinstance(kind, Regression):
         if not kind.low <= number <= kind.high:
@@ -54,8 +58,8 @@ def parse_label(value: object, column: str, kind: Kind) -> float:
 
 
 def number_of_classes(kind: Kind) -> int:
-    """Classes of a classification or binary task, 0 for regression."""
-    return 0 if kind.name == "regression" else 2 if kind.name == "binary" else kind.classes
+    """Classes of a classification or binary task, 0 for the others."""
+    return kind.classes if isinstance(kind, Classification) else 2 if kind.name == "binary" else 0
 
 
 def _text(value: object, column: str) -> str:
@@ -76,6 +80,13 @@ def _text(value: object, column: str) -> str:
 
 def _identifier(value: object, column: str) -> str:
     return _text(str(value) if isinstance(value, int | float) else value, column)
+
+
+def _position(value: object, column: str, names: Sequence[str]) -> int:
+    name = str(value).strip() if value is not None else ""
+    if name not in names:
+        raise RowError(f"{column} must be one of {', '.join(names)}, got {_shown(value)}")
+    return names.index(name)
 
 
 def _number(value: object, column: str) -> float:

@@ -30,7 +30,7 @@ def evaluate(
 
     Batches are the same for any number of ranks, so that the predictions are, too. All ranks get the whole result.
     """
-    batches = _batches(np.asarray(table.lengths), 2 if table.is_pair_encoded_apart else 1)
+    batches = _batches(np.asarray(table.lengths), table.sequences)
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     was_training = model.training
     model.eval()

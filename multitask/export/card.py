@@ -40,7 +40,7 @@ encoder = AutoModel.from_pretrained("path/to/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 ```
 
-Sentence vectors are made by {pooling} pooling. `concord.json` holds the whole config, the scores, and the hashes of data and weights.
+Sentence vectors are made by {pooling} pooling.{adapter} `concord.json` holds the whole config, the scores, and the hashes of data and weights.
 
 ## Training
 
@@ -50,6 +50,14 @@ Base encoder `{base}`, combination `{combination}`, learning rate {lr:g}, dropou
 |---|---|
 {hashes}
 """
+
+_ADAPTERS = {
+    "none": "",
+    "lora": " The low-rank updates (LoRA) that were trained are merged into the encoder.",
+    "projected_attention": (
+        " Each task's projected attention layers lie in `heads.safetensors`; the encoder alone is without them."
+    ),
+}
 
 
 def model_card(description: Mapping[str, Any]) -> str:
@@ -62,7 +70,7 @@ def model_card(description: Mapping[str, Any]) -> str:
         cells = " | ".join("" if v is None else f"{v:.4f}" for v in values)
         encoding = (own["pair_encoding"] or {}).get("name", "single texts")
         rows.append(f"| {task} | {own['kind']['name']} | {encoding} | {cells} |")
-    first, own = next(iter(description["tasks"].items()))
+    first, own = next(t for t in description["tasks"].items() if t[1]["kind"]["name"] != "contrastive")
     return _CARD.format(
         name=config["name"],
         description=config["description"],
@@ -75,6 +83,7 @@ def model_card(description: Mapping[str, Any]) -> str:
         task=first,
         example='[("one text", "another")]' if own["pair"] else '["a text"]',
         pooling=config["encoder"]["pooling"],
+        adapter=_ADAPTERS[config["encoder"]["adapter"]["name"]],
         base=config["encoder"]["name"],
         combination=config["combination"]["name"],
         lr=config["optimizer"]["lr"],

@@ -12,12 +12,13 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from multitask.config import RunConfig, parse_config
+from multitask.config.model import LoRA, NoAdapter
 from multitask.data import Batch, Pairing, TaskTable, encode_texts, load_tokenizer, pairing_of, prepare, tokenizer_id
 from multitask.errors import UserError
 from multitask.evaluation import Evaluation, evaluate
 from multitask.evaluation.evaluate import predict_raw
 from multitask.export.writer import DESCRIPTION, ENCODER, FORMAT, HEADS, file_hash
-from multitask.model import MultitaskModel, build_head, load_encoder
+from multitask.model import MultitaskModel, assemble_model, load_encoder
 
 Text = str | Sequence[str]
 _BATCH = 64
@@ -26,7 +27,8 @@ _BATCH = 64
 class Predictor:
     """An exported model, ready to predict.
 
-    `config`: the run's config; `scores`: the dev scores of its checkpoint; `tasks`: names of the tasks.
+    `config`: the run's config; `scores`: the dev scores of its checkpoint; `tasks`: names of the tasks that
+    it predicts.
     """
 
     def __init__(
@@ -38,7 +40,7 @@ class Predictor:
     ) -> None:
         self.config: RunConfig = parse_config(description["config"], DESCRIPTION)
         self.scores: dict[str, float] = description["scores"]
-        self.tasks = tuple(self.config.tasks)
+        self.tasks = tuple(model.heads)
         self.model, self.tokenizer, self.device = model, tokenizer, device
 
     def predict(self, task: str, texts: Sequence[Text]) -> list[int] | list[float]:
@@ -65,15 +67,17 @@ class Predictor:
         return found
 
     @torch.no_grad()
-    def embed(self, texts: Sequence[str]) -> np.ndarray:
-        """The encoder's vectors (texts, D), fp32."""
+    def embed(self, texts: Sequence[str], task: str | None = None) -> np.ndarray:
+        """The encoder's vectors (texts, D), fp32; with projected attention those of `task`, or without any task's layers."""
+        if task is not None:
+            self._known(task)
         if isinstance(texts, str):
             raise UserError("give a list of texts, got one string")
         parts = []
         for start in range(0, len(texts), _BATCH):
             own: list[tuple[str, str | None]] = [(text, None) for text in texts[start : start + _BATCH]]
             batch = self._encode(own, "single")
-            vectors = self.model.encoder(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+            vectors = self.model.embed(task, batch)
             parts.append(vectors.float().cpu().numpy())
         return np.concatenate(parts) if parts else np.zeros((0, self.model.encoder.width), np.float32)
 
@@ -125,14 +129,27 @@ def load_export(folder: Path, device: str | None = None) -> Predictor:
         if file_hash(folder / name) != checksum:
             raise UserError(f"{folder / name} differs from its checksum in {DESCRIPTION}: it was damaged or altered")
     config = parse_config(description["config"], str(folder / DESCRIPTION))
-    encoder = load_encoder(config.encoder.model_copy(update={"name": str(folder.absolute())}))
-    heads = {t: build_head(own, encoder.width, config.encoder.dropout) for t, own in config.tasks.items()}
-    model = MultitaskModel(encoder, heads)
-    model.heads.load_state_dict(load_file(folder / HEADS))
+    model = _model(folder, config)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     # Training evaluates bf16 weights where it trains them; the same weights give the same scores.
     model.to(where, torch.bfloat16 if config.precision == "bf16" else torch.float32).eval()
     return Predictor(model, load_tokenizer(str(folder.absolute())), description, where)
+
+
+def _model(folder: Path, config: RunConfig) -> MultitaskModel:
+    shape = config.encoder.model_copy(update={"name": str(folder.absolute())})
+    if isinstance(shape.adapter, LoRA):
+        # The export's encoder has taken the updates in.
+        shape = shape.model_copy(update={"adapter": NoAdapter()})
+    predicting = [name for name, task in config.tasks.items() if task.kind.name != "contrastive"]
+    model = assemble_model(config, load_encoder(shape), predicting)
+    wanted = {name for name in model.state_dict() if not name.startswith("encoder.model.")}
+    tensors = load_file(folder / HEADS)
+    if set(tensors) != wanted:
+        odd = sorted(set(tensors) ^ wanted)[0]
+        raise UserError(f"{folder / HEADS} does not belong to the config in {DESCRIPTION}: they differ in {odd}")
+    model.load_state_dict(tensors, strict=False)
+    return model
 
 
 def _description(folder: Path) -> dict[str, Any]:

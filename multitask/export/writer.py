@@ -9,14 +9,15 @@ from pathlib import Path
 from typing import Any
 
 from safetensors.torch import save_file
+from torch import Tensor
 
 from multitask.config import RunConfig
 from multitask.data import load_tokenizer
 from multitask.errors import UserError
 from multitask.export.card import model_card
-from multitask.model import MultitaskModel
+from multitask.model import ContrastiveHead, MultitaskModel, merge_lora
 
-FORMAT = 1
+FORMAT = 2
 DESCRIPTION = "concord.json"
 HEADS = "heads.safetensors"
 ENCODER = "model.safetensors"
@@ -34,8 +35,10 @@ def write_export(
 ) -> None:
     """Write `model` (fp32) to `folder`; the folder appears whole or not at all.
 
-    Encoder and tokenizer as Hugging Face lays them out, heads beside them, `concord.json` with tasks, config, scores
-    and hashes, and a model card. No file needs pickle.
+    Encoder and tokenizer as Hugging Face lays them out; beside them all else that predicts, by its name in the model:
+    heads, the tasks' adapter layers, what a pooling has learned. `concord.json` with tasks, config, scores and hashes,
+    and a model card. No file needs pickle. Low-rank updates are merged into the encoder. Contrastive tasks have
+    nothing to predict, and leave nothing but their description.
 
     Raises:
         UserError: `folder` holds something that is no export.
@@ -45,9 +48,9 @@ def write_export(
     made = folder.parent / f".{folder.name}.{os.getpid()}.part"
     shutil.rmtree(made, ignore_errors=True)
     try:
-        model.encoder.model.save_pretrained(made)
+        merge_lora(model.encoder.model).save_pretrained(made)
         load_tokenizer(config.encoder.name).save_pretrained(made)
-        save_file({n: t.detach().cpu().contiguous() for n, t in model.heads.state_dict().items()}, made / HEADS)
+        save_file(_beside_encoder(model), made / HEADS)
         description = {
             "format": FORMAT,
             "tasks": {task: _describe(config, task) for task in config.tasks},
@@ -74,6 +77,18 @@ def _refuse_foreign(folder: Path) -> None:
         raise UserError(f"{folder} is not empty and holds no export; name another folder")
 
 
+def _beside_encoder(model: MultitaskModel) -> dict[str, Tensor]:
+    """All tensors that predictions need and that Hugging Face's encoder has not."""
+    unread = tuple(
+        f"{kind}.{task}."
+        for task in model.heads
+        if isinstance(model.head(task), ContrastiveHead)
+        for kind in ("heads", "adapters")
+    )
+    tensors = model.state_dict().items()
+    return {n: t.detach().cpu().contiguous() for n, t in tensors if not n.startswith(("encoder.model.", *unread))}
+
+
 def file_hash(path: Path) -> str:
     """sha256 of a file."""
     with path.open("rb") as file:
@@ -83,4 +98,4 @@ def file_hash(path: Path) -> str:
 def _describe(config: RunConfig, task: str) -> dict[str, Any]:
     own = config.tasks[task]
     values = own.model_dump(mode="json", include={"kind", "pair_encoding"})
-    return {**values, "pair": own.is_pair, "metric": own.selection_metric}
+    return {**values, "pair": own.is_pair, "metric": own.selection_metric if own.is_scored else None}

@@ -1,18 +1,24 @@
-"""The shared encoder, its pooling, and one head per task."""
+"""The shared encoder, its pooling and adapters, and one head per task."""
 
 from multitask.model.embedding import EmbeddingTap, TokenGradient
 from multitask.model.encoder import Encoder, load_encoder
-from multitask.model.heads import HEADS, Head, build_head
-from multitask.model.network import MultitaskModel, build_model
+from multitask.model.freezing import lowest_trained_layer
+from multitask.model.heads import HEADS, ContrastiveHead, Head, build_head
+from multitask.model.lora import merge_lora
+from multitask.model.network import MultitaskModel, assemble_model, build_model
 
 __all__ = [
     "HEADS",
+    "ContrastiveHead",
     "EmbeddingTap",
     "Encoder",
     "Head",
     "MultitaskModel",
     "TokenGradient",
+    "assemble_model",
     "build_head",
     "build_model",
     "load_encoder",
+    "lowest_trained_layer",
+    "merge_lora",
 ]

@@ -1,15 +1,20 @@
 """Any Hugging Face encoder, with one dropout setting and one vector per sequence."""
 
 import inspect
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor, nn
 from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
 from transformers.utils.logging import disable_progress_bar
 
-from multitask.config.model import EncoderConfig
+from multitask.config.model import EncoderConfig, LoRA
 from multitask.data.location import resolve_location
 from multitask.errors import UserError
+from multitask.model.lora import add_lora
+from multitask.model.pooling import POOLINGS, States
+from multitask.model.projected_attention import ProjectedAttentionLayers, beside_layers
 
 # The names under which Hugging Face configs keep the dropout probabilities of an encoder.
 _DROPOUTS = (
@@ -26,66 +31,85 @@ _DROPOUTS = (
 class Encoder(nn.Module):
     """`model` followed by pooling: token ids (S, L) to one vector per sequence (S, D)."""
 
-    def __init__(self, model: PreTrainedModel, pooling: str) -> None:
+    def __init__(self, model: PreTrainedModel, pooling: str, *, token_types: bool = True) -> None:
         super().__init__()
         self.model = model
-        self.pool = POOLINGS[pooling]
+        self.pool = POOLINGS[pooling](self.width)
         self.takes_token_types = (
-            "token_type_ids" in inspect.signature(model.forward).parameters
+            token_types
+            and "token_type_ids" in inspect.signature(model.forward).parameters
             and getattr(model.config, "type_vocab_size", 0) > 1
         )
-        # The pooler stays as it was pretrained: no pooling here reads it, and an export hands it on unchanged.
+        # A pooler that no pooling reads stays as it was pretrained, and an export hands it on unchanged.
         if isinstance(pooler := getattr(model, "pooler", None), nn.Module):
-            pooler.requires_grad_(False)
+            pooler.requires_grad_(pooling == "pooler")
 
     @property
     def width(self) -> int:
         """D."""
         return int(self.model.config.hidden_size)
 
-    def forward(self, input_ids: Tensor, attention_mask: Tensor, token_type_ids: Tensor) -> Tensor:
-        """Token ids, mask and types, each (S, L) int64, to embeddings (S, D)."""
+    def forward(
+        self,
+        input_ids: Tensor,
+        attention_mask: Tensor,
+        token_type_ids: Tensor,
+        noise: Tensor | None = None,
+        adapter: ProjectedAttentionLayers | None = None,
+    ) -> Tensor:
+        """Token ids, mask and types, each (S, L) int64, to embeddings (S, D).
+
+        `noise` (S, L, width of the word embeddings) is added to the embedded words; `adapter` works beside the layers.
+        """
         types = {"token_type_ids": token_type_ids} if self.takes_token_types else {}
-        output = self.model(input_ids=input_ids, attention_mask=attention_mask, **types)
-        return self.pool(output.last_hidden_state, attention_mask)
+        every = self.pool.reads_all_layers
+        with _added(self.model.get_input_embeddings(), noise), beside_layers(self.model, adapter, attention_mask):
+            output = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=every, **types)
+        # The first of `hidden_states` is the embedding layer's.
+        layers = tuple(output.hidden_states[1:]) if every else ()
+        return self.pool(States(output.last_hidden_state, layers, output.get("pooler_output")), attention_mask)
 
 
-def cls_pooling(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The first token's state: (S, L, D) to (S, D)."""
-    return hidden[:, 0]
+@contextmanager
+def _added(embedding: nn.Module, noise: Tensor | None) -> Iterator[None]:
+    """Inside, `embedding` gives what it would and `noise` besides.
+
+    The encoder still sees the ids: some work out positions from them, which they cannot from `inputs_embeds`. The hook
+    comes after an `EmbeddingTap`'s, whose leaf is the embedding without noise.
+    """
+    if noise is None:
+        yield
+        return
+    handle = embedding.register_forward_hook(lambda module, arguments, output: output + noise.to(output.dtype))
+    try:
+        yield
+    finally:
+        handle.remove()
 
 
-def mean_pooling(hidden: Tensor, mask: Tensor) -> Tensor:
-    """The mean of the states of the real tokens: (S, L, D) and mask (S, L) to (S, D)."""
-    weights = mask.unsqueeze(-1).to(hidden.dtype)
-    return (hidden * weights).sum(1) / weights.sum(1).clamp(min=1)
-
-
-POOLINGS = {"cls": cls_pooling, "mean": mean_pooling}
-
-
-def load_encoder(config: EncoderConfig, *, random_weights: bool = False) -> Encoder:
-    """The encoder of `config` in fp32 with sdpa attention.
-
-    With `random_weights` only its shape is read: for a checkpoint or an export that brings all weights itself.
+def load_encoder(config: EncoderConfig) -> Encoder:
+    """The encoder of `config` in fp32 with sdpa attention, and its low-rank updates if `config` wants some.
 
     Raises:
-        UserError: no encoder can be loaded from `config.name`.
+        UserError: no encoder can be loaded from `config.name`, or it has not what pooling or adapter need.
     """
     location = resolve_location(config.name)
     disable_progress_bar()
     try:
         shape = AutoConfig.from_pretrained(location)
         _set_dropout(shape, config.dropout)
-        if random_weights:
-            model = AutoModel.from_config(shape, attn_implementation="sdpa", dtype=torch.float32)
-        else:
-            model = AutoModel.from_pretrained(location, config=shape, attn_implementation="sdpa", dtype=torch.float32)
+        model = AutoModel.from_pretrained(location, config=shape, attn_implementation="sdpa", dtype=torch.float32)
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"encoder.name: cannot load an encoder from {config.name!r}: {_first_line(error)}") from None
     if getattr(model.config, "is_encoder_decoder", False):
         raise UserError(f"encoder.name: {config.name!r} is an encoder-decoder; name an encoder such as BERT")
-    return Encoder(model, config.pooling)
+    if config.pooling == "pooler" and not isinstance(getattr(model, "pooler", None), nn.Module):
+        raise UserError(
+            f"encoder.pooling: a {model.config.model_type} has no pooler; use {', '.join(p for p in POOLINGS if p != 'pooler')}"
+        )
+    if isinstance(config.adapter, LoRA):
+        add_lora(model, config.adapter)
+    return Encoder(model, config.pooling, token_types=config.token_types)
 
 
 def _set_dropout(shape: PretrainedConfig, dropout: float) -> None:

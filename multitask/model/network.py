@@ -1,21 +1,34 @@
 """One encoder, one head per task."""
 
+from collections.abc import Iterable
+
 import torch
 from torch import Tensor, nn
 
 from multitask.config import RunConfig
+from multitask.config.model import ProjectedAttention
 from multitask.data import Batch
 from multitask.model.encoder import Encoder, load_encoder
-from multitask.model.heads import Head, build_head
+from multitask.model.freezing import lowest_layer_ever_trained
+from multitask.model.heads import ContrastiveHead, Head, build_head
+from multitask.model.layers import encoder_layers, layer_numbers
+from multitask.model.projected_attention import ProjectedAttentionLayers, build_projected_attention
+
+_OWN = ("heads", "adapters")
 
 
 class MultitaskModel(nn.Module):
-    """`encoder` is shared by all tasks, `heads[task]` belongs to one."""
+    """`encoder` is shared by all tasks; `heads[task]` and, where there are any, `adapters[task]` belong to one."""
 
-    def __init__(self, encoder: Encoder, heads: dict[str, Head]) -> None:
+    def __init__(
+        self, encoder: Encoder, heads: dict[str, Head], adapters: dict[str, ProjectedAttentionLayers] | None = None
+    ) -> None:
         super().__init__()
         self.encoder = encoder
         self.heads = nn.ModuleDict(heads)
+        self.adapters = nn.ModuleDict(adapters or {})
+        self.number_of_layers = len(encoder_layers(encoder.model)[1])
+        self._layers = {f"encoder.model.{name}": n for name, n in layer_numbers(encoder.model).items()}
 
     def head(self, task: str) -> Head:
         """The head of `task`."""
@@ -23,21 +36,46 @@ class MultitaskModel(nn.Module):
         assert isinstance(head, Head)
         return head
 
-    def forward(self, task: str, batch: Batch) -> Tensor:
-        """A batch of `task` to its head's raw outputs (B, outputs)."""
-        return self.heads[task](self.encoder(batch.input_ids, batch.attention_mask, batch.token_type_ids))
+    def forward(self, task: str, batch: Batch, noise: Tensor | None = None) -> Tensor:
+        """A batch of `task` to its head's raw outputs (B, outputs).
+
+        `noise` (S, L, width of the word embeddings) is added to the embedded words.
+        """
+        raw: Tensor = self.heads[task](self._encode(task, batch, noise))
+        return raw
+
+    def embed(self, task: str | None, batch: Batch) -> Tensor:
+        """A batch to the embeddings of its sequences (S, D): with the adapter layers of `task`, None without any.
+
+        Those of a contrastive task are the ones that it compares.
+        """
+        embeddings = self._encode(task, batch, None)
+        head = self.head(task) if task is not None else None
+        return head(embeddings) if isinstance(head, ContrastiveHead) else embeddings
 
     def row_losses(self, task: str, batch: Batch) -> Tensor:
-        """A batch of `task` to one loss per row (B,), fp32."""
+        """A batch of `task`, which has labels, to one loss per row (B,), fp32."""
         return self.head(task).loss(self(task, batch), batch.labels)
 
     def shared_parameters(self) -> dict[str, nn.Parameter]:
         """Name to trainable parameter of what all tasks share."""
-        return {n: p for n, p in self.named_parameters() if p.requires_grad and not n.startswith("heads.")}
+        return {n: p for n, p in self.named_parameters() if p.requires_grad and n.split(".")[0] not in _OWN}
 
     def head_parameters(self, task: str) -> dict[str, nn.Parameter]:
-        """Name to trainable parameter of what belongs to `task` alone."""
-        return {n: p for n, p in self.named_parameters() if p.requires_grad and n.startswith(f"heads.{task}.")}
+        """Name to trainable parameter of what belongs to `task` alone: its head and its adapter layers."""
+        own = tuple(f"{kind}.{task}." for kind in _OWN)
+        return {n: p for n, p in self.named_parameters() if p.requires_grad and n.startswith(own)}
+
+    def layer_of(self, name: str) -> int:
+        """The layer of the parameter `name`, n = `number_of_layers`.
+
+        0: embeddings; 1 … n: encoder layers from below, with what adapts them; n + 1: pooling, heads, and the
+        projections that a task's adapter layers have in common.
+        """
+        if name in self._layers:
+            return self._layers[name]
+        kind, _, part, *rest = name.split(".")
+        return int(rest[0]) + 1 if (kind, part) == ("adapters", "attention") else self.number_of_layers + 1
 
     def token_embedding(self) -> tuple[str, nn.Embedding] | None:
         """Name of the weight, and the module, of the trainable word embedding; None where there is no such module."""
@@ -47,11 +85,30 @@ class MultitaskModel(nn.Module):
         names = [n for n, p in self.named_parameters(remove_duplicate=False) if p is embedding.weight]
         return (names[0], embedding) if len(names) == 1 else None
 
+    def _encode(self, task: str | None, batch: Batch, noise: Tensor | None) -> Tensor:
+        adapter = self.adapters[task] if task is not None and len(self.adapters) else None
+        return self.encoder(batch.input_ids, batch.attention_mask, batch.token_type_ids, noise, adapter)
 
-def build_model(config: RunConfig, *, random_weights: bool = False) -> MultitaskModel:
-    """The model of `config`; heads are drawn with a generator of their own, keyed by the seed."""
+
+def build_model(config: RunConfig) -> MultitaskModel:
+    """The model of `config`; what is not pretrained is drawn with a generator of its own, keyed by the seed.
+
+    Shared parameters that no phase trains take no gradient.
+    """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        encoder = load_encoder(config.encoder, random_weights=random_weights)
-        heads = {name: build_head(task, encoder.width, config.encoder.dropout) for name, task in config.tasks.items()}
-    return MultitaskModel(encoder, heads)
+        model = assemble_model(config, load_encoder(config.encoder), config.tasks)
+    lowest = lowest_layer_ever_trained(config, model.number_of_layers)
+    for name, parameter in model.shared_parameters().items():
+        parameter.requires_grad_(model.layer_of(name) >= lowest)
+    return model
+
+
+def assemble_model(config: RunConfig, encoder: Encoder, tasks: Iterable[str]) -> MultitaskModel:
+    """`encoder` with new heads, and adapter layers if `config` wants some, for these of the config's tasks."""
+    shared, names = config.encoder, tuple(tasks)
+    heads = {name: build_head(config.tasks[name], encoder.width, shared.dropout) for name in names}
+    adapters = {}
+    if isinstance(own := shared.adapter, ProjectedAttention):
+        adapters = {name: build_projected_attention(encoder.model, own, shared.dropout) for name in names}
+    return MultitaskModel(encoder, heads, adapters)

@@ -11,6 +11,8 @@ from pathlib import Path
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from multitask.sample.stand_ins import make_polarity, make_triplets, write_sentences
+
 SAMPLE = Path(__file__).parent
 SEED = 11711
 DEV_ROWS = 450
@@ -109,18 +111,33 @@ def _shares(sizes: dict[str | int | float, int], count: int) -> dict[str | int |
     return shares
 
 
+def make_files(source: Path, output: Path) -> dict[Path, int]:
+    """Write every file of the sample into the folder `output`; give each one's rows.
+
+    `source` holds the CS224N files, and `extra/wiki-sentences.txt`.
+    """
+    tables = {name: make_tables(source, name) for name in TASKS} | {"triplets": {}}
+    tables["polarity"] = make_polarity(tables["sst"])
+    tables["triplets"]["train"] = make_triplets(tables["quora"]["train"])
+    rows = {}
+    for name, splits in tables.items():
+        for split, table in splits.items():
+            path = output / f"{name}-{split}.parquet"
+            pq.write_table(table, path, compression="zstd", compression_level=19)
+            rows[path] = table.num_rows
+    wiki = output / "wiki-sentences.txt"
+    return rows | {wiki: write_sentences(source / "extra" / wiki.name, wiki)}
+
+
 def main() -> None:
-    """Write the six Parquet files and print each one's rows, bytes and sha256."""
+    """Write the files and print each one's rows, bytes and sha256."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--source", type=Path, required=True, help="folder of the full files in the CS224N layout")
     parser.add_argument("--output", type=Path, default=SAMPLE, help="folder to write to; the package's own by default")
     arguments = parser.parse_args()
-    for name in TASKS:
-        for split, table in make_tables(arguments.source, name).items():
-            path = arguments.output / f"{name}-{split}.parquet"
-            pq.write_table(table, path, compression="zstd", compression_level=19)
-            digest = hashlib.sha256(path.read_bytes()).hexdigest()
-            print(f"| `{path.name}` | {table.num_rows:,} | {path.stat().st_size:,} | `{digest}` |")
+    for path, rows in make_files(arguments.source, arguments.output).items():
+        digest = hashlib.sha256(path.read_bytes()).hexdigest()
+        print(f"| `{path.name}` | {rows:,} | {path.stat().st_size:,} | `{digest}` |")
 
 
 if __name__ == "__main__":

@@ -4,18 +4,9 @@ A strategy lays the batches of a phase's tasks out in one endless stream of slot
 it, so every rank computes the same round, and resuming is arithmetic.
 """
 
-from multitask.sampling.proportional import ProportionalStrategy
-from multitask.sampling.round_robin import RoundRobinStrategy
+from multitask.sampling.drawn import task_probabilities
 from multitask.sampling.schedule import Round, Schedule, TaskBatch
-from multitask.sampling.sequential import SequentialStrategy
+from multitask.sampling.sizes import TaskSize, task_sizes
 from multitask.sampling.split import split_round
 
-__all__ = [
-    "ProportionalStrategy",
-    "Round",
-    "RoundRobinStrategy",
-    "Schedule",
-    "SequentialStrategy",
-    "TaskBatch",
-    "split_round",
-]
+__all__ = ["Round", "Schedule", "TaskBatch", "TaskSize", "split_round", "task_probabilities", "task_sizes"]

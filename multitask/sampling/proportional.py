@@ -5,14 +5,14 @@ from functools import lru_cache
 import numpy as np
 
 from multitask.config.sampling import Proportional
-from multitask.sampling.strategy import Strategy
+from multitask.sampling.strategy import Plan, Strategy
 
 
 class ProportionalStrategy(Strategy):
     """An epoch is one random permutation of the batches of all tasks, so that each row comes once (MT-DNN, Liu et al. 2019, algorithm 1)."""
 
-    def __init__(self, config: Proportional, batches: dict[str, int], key: tuple[int, ...]) -> None:
-        super().__init__(batches, key)
+    def __init__(self, config: Proportional, plan: Plan) -> None:
+        self.batches, self.key = plan.batches, plan.key
         self.tasks = tuple(self.batches)
         self._per_step = config.batches_per_step
         self._epoch = lru_cache(maxsize=2)(self._draw)

@@ -1,20 +1,28 @@
 """The rounds of a whole run: phases, epochs and steps."""
 
 from bisect import bisect_right
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 from multitask.config import RunConfig
 from multitask.config.sampling import PhaseConfig
+from multitask.sampling.drawn import DrawnStrategy
 from multitask.sampling.proportional import ProportionalStrategy
 from multitask.sampling.round_robin import RoundRobinStrategy
 from multitask.sampling.sequential import SequentialStrategy
-from multitask.sampling.strategy import Strategy
+from multitask.sampling.sizes import TaskSize
+from multitask.sampling.strategy import Plan, Strategy
 
 STRATEGIES = {
     "sequential": SequentialStrategy,
     "round_robin": RoundRobinStrategy,
+    "proportional_batches": RoundRobinStrategy,
     "proportional": ProportionalStrategy,
+    "uniform": DrawnStrategy,
+    "square_root": DrawnStrategy,
+    "temperature": DrawnStrategy,
+    "annealed": DrawnStrategy,
+    "weights": DrawnStrategy,
 }
 
 
@@ -44,13 +52,14 @@ class Round:
 class Schedule:
     """Every round of a run as a pure function of the step.
 
-    `batches`: task to number of batches in one pass over it.
+    `sizes`: per phase, task to size (`multitask.sampling.sizes.task_sizes`).
     """
 
-    def __init__(self, config: RunConfig, batches: Mapping[str, int]) -> None:
+    def __init__(self, config: RunConfig, sizes: Sequence[Mapping[str, TaskSize]]) -> None:
         self._order = tuple(config.tasks)
         self._phases = [
-            _Phase(phase, _strategy(config, index, phase, batches)) for index, phase in enumerate(config.phases)
+            _Phase(phase, _strategy(config, index, phase, own))
+            for index, (phase, own) in enumerate(zip(config.phases, sizes, strict=True))
         ]
         self._starts, self._epochs_before = [0], [0]
         for phase in self._phases:
@@ -70,6 +79,15 @@ class Schedule:
     def phase_of(self, step: int) -> int:
         """The phase that step number `step` (from 0) belongs to."""
         return bisect_right(self._starts, step) - 1
+
+    def phase_steps(self, phase: int) -> range:
+        """The steps of phase number `phase`."""
+        return range(self._starts[phase], self._starts[phase + 1])
+
+    def epoch_in_phase(self, step: int) -> int:
+        """Whole epochs of its phase that are over before step number `step`."""
+        phase = self.phase_of(step)
+        return (step - self._starts[phase]) // self._phases[phase].steps_per_epoch
 
     def is_epoch_end(self, steps_done: int) -> bool:
         """Whether an epoch ends after `steps_done` steps."""
@@ -101,6 +119,6 @@ class _Phase:
         self.steps = self.epochs * self.steps_per_epoch
 
 
-def _strategy(config: RunConfig, index: int, phase: PhaseConfig, batches: Mapping[str, int]) -> Strategy:
-    own = {task: batches[task] for task in config.phase_tasks(index)}
-    return STRATEGIES[phase.sampling.name](phase.sampling, own, (config.seed, index))
+def _strategy(config: RunConfig, index: int, phase: PhaseConfig, sizes: Mapping[str, TaskSize]) -> Strategy:
+    plan = Plan(sizes, (config.seed, index), phase.epochs, phase.steps_per_epoch)
+    return STRATEGIES[phase.sampling.name](phase.sampling, plan)

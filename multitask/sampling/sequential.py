@@ -1,14 +1,14 @@
 """A full pass over each task in turn."""
 
 from multitask.config.sampling import Sequential
-from multitask.sampling.strategy import Strategy
+from multitask.sampling.strategy import Plan, Strategy
 
 
 class SequentialStrategy(Strategy):
     """Every batch of the first task, then every batch of the second, …; one task in each step."""
 
-    def __init__(self, config: Sequential, batches: dict[str, int], key: tuple[int, ...]) -> None:
-        super().__init__(batches, key)
+    def __init__(self, config: Sequential, plan: Plan) -> None:
+        self.batches = plan.batches
 
     @property
     def slots_per_epoch(self) -> int:

@@ -68,7 +68,7 @@ def batches(rows: int, tokens: int, vocabulary: int) -> dict[str, Batch]:
         ids = torch.from_numpy(1000 + generator.zipf(1.2, (rows, tokens)) % (vocabulary - 1000))
         labels = torch.from_numpy(generator.integers(0, 2, rows).astype(np.float32)) + number * 0
         ones = torch.ones_like(ids)
-        made[task] = Batch(ids, ones, torch.zeros_like(ids), labels, torch.arange(rows), pairs_apart=False)
+        made[task] = Batch(ids, ones, torch.zeros_like(ids), labels, torch.arange(rows), sequences=1)
     return made
 
 
@@ -120,7 +120,7 @@ def _share(whole: dict[str, Batch], rank: int, world: int, *, packed: bool) -> R
                 t[piece]
                 for t in (batch.input_ids, batch.attention_mask, batch.token_type_ids, batch.labels, batch.rows)
             ]
-            mine[task] = [MicroBatch(Batch(*own, pairs_apart=False), 1 / len(batch.rows))]
+            mine[task] = [MicroBatch(Batch(*own, sequences=1), 1 / len(batch.rows))]
     holders = tuple(tuple(k for k, p in enumerate(share) if p.stop > p.start) for share in shares)
     return RoundWork(Round(0, 0, 0.0, tuple(TaskBatch(task, (0,)) for task in whole)), mine, holders)
 

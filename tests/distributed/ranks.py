@@ -43,24 +43,23 @@ def run_ranks(world: int, jobs: list[dict[str, Any]], folder: Path, steps: int =
 
 def _train(config: Any, session: Any, steps: int) -> dict[str, np.ndarray]:
     """Trainable parameters after `steps` steps, and under `dev/<task>` the predictions of every dev row."""
-    from cluster.checkpoint import _shard_tensors
+    from cluster.records import TrainRecord
     from cluster.run import Run
     from cluster.run_folder import RunFolder
     from cluster.stopwatch import Stopwatch
     from cluster.storage import Storage
     from cluster.tables import open_tables
     from multitask.evaluation import evaluate
-    from multitask.optimization import learning_rate
 
     tables = open_tables(config, session.local_rank == 0)
     run = Run(config, session, RunFolder(Storage("unused")), tables, Stopwatch(session.device))
     run.engine.deepspeed.train()
-    for number in range(steps):
-        lr = learning_rate(number, run.schedule.steps, config.optimizer.lr, config.schedule)
-        assert run.step.run(run.source.share(run.schedule.round(number)), lr).applied
+    for _ in range(steps):
+        run._one_step(TrainRecord())
+    assert run.progress.skipped_steps == 0
     owned = run.engine.partition.owned[session.rank]
-    tensors = _shard_tensors(run.engine)
-    mine = {n: (f.start, tensors[f"{f.group}/master"][f.offset : f.offset + f.size].numpy()) for n, f in owned.items()}
+    masters = [master.detach() for master in run.engine.partition.masters]
+    mine = {n: (f.start, masters[f.group][f.offset : f.offset + f.size].numpy()) for n, f in owned.items()}
     predictions = {
         f"dev/{task}": evaluate(
             run.engine.model, task, table, tables.pad_id, session.device, config.precision

@@ -4,19 +4,20 @@ Task gradients by autograd on the global batch, PCGrad as the paper's algorithm 
 `torch.optim.AdamW` on ordinary parameters.
 """
 
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import torch
 
 from cluster.tables import prepare_tables
+from cluster.work import WorkSource
 from multitask.config import RunConfig
-from multitask.data import collate
+from multitask.data import Batch
 from multitask.keys import generator_key
+from multitask.learning_rate import LearningRate
 from multitask.model import MultitaskModel, build_model
-from multitask.optimization import learning_rate
 from multitask.sampling import Schedule
-from multitask.sampling.rows import TaskRows
 
 
 def project_conflicts(gradients: list[torch.Tensor], seed: int, step: int) -> torch.Tensor:
@@ -34,23 +35,33 @@ def project_conflicts(gradients: list[torch.Tensor], seed: int, step: int) -> to
     return total
 
 
-def reference_trajectory(config: RunConfig, steps: int) -> dict[str, torch.Tensor]:
-    """Trainable parameters after `steps` steps."""
+TaskLoss = Callable[[MultitaskModel, str, Batch, int], torch.Tensor]
+
+
+def mean_row_loss(model: MultitaskModel, task: str, batch: Batch, step: int) -> torch.Tensor:
+    """The mean loss of a whole global batch."""
+    return model.row_losses(task, batch).mean()
+
+
+def reference_trajectory(config: RunConfig, steps: int, task_loss: TaskLoss = mean_row_loss) -> dict[str, torch.Tensor]:
+    """Trainable parameters after `steps` steps; the config's accumulation is 1."""
     tables = prepare_tables(config)
-    rows = {task: TaskRows(config, task, 0, table.lengths) for task, table in tables.train.items()}
-    schedule = Schedule(config, {task: own.batches for task, own in rows.items()})
+    source = WorkSource(config, tables.train, tables.pad_id, 0, 1, together=False)
+    schedule = Schedule(config, source.sizes())
+    lr = LearningRate(config, schedule)
     model = build_model(config)
     model.train()
     optimizer = _optimizer(model, config)
     shared = list(model.shared_parameters().values())
     for step in range(steps):
         round = schedule.round(step)
+        work = source.share(round)
         optimizer.zero_grad(set_to_none=True)
         gradients, losses = [], []
         for batch in round.batches:
-            numbers = rows[batch.task].rows(batch.numbers)
-            whole = collate(tables.train[batch.task], numbers, tables.pad_id)
-            losses.append(model.row_losses(batch.task, whole).mean())
+            [whole] = work.batches[batch.task]
+            losses.append(task_loss(model, batch.task, whole.batch, step))
+        losses = _summed_by_group(config, round.tasks, losses)
         if config.combination.name == "pcgrad" and len(losses) > 1:
             for loss in losses:
                 own = torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True)
@@ -64,9 +75,15 @@ def reference_trajectory(config: RunConfig, steps: int) -> dict[str, torch.Tenso
                 [p for p in model.parameters() if p.grad is not None], config.training.clip_norm
             )
         for group in optimizer.param_groups:
-            group["lr"] = learning_rate(step, schedule.steps, config.optimizer.lr, config.schedule)
+            group["lr"] = lr.at(step)
         optimizer.step()
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _summed_by_group(config: RunConfig, tasks: tuple[str, ...], losses: list[torch.Tensor]) -> list[torch.Tensor]:
+    groups = getattr(config.combination, "groups", None) or [(task,) for task in tasks]
+    named = dict(zip(tasks, losses, strict=True))
+    return [sum(named[task] for task in group if task in named) for group in groups if set(group) & set(named)]  # type: ignore[misc]
 
 
 def _optimizer(model: MultitaskModel, config: RunConfig) -> torch.optim.AdamW:

@@ -14,7 +14,7 @@ from tests.distributed.ranks import run_ranks
 from tests.distributed.reference import reference_trajectory
 
 STEPS = 5
-BI_ENCODER = {"name": "bi_encoder", "similarity": "concat"}
+BI_ENCODER = {"name": "bi_encoder", "features": "concat_difference_product"}
 
 
 def _jobs(folder: Path, bert: Path) -> dict[str, dict[str, Any]]:

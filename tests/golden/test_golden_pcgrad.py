@@ -15,7 +15,7 @@ TWO_RANKS = [
 
 
 def _combine(rows: torch.Tensor) -> torch.Tensor:
-    weights = PCGradCombination(PCGrad(), {}, seed=0).gradient_weights(gramian(list(rows)), ["a", "b"], step=0)
+    weights = PCGradCombination(PCGrad(), {}, seed=0).gradient_weights(gramian(list(rows)), [("a",), ("b",)], step=0)
     return weights @ rows
 
 
@@ -49,7 +49,9 @@ def test_order_of_projections_depends_on_seed_and_step_only() -> None:
     def weights(seed: int, step: int) -> torch.Tensor:
         torch.manual_seed(torch.seed() % 1000)
         before = torch.get_rng_state()
-        found = PCGradCombination(PCGrad(), {}, seed=seed).gradient_weights(matrix, list("abcdef"), step)
+        found = PCGradCombination(PCGrad(), {}, seed=seed).gradient_weights(
+            matrix, [(task,) for task in "abcdef"], step
+        )
         assert torch.equal(before, torch.get_rng_state())
         return found
 
@@ -66,6 +68,13 @@ def test_norm_and_cosines_from_the_gramian() -> None:
     assert cosines(matrix)[0, 2] == 0
 
 
+def test_groups_of_the_tasks_that_are_in_the_round() -> None:
+    alone, grouped = (PCGradCombination(PCGrad(groups=g), {}, seed=0) for g in (None, (("a", "b", "c"), ("aux",))))
+    assert alone.groups(["a", "c", "aux"]) == (("a",), ("c",), ("aux",))
+    assert grouped.groups(["a", "c", "aux"]) == (("a", "c"), ("aux",))
+    assert grouped.groups(["a", "b"]) == (("a", "b"),)
+
+
 def test_fixed_weights(tiny_tasks: dict) -> None:
     from multitask.config import parse_config
 
@@ -77,5 +86,5 @@ def test_fixed_weights(tiny_tasks: dict) -> None:
     ]:
         config = parse_config(tiny_tasks | {"combination": {"name": name, **extra}}, "test")
         combination = build_combination(config, rows)
-        assert not combination.needs_gramian
+        assert combination.groups(["sst", "sts"]) == (("sst", "sts"),)
         torch.testing.assert_close(combination.loss_weights(["sst", "quora", "sts"]), torch.tensor(wanted))

@@ -1,5 +1,6 @@
 """Recipes, overrides, and errors that tell in one line what to change."""
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +22,7 @@ def test_shipped_recipe_goes_to_plain_values_and_back(recipe: str) -> None:
 @pytest.mark.parametrize(
     ("override", "told"),
     [
-        ("optimizer.lrr=1", ["unknown key 'optimizer.lrr'", "valid: name, lr, betas", "did you mean 'lr'?"]),
+        ("optimizer.lrr=1", ["unknown key 'optimizer.lrr'", "valid: lr, weight_decay", "did you mean 'lr'?"]),
         ("combination.name=pcgradd", ["combination.name: unknown 'pcgradd'", "did you mean 'pcgrad'?"]),
         ("tasks.sst.kind.classes=1", ["tasks.sst.kind.classes", "greater than or equal to 2", "got 1"]),
         ("optimizer.lr=fast", ["optimizer.lr", "got 'fast'"]),
@@ -140,22 +141,99 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
         ("seed.x=1", "seed is 11711, it has no keys below it"),
         (
             "tasks.quora={kind: {name: classification, classes: 2}, columns: {text: a, text_pair: b, label: c}, "
-            "files: {train: a, dev: b}, pair_encoding: {name: bi_encoder, similarity: cosine}}",
-            "similarity=cosine gives one number",
+            "files: {train: a, dev: b}, pair_encoding: {name: bi_encoder, features: cosine}}",
+            "pair_encoding.features gives one number",
+        ),
+        ("phases.0.sampling.name=annealed", "set phases.0.sampling.tasks_per_step to 2 or more"),
+        ("phases.0.sampling={name: temperature, temperature: 0.5, tasks_per_step: 2}", "greater than or equal to 1"),
+        (
+            "phases.0.sampling={name: weights, weights: {sst: 1, quora: 1}, tasks_per_step: 2}",
+            "weight of task 'sts' is",
+        ),
+        ("phases.0.sampling={name: weights, weights: {sst: 0, quora: 1, sts: 1}}", "the weight of sst must be above 0"),
+        ("phases.0.sampling={name: uniform, tasks_per_step: 4}", "tasks_per_step must lie in 1 … 3"),
+        ("phases.0.sampling={name: proportional_batches}", "give one of batches and largest"),
+        ("phases.0.sampling={name: proportional_batches, batches: 5, largest: 9}", "give one of batches and largest"),
+        ("phases.0.encoder=thawed", "'trained', 'frozen' or 'gradual'"),
+        ("combination.groups=[[sst, quora]]", "combination.groups must name every task once (sst, quora, sts)"),
+        ("combination.groups=[[sst, quora], [sts, sst]]", "combination.groups must name every task once"),
+        ("encoder.dropout=0 regularization.r_drop={}", "regularization.r_drop compares two dropout masks"),
+        ("regularization.smart.weight=0", "regularization.smart.weight: input should be greater than 0"),
+        ("regularization.smart.eps=0", "unknown key 'regularization.smart.eps'; valid: weight, noise"),
+        (
+            "optimizer.per_task=true",
+            "optimizer.per_task needs one task in a step, but phases.0.sampling trains several",
+        ),
+        ("optimizer.layer_decay=1.5", "optimizer.layer_decay: input should be less than or equal to 1"),
+        ("encoder.pooling=meen", "encoder.pooling"),
+        ("encoder.adapter={name: lora, rank: 0}", "encoder.adapter.rank"),
+        ("encoder.adapter={name: projected_attention, width: 10, heads: 3}", "must divide width=10, got 3"),
+        ("tasks.quora.kind.labels=[a]", "tasks.quora.kind.labels: must be 2 different names, got ['a']"),
+        ("tasks.sst.kind.labels=[a, b, c, d, a]", "tasks.sst.kind.labels: must be 5 different names"),
+        ("encoder.adapter.name=lara", "encoder.adapter.name: unknown 'lara'; valid: none, lora, projected_attention"),
+        ("tasks.sst.head={name: mlp, link: identity}", "tasks.sst: head.link is for kind regression"),
+        ("tasks.sts.head={name: scaled}", "head.name=scaled is for regression on pair_encoding.features=cosine"),
+        ("tasks.sst.columns.label=null", "tasks.sst: columns.label is missing"),
+        ("tasks.sst.columns.negative=x", "tasks.sst: columns.negative is for tasks of kind contrastive"),
+        ("tasks.sst.files.dev=[]", "files.dev is missing: a task needs dev files, unless it is auxiliary"),
+        ("tasks.sst.kind={name: contrastive}", "files.dev has no meaning for a contrastive task"),
+        (
+            "tasks.wiki={kind: {name: contrastive}, columns: {text: text, label: x}, files: {train: a}}",
+            "columns.label has no meaning for a contrastive task",
+        ),
+        (
+            "tasks.wiki={kind: {name: contrastive}, columns: {text: text, negative: x}, files: {train: a}}",
+            "columns.negative needs columns.text_pair",
+        ),
+        (
+            "encoder.dropout=0 tasks.wiki={kind: {name: contrastive}, columns: {text: text}, files: {train: a}}",
+            "tasks.wiki: a text and itself differ by dropout alone",
+        ),
+        (
+            "tasks.sst.auxiliary=true tasks.quora.auxiliary=true tasks.sts.auxiliary=true",
+            "tasks: every task is auxiliary or contrastive",
+        ),
+        (
+            "phases.0.encoder=frozen tasks.wiki={kind: {name: contrastive}, columns: {text: text}, files: {train: a}}",
+            "phases.0.encoder=frozen leaves nothing to train for task wiki",
+        ),
+        (
+            "phases.0.sampling={name: proportional_batches, batches: 9} tasks.sst.batch_size=4",
+            "tasks.sst.batch_size is set, but phases.0.sampling.name=proportional_batches sets it",
         ),
     ],
 )
 def test_combination_that_cannot_work_is_refused_in_one_line(override: str, told: str) -> None:
     with pytest.raises(UserError) as error:
-        load_recipe("main", [override])
+        load_recipe("main", _overrides(override))
     assert told in str(error.value)
     assert len(str(error.value).splitlines()) == 1
+
+
+def _overrides(text: str) -> list[str]:
+    """Several overrides in one line: each begins at a word with a '=' before any bracket."""
+    return re.split(r" (?=[a-z_.0-9]+=)", text)
 
 
 def test_pcgrad_may_train_one_task_where_the_phase_has_no_other() -> None:
     config = load_recipe("main", ["phases=[{tasks: [sst], sampling: {name: sequential}}, {}]"])
     assert config.phase_tasks(0) == ("sst",)
     assert config.phase_tasks(1) == ("sst", "quora", "sts")
+
+
+def test_auxiliary_and_contrastive_tasks_are_not_selected_on() -> None:
+    wiki = "tasks.wiki={kind: {name: contrastive}, columns: {text: text}, files: {train: a}}"
+    config = load_recipe("main", ["tasks.sst.auxiliary=true", wiki])
+    assert config.selected_tasks == ("quora", "sts")
+    assert config.scored_tasks == ("sst", "quora", "sts")
+
+
+def test_optimizer_of_the_library_keeps_its_options() -> None:
+    config = load_recipe("main", ["optimizer.name=lamb", "optimizer.lr=1e-4", "optimizer.options.clamp=5"])
+    again = parse_config(config.to_dict(), "again")
+    assert again.optimizer == config.optimizer
+    assert config.optimizer.options == {"clamp": 5}
+    assert load_recipe("main", ["optimizer.name=lamb", "optimizer.name=adamw"]).optimizer.name == "adamw"
 
 
 def test_extended_recipe_lies_beside_or_is_shipped_and_may_be_absent(tmp_path: Path) -> None:

@@ -1,217 +1,223 @@
-"""Encoders of several families under one set of settings, pairs of texts in a head, and the tap on word embeddings."""
+"""Heads: features of pairs, readouts, losses, predictions and divergences, against values worked out by hand."""
 
-from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
-from transformers import (
-    AlbertConfig,
-    AlbertModel,
-    BertConfig,
-    BertModel,
-    DistilBertConfig,
-    DistilBertModel,
-    ElectraConfig,
-    ElectraModel,
-    ModernBertConfig,
-    ModernBertModel,
-    PreTrainedModel,
-    RobertaConfig,
-    RobertaModel,
-    T5Config,
-    T5Model,
-)
 
-from multitask.config import parse_config
-from multitask.config.model import EncoderConfig
-from multitask.data import Batch
-from multitask.errors import UserError
-from multitask.model import EmbeddingTap, Encoder, build_head, build_model, load_encoder
+from multitask.config.task import TaskConfig
+from multitask.model import ContrastiveHead, Head, build_head
 
-_SIZE = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
-_LONG = _SIZE | {"max_position_embeddings": 40}
-
-
-def _modern() -> PreTrainedModel:
-    ids = {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
-    return ModernBertModel(ModernBertConfig(**_LONG, **ids))
-
-
-def _distil() -> PreTrainedModel:
-    return DistilBertModel(DistilBertConfig(vocab_size=50, dim=16, n_layers=2, n_heads=2, hidden_dim=32))
-
-
-FAMILIES = {
-    "bert": lambda: BertModel(BertConfig(**_LONG)),
-    "roberta": lambda: RobertaModel(RobertaConfig(**_LONG, type_vocab_size=1, pad_token_id=1)),
-    "electra": lambda: ElectraModel(ElectraConfig(**_LONG, embedding_size=8)),
-    "albert": lambda: AlbertModel(AlbertConfig(**_LONG, embedding_size=8)),
-    "distilbert": _distil,
-    "modernbert": _modern,
+WIDTH = 8
+KINDS: dict[str, dict[str, Any]] = {
+    "classification": {"name": "classification", "classes": 3},
+    "binary": {"name": "binary"},
+    "regression": {"name": "regression", "low": 1.0, "high": 5.0},
 }
 
 
-@pytest.fixture(params=FAMILIES)
-def saved(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
-    """The folder of a random encoder of one family."""
+def _head(kind: str, features: str | None = None, head: dict[str, Any] | None = None, dropout: float = 0.0) -> Head:
+    tree: dict[str, Any] = {
+        "kind": KINDS[kind],
+        "columns": {"text": "text", "label": "label"},
+        "files": {"train": "a.csv", "dev": "b.csv"},
+        "head": head,
+    }
+    if features is not None:
+        tree["columns"]["text_pair"] = "other"
+        tree["pair_encoding"] = {"name": "bi_encoder", "features": features}
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(0)
-        FAMILIES[request.param]().save_pretrained(tmp_path / request.param)
-    return tmp_path / request.param
+        return build_head(TaskConfig.model_validate(tree), WIDTH, dropout)
 
 
-def _load(folder: Path, dropout: float = 0.0, pooling: Any = "mean") -> Encoder:
-    return load_encoder(EncoderConfig(name=str(folder), dropout=dropout, pooling=pooling))
+def _draw(*shape: int, seed: int = 0) -> Tensor:
+    return torch.randn(*shape, generator=torch.Generator().manual_seed(seed))
 
 
-def _ids(rows: int = 3, tokens: int = 7) -> Tensor:
-    return torch.randint(5, 50, (rows, tokens), generator=torch.Generator().manual_seed(0))
+def _features(name: str, u: Tensor, v: Tensor) -> Tensor:
+    if name == "concat":
+        return torch.cat([u, v], 1)
+    if name == "concat_difference_product":
+        return torch.cat([u, v, (u - v).abs(), u * v], 1)
+    if name == "pearson":
+        return torch.tensor([[np.corrcoef(a, b)[0, 1]] for a, b in zip(u.numpy(), v.numpy(), strict=True)]).float()
+    return functional.cosine_similarity(u, v).unsqueeze(1)
 
 
-@pytest.mark.parametrize("pooling", ["cls", "mean"])
-def test_padding_changes_no_vector(saved: Path, pooling: str) -> None:
-    encoder = _load(saved, pooling=pooling).eval()
-    ids, pad = _ids(), encoder.model.config.pad_token_id or 0
-    mask = torch.ones_like(ids)
-    wide = torch.cat([ids, torch.full((3, 4), pad)], 1)
-    wide_mask = torch.cat([mask, torch.zeros(3, 4, dtype=torch.int64)], 1)
-    with torch.no_grad():
-        alone = encoder(ids, mask, torch.zeros_like(ids))
-        padded = encoder(wide, wide_mask, torch.zeros_like(wide))
-        hidden = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
-    torch.testing.assert_close(padded, alone, atol=1e-5, rtol=1e-5)
-    torch.testing.assert_close(alone, hidden[:, 0] if pooling == "cls" else hidden.mean(1))
-    assert alone.shape == (3, encoder.width)
+@pytest.mark.parametrize("name", ["concat", "concat_difference_product", "cosine", "pearson"])
+def test_two_embeddings_meet_in_the_features(name: str) -> None:
+    both = _draw(6, WIDTH)
+    head: Any = _head("regression", name)
+    wanted = _features(name, both[:3], both[3:])
+    torch.testing.assert_close(head.features(both), wanted)
+    assert head.features.width == wanted.shape[1]
+    linear = head.readout.linear
+    torch.testing.assert_close(head(both), functional.linear(wanted, linear.weight, linear.bias))
 
 
-def test_dropout_is_set_wherever_the_encoder_drops(saved: Path) -> None:
-    ids = _ids()
-    inputs = ids, torch.ones_like(ids), torch.zeros_like(ids)
-    without = _load(saved).train()
-    torch.testing.assert_close(without(*inputs), without.eval()(*inputs))
-    with_dropout = _load(saved, 0.4).train()
-    used = {m.p for m in with_dropout.modules() if isinstance(m, nn.Dropout)}
-    assert used == {0.4}
-    assert not torch.allclose(with_dropout(*inputs), with_dropout(*inputs))
+def test_correlation_is_blind_to_offset_and_scale_and_defined_on_constants() -> None:
+    head: Any = _head("regression", "pearson")
+    u = _draw(3, WIDTH)
+    torch.testing.assert_close(head.features(torch.cat([u, 3 * u + 2])), torch.ones(3, 1))
+    torch.testing.assert_close(head.features(torch.cat([u, -u - 7])), -torch.ones(3, 1))
+    constant = torch.ones(6, WIDTH, requires_grad=True)
+    head(constant).sum().backward()
+    assert constant.grad is not None
+    assert constant.grad.isfinite().all()
 
 
-def test_token_types_reach_the_encoders_that_have_them(saved: Path) -> None:
-    encoder, ids = _load(saved).eval(), _ids()
-    mask, types = torch.ones_like(ids), torch.zeros_like(ids)
-    second = types.clone()
-    second[:, 4:] = 1
-    changes = not torch.equal(encoder(ids, mask, types), encoder(ids, mask, second))
-    assert changes == (saved.name in ("bert", "electra", "albert"))
+@pytest.mark.parametrize("name", ["cosine", "pearson"])
+def test_one_number_starts_as_similar_above_one_half_and_is_not_dropped(name: str) -> None:
+    head = _head("binary", name, dropout=0.9).train()
+    both = _draw(6, WIDTH)
+    torch.testing.assert_close(head(both), 5 * _features(name, both[:3], both[3:]) - 2.5)
 
 
-def test_tap_changes_no_output_and_gives_the_dense_gradient_in_every_family(saved: Path) -> None:
-    encoder = _load(saved).eval()
-    embedding = encoder.model.get_input_embeddings()
-    ids = _ids()
-    ids[1, 5:] = encoder.model.config.pad_token_id or 0
-    inputs = ids, (ids != (encoder.model.config.pad_token_id or 0)).long(), torch.zeros_like(ids)
-    plain = encoder(*inputs)
-    dense = torch.autograd.grad(plain.square().sum(), embedding.weight)[0]
-    tap = EmbeddingTap(embedding)
-    with tap.record() as taken:
-        tapped = encoder(*inputs)
-    assert torch.equal(tapped, plain)
-    gradients = torch.autograd.grad(tapped.square().sum(), [leaf for _, leaf in taken])
-    found = tap.gradient([i for i, _ in taken], list(gradients))
-    torch.testing.assert_close(torch.zeros_like(dense).index_copy(0, found.ids, found.rows), dense)
-    assert torch.equal(encoder(*inputs), plain)
+@pytest.mark.parametrize(
+    ("activation", "function"), [("relu", torch.relu), ("gelu", functional.gelu), ("tanh", torch.tanh)]
+)
+@pytest.mark.parametrize("hidden", [None, 5])
+def test_mlp_has_one_hidden_layer(activation: str, function: Any, hidden: int | None) -> None:
+    head: Any = _head("classification", "concat", {"name": "mlp", "hidden": hidden, "activation": activation})
+    both, layers = _draw(6, WIDTH), head.readout
+    wanted = function(torch.cat([both[:3], both[3:]], 1) @ layers.hidden.weight.T + layers.hidden.bias)
+    assert wanted.shape == (3, hidden or WIDTH)
+    torch.testing.assert_close(head(both), wanted @ layers.linear.weight.T + layers.linear.bias)
+    head(both).square().sum().backward()
+    assert all(p.grad is not None and p.grad.abs().sum() > 0 for p in head.parameters())
 
 
-@pytest.mark.parametrize("padding", [None, 0, 3])
-def test_tap_sums_repeated_words_over_several_calls(padding: int | None) -> None:
-    embedding = nn.Embedding(6, 4, padding_idx=padding)
-    calls = [torch.tensor([[0, 3, 3], [5, 0, 1]]), torch.tensor([[3, 2]])]
-    factors = [torch.randn(*ids.shape, 4, generator=torch.Generator().manual_seed(7)) for ids in calls]
-    for ids, factor in zip(calls, factors, strict=True):
-        (embedding(ids) * factor).sum().backward()
-    tap = EmbeddingTap(embedding)
-    with tap.record() as taken:
-        sum((embedding(ids) * factor).sum() for ids, factor in zip(calls, factors, strict=True)).backward()
-    found = tap.gradient([i for i, _ in taken], [leaf.grad for _, leaf in taken])
-    assert found.ids.tolist() == [i for i in (0, 1, 2, 3, 5) if i != padding]
-    assert embedding.weight.grad is not None
-    torch.testing.assert_close(torch.zeros(6, 4).index_copy(0, found.ids, found.rows), embedding.weight.grad)
+@pytest.mark.parametrize("readout", ["linear", "mlp"])
+def test_dropout_is_on_in_training_alone(readout: str) -> None:
+    head, embeddings = _head("classification", head={"name": readout}, dropout=0.5), _draw(20, WIDTH)
+    assert not torch.equal(head.train()(embeddings), head(embeddings))
+    assert torch.equal(head.eval()(embeddings), head(embeddings))
 
 
-def test_encoder_decoder_and_missing_folder_are_refused_in_one_line(tmp_path: Path) -> None:
-    T5Model(T5Config(vocab_size=50, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)).save_pretrained(
-        tmp_path / "t5"
-    )
-    with pytest.raises(UserError, match=r"^encoder.name: .*t5' is an encoder-decoder"):
-        _load(tmp_path / "t5")
-    with pytest.raises(UserError, match=r"^encoder.name: cannot load an encoder from .*absent") as error:
-        _load(tmp_path / "absent")
-    assert len(str(error.value).splitlines()) == 1
+def test_mlp_drops_its_hidden_layer_too() -> None:
+    head: Any = _head("classification", head={"name": "mlp"}, dropout=0.5).train()
+    # All of the hidden layer is 1 whatever is dropped before it.
+    nn.init.zeros_(head.readout.hidden.weight)
+    nn.init.ones_(head.readout.hidden.bias)
+    assert not torch.equal(*head(torch.ones(2, WIDTH)))
 
 
-def _pairs(similarity: str, tiny_tasks: dict[str, Any]) -> tuple[Any, Batch]:
-    tiny_tasks["tasks"]["sts"]["pair_encoding"] = {"name": "bi_encoder", "similarity": similarity}
-    model = build_model(parse_config(tiny_tasks, "test")).eval()
-    ids = torch.randint(5, 90, (6, 5), generator=torch.Generator().manual_seed(3))
-    labels = torch.tensor([0.0, 2.0, 5.0])
-    return model, Batch(ids, torch.ones_like(ids), torch.zeros_like(ids), labels, torch.arange(3), pairs_apart=True)
+@pytest.mark.parametrize(
+    ("scale", "place"),
+    [("plain", lambda c: c), ("relu", lambda c: max(0.0, c)), ("sigmoid", lambda c: 1 / (1 + np.exp(-c)))],
+)
+@pytest.mark.parametrize("features", ["cosine", "pearson"])
+def test_scaled_number_has_nothing_to_learn(features: str, scale: str, place: Any) -> None:
+    head = _head("regression", features, {"name": "scaled", "scale": scale})
+    both = _draw(12, WIDTH)
+    assert not list(head.parameters())
+    numbers = _features(features, both[:6], both[6:])[:, 0].tolist()
+    assert min(numbers) < 0 < max(numbers)
+    wanted = torch.tensor([1 + 4 * place(c) for c in numbers])
+    torch.testing.assert_close(head.predict(head(both)), wanted, check_dtype=False)
 
 
-def test_concatenated_pairs_go_through_one_linear_layer(tiny_tasks: dict[str, Any]) -> None:
-    model, batch = _pairs("concat", tiny_tasks)
-    vectors = model.encoder(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-    u, v = vectors[:3], vectors[3:]
-    linear = model.head("sts").linear
-    raw = functional.linear(torch.cat([u, v, (u - v).abs(), u * v], 1), linear.weight, linear.bias)
-    losses = (5 * torch.sigmoid(raw[:, 0]) - batch.labels) ** 2
-    torch.testing.assert_close(model.row_losses("sts", batch), losses)
+def test_identity_link_starts_in_the_middle_of_the_range_and_is_not_bounded() -> None:
+    identity = {"name": "linear", "link": "identity"}
+    head = _head("regression", head=identity)
+    torch.testing.assert_close(head.predict(head(torch.zeros(2, WIDTH))), torch.tensor([3.0, 3.0]))
+    assert head.predict(torch.tensor([[-9.0], [70.0]])).tolist() == [-9.0, 70.0]
+    mlp = _head("regression", head={"name": "mlp", "link": "identity"})
+    torch.testing.assert_close(mlp.predict(mlp(torch.zeros(1, WIDTH))), torch.tensor([3.0]))
+    cosine, u = _head("regression", "cosine", identity), _draw(3, WIDTH)
+    torch.testing.assert_close(cosine.predict(cosine(torch.cat([u, u]))), torch.full((3,), 5.0))
+    torch.testing.assert_close(cosine.predict(cosine(torch.cat([u, -u]))), torch.full((3,), 1.0))
 
 
-def test_cosine_head_starts_as_similar_above_one_half(tiny_tasks: dict[str, Any]) -> None:
-    model, batch = _pairs("cosine", tiny_tasks)
-    vectors = model.encoder(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-    cosine = functional.cosine_similarity(vectors[:3], vectors[3:])
-    torch.testing.assert_close(model("sts", batch)[:, 0], 5 * cosine - 2.5)
-    same = torch.cat([vectors[:3], 3 * vectors[:3]])
-    torch.testing.assert_close(model.head("sts")(same)[:, 0], torch.full((3,), 2.5))
-
-
-def test_cosine_is_not_dropped(tiny_tasks: dict[str, Any]) -> None:
-    tiny_tasks["tasks"]["sts"]["pair_encoding"] = {"name": "bi_encoder", "similarity": "cosine"}
-    task = parse_config(tiny_tasks, "test").tasks["sts"]
-    head = build_head(task, 8, dropout=0.9).train()
-    vectors = torch.randn(20, 8, generator=torch.Generator().manual_seed(0))
-    assert torch.equal(head(vectors), head(vectors))
+def test_losses_are_torchs_own_and_predictions_stay_in_range() -> None:
+    raw = torch.tensor([[2.0, 0.0, 1.0], [0.0, 3.0, 0.0]])
+    classes = _head("classification")
+    wanted = functional.cross_entropy(raw, torch.tensor([0, 2]), reduction="none")
+    torch.testing.assert_close(classes.loss(raw, torch.tensor([0.0, 2.0])), wanted)
+    assert classes.predict(raw).tolist() == [0, 1]
+    binary, logits = _head("binary"), torch.tensor([[1.5], [-2.0]])
+    wanted = -torch.log(torch.sigmoid(torch.tensor([1.5, 2.0])))
+    torch.testing.assert_close(binary.loss(logits, torch.tensor([1.0, 0.0])), wanted)
+    assert binary.predict(logits).tolist() == [1, 0]
+    number = _head("regression")
+    extreme = number.predict(torch.tensor([[-50.0], [0.0], [50.0]]))
+    torch.testing.assert_close(extreme, torch.tensor([1.0, 3.0, 5.0]))
+    torch.testing.assert_close(number.loss(torch.tensor([[0.0]]), torch.tensor([4.5])), torch.tensor([2.25]))
 
 
 @pytest.mark.parametrize("precision", [torch.float32, torch.bfloat16])
-def test_losses_and_probabilities_are_fp32_whatever_the_weights(
-    tiny_tasks: dict[str, Any], precision: torch.dtype
-) -> None:
-    config = parse_config(tiny_tasks, "test")
-    for name, task in config.tasks.items():
-        head = build_head(task, 8, 0.0).to(precision)
-        raw = head(torch.randn(4, 8, dtype=precision, generator=torch.Generator().manual_seed(1)))
-        assert head.loss(raw, torch.tensor([0.0, 1.0, 1.0, 0.0])).dtype == torch.float32
-        chances = head.probabilities(raw)
-        if name == "sts":
-            assert chances is None
-        else:
-            assert chances is not None
-            torch.testing.assert_close(chances.sum(1), torch.ones(4))
-            assert torch.equal(chances.argmax(1), head.predict(raw))
+@pytest.mark.parametrize("kind", KINDS)
+def test_losses_probabilities_and_divergences_are_fp32_whatever_the_weights(kind: str, precision: torch.dtype) -> None:
+    head = _head(kind).to(precision)
+    raw = head(_draw(3, WIDTH).to(precision))
+    assert head.loss(raw, torch.tensor([0.0, 1.0, 1.0])).dtype == torch.float32
+    assert head.divergence(raw, raw.flip(0)).dtype == torch.float32
+    chances = head.probabilities(raw)
+    if kind == "regression":
+        assert chances is None
+    else:
+        assert chances is not None
+        torch.testing.assert_close(chances.sum(1), torch.ones(3))
+        assert torch.equal(chances.argmax(1), head.predict(raw))
 
 
-def test_heads_are_drawn_from_the_seed_and_leave_the_global_generator_alone(tiny_tasks: dict[str, Any]) -> None:
-    before = torch.get_rng_state()
-    one, two = (build_model(parse_config(tiny_tasks | {"seed": 5}, "test")).state_dict() for _ in range(2))
-    other = build_model(parse_config(tiny_tasks | {"seed": 6}, "test")).state_dict()
-    assert torch.equal(torch.get_rng_state(), before)
-    assert all(torch.equal(one[name], two[name]) for name in one)
-    assert not torch.equal(one["heads.sst.linear.weight"], other["heads.sst.linear.weight"])
-    assert torch.equal(
-        one["encoder.model.embeddings.word_embeddings.weight"], other["encoder.model.embeddings.word_embeddings.weight"]
-    )
+def _symmetric_kl(p: Tensor, q: Tensor) -> Tensor:
+    def kl(a: Tensor, b: Tensor) -> Tensor:
+        return torch.distributions.kl_divergence(
+            torch.distributions.Categorical(probs=a), torch.distributions.Categorical(probs=b)
+        )
+
+    return kl(p, q) + kl(q, p)
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_divergence_is_symmetric_kl_or_squared_difference(kind: str) -> None:
+    head = _head(kind)
+    raw_p, raw_q = (_draw(5, 3 if kind == "classification" else 1, seed=n).requires_grad_() for n in (1, 2))
+    found = head.divergence(raw_p, raw_q)
+    p, q = head.probabilities(raw_p), head.probabilities(raw_q)
+    wanted = (head.predict(raw_p) - head.predict(raw_q)) ** 2 if p is None or q is None else _symmetric_kl(p, q)
+    torch.testing.assert_close(found, wanted)
+    assert found.shape == (5,)
+    assert (found > 0).all()
+    assert torch.equal(found, head.divergence(raw_q, raw_p))
+    assert (head.divergence(raw_p, raw_p) == 0).all()
+    ours, theirs = (torch.autograd.grad(value.sum(), [raw_p, raw_q], retain_graph=True) for value in (found, wanted))
+    for one, two in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(one, two)
+        assert one.abs().min() > 0
+
+
+@pytest.mark.parametrize("kind", ["classification", "binary"])
+def test_divergence_of_certain_predictions_is_finite(kind: str) -> None:
+    raw = torch.tensor([[300.0, -300.0, 0.0]]) if kind == "classification" else torch.tensor([[300.0]])
+    raw.requires_grad_()
+    found = _head(kind).divergence(raw, -raw)
+    found.sum().backward()
+    assert found.isfinite().all()
+    assert raw.grad is not None
+    assert raw.grad.isfinite().all()
+
+
+@pytest.mark.parametrize("projection", ["none", "mlp"])
+def test_contrastive_projection_is_there_in_training_alone(projection: str) -> None:
+    tree = {
+        "kind": {"name": "contrastive", "projection": projection},
+        "columns": {"text": "text"},
+        "files": {"train": "a.txt"},
+    }
+    head, embeddings = build_head(TaskConfig.model_validate(tree), WIDTH, 0.5), _draw(6, WIDTH)
+    assert isinstance(head, ContrastiveHead)
+    assert torch.equal(head.eval()(embeddings), embeddings)
+    trained = head.train()(embeddings)
+    if projection == "none":
+        assert torch.equal(trained, embeddings)
+        assert not list(head.parameters())
+    else:
+        dense = head.projection
+        assert isinstance(dense, nn.Linear)
+        torch.testing.assert_close(trained, torch.tanh(embeddings @ dense.weight.T + dense.bias))

@@ -2,38 +2,19 @@
 
 from typing import Any
 
-import pytest
 import torch
 
 from multitask.config import parse_config
 from multitask.config.training import AdamW as AdamWConfig
-from multitask.config.training import ScheduleConfig
 from multitask.model import build_model
-from multitask.optimization import build_optimizer, learning_rate, parameter_groups
-
-
-@pytest.mark.parametrize(
-    ("decay", "points"),
-    [
-        ("linear", {0: 0.1, 9: 1.0, 10: 1.0, 55: 0.5, 99: 1 / 90}),
-        ("cosine", {0: 0.1, 10: 1.0, 55: 0.5, 40: 0.75}),
-        ("constant", {4: 0.5, 10: 1.0, 99: 1.0}),
-    ],
-)
-def test_learning_rate_warms_up_then_decays(decay: str, points: dict[int, float]) -> None:
-    config = ScheduleConfig(warmup=0.1, decay=decay)
-    for step, share in points.items():
-        assert learning_rate(step, 100, 2e-5, config) == pytest.approx(share * 2e-5), step
-
-
-def test_without_warmup_the_first_step_is_at_the_peak() -> None:
-    assert learning_rate(0, 10, 1.0, ScheduleConfig(warmup=0, decay="linear")) == 1.0
+from multitask.optimization import build_optimizer, parameter_groups
 
 
 def test_biases_and_norms_are_not_decayed(tiny_tasks: dict[str, Any]) -> None:
-    model = build_model(parse_config(tiny_tasks, "test"))
+    config = parse_config(tiny_tasks, "test")
+    model = build_model(config)
     names = {id(p): n for n, p in model.named_parameters()}
-    groups = parameter_groups(model, 0.1)
+    groups = parameter_groups(model, config)
     assert [g["owner"] for g in groups] == [o for o in ("shared", "sst", "quora", "sts") for _ in range(2)]
     decayed = {names[id(p)] for g in groups if g["weight_decay"] for p in g["params"]}
     spared = {names[id(p)] for g in groups if not g["weight_decay"] for p in g["params"]}
@@ -58,17 +39,6 @@ def test_idle_group_keeps_weights_moments_and_step_count() -> None:
     assert all(torch.equal(optimizer.state[two][k], v) for k, v in state.items())
     assert optimizer.state[one]["step"] == 3
     assert optimizer.param_groups[1]["params"] == [two]
-
-
-@pytest.mark.parametrize(("steps", "warmup"), [(1, 0.0), (1, 0.6), (2, 0.1), (3, 0.99), (1000, 0.1)])
-@pytest.mark.parametrize("decay", ["linear", "cosine", "constant"])
-def test_every_step_of_a_run_of_any_length_learns(decay: str, steps: int, warmup: float) -> None:
-    rates = [learning_rate(s, steps, 1.0, ScheduleConfig(warmup=warmup, decay=decay)) for s in range(steps)]
-    peak = rates.index(max(rates))
-    assert max(rates) == 1.0
-    assert min(rates) > 0
-    assert rates[: peak + 1] == sorted(rates[: peak + 1])
-    assert rates[peak:] == sorted(rates[peak:], reverse=True)
 
 
 def test_active_group_moves_as_under_torchs_own_adamw() -> None:

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from multitask.config import RunConfig, parse_config
-from multitask.sampling import Schedule, split_round
+from multitask.sampling import Schedule, TaskSize, split_round, task_sizes
 from multitask.sampling.rows import TaskRows
 
 SIZES = {"sst": 7, "quora": 3, "sts": 5}
@@ -17,12 +17,23 @@ def _config(tiny_tasks: dict[str, Any], *phases: dict[str, Any], **changes: Any)
     return parse_config(tiny_tasks | {"combination": {"name": "sum"}, "phases": list(phases)} | changes, "test")
 
 
+def _schedule(config: RunConfig, batches: dict[str, int] = SIZES) -> Schedule:
+    """The schedule of tasks with so many batches of 6 rows."""
+    return Schedule(
+        config,
+        [
+            {task: TaskSize(6 * batches[task], 6, batches[task]) for task in config.phase_tasks(phase)}
+            for phase in range(len(config.phases))
+        ],
+    )
+
+
 def _taken(schedule: Schedule, first: int, last: int) -> Counter[tuple[str, int]]:
     return Counter((b.task, n) for s in range(first, last) for b in schedule.round(s).batches for n in b.numbers)
 
 
 def test_sequential_goes_through_each_task_in_turn(tiny_tasks: dict[str, Any]) -> None:
-    schedule = Schedule(_config(tiny_tasks, {"sampling": {"name": "sequential"}, "epochs": 2}), SIZES)
+    schedule = _schedule(_config(tiny_tasks, {"sampling": {"name": "sequential"}, "epochs": 2}))
     assert schedule.steps == 30
     tasks = [schedule.round(s).tasks for s in range(15)]
     assert tasks == [("sst",)] * 7 + [("quora",)] * 3 + [("sts",)] * 5
@@ -33,7 +44,7 @@ def test_sequential_goes_through_each_task_in_turn(tiny_tasks: dict[str, Any]) -
 @pytest.mark.parametrize(("per_step", "steps"), [("all", 7), (1, 21), (2, 11)])
 def test_round_robin_lets_small_sets_start_again(tiny_tasks: dict[str, Any], per_step: Any, steps: int) -> None:
     sampling = {"name": "round_robin", "tasks_per_step": per_step}
-    schedule = Schedule(_config(tiny_tasks, {"sampling": sampling}), SIZES)
+    schedule = _schedule(_config(tiny_tasks, {"sampling": sampling}))
     assert schedule.steps == steps
     if per_step == "all":
         assert all(schedule.round(s).tasks == ("sst", "quora", "sts") for s in range(7))
@@ -48,7 +59,7 @@ def test_round_robin_lets_small_sets_start_again(tiny_tasks: dict[str, Any], per
 @pytest.mark.parametrize("per_step", [1, 2, 4])
 def test_proportional_takes_every_batch_once_an_epoch(tiny_tasks: dict[str, Any], per_step: int) -> None:
     sampling = {"name": "proportional", "batches_per_step": per_step}
-    schedule = Schedule(_config(tiny_tasks, {"sampling": sampling, "epochs": per_step}), SIZES)
+    schedule = _schedule(_config(tiny_tasks, {"sampling": sampling, "epochs": per_step}))
     # After per_step epochs the slots come out even, whatever the last step of an epoch took in advance.
     slots = 15 * per_step // per_step
     taken = _taken(schedule, 0, slots)
@@ -63,21 +74,20 @@ def test_proportional_takes_every_batch_once_an_epoch(tiny_tasks: dict[str, Any]
 def test_rounds_depend_on_seed_and_step_only(tiny_tasks: dict[str, Any]) -> None:
     phase = {"sampling": {"name": "proportional", "batches_per_step": 2}, "epochs": 3}
     config = _config(tiny_tasks, phase)
-    forwards = [Schedule(config, SIZES).round(s) for s in range(20)]
-    one = Schedule(config, SIZES)
+    forwards = [_schedule(config).round(s) for s in range(20)]
+    one = _schedule(config)
     assert [one.round(s) for s in reversed(range(20))] == forwards[::-1]
-    other = Schedule(_config(tiny_tasks, phase, seed=99), SIZES)
+    other = _schedule(_config(tiny_tasks, phase, seed=99))
     assert [other.round(s) for s in range(20)] != forwards
 
 
 def test_phases_follow_each_other(tiny_tasks: dict[str, Any]) -> None:
-    schedule = Schedule(
+    schedule = _schedule(
         _config(
             tiny_tasks,
             {"tasks": ["quora"], "sampling": {"name": "sequential"}, "epochs": 2},
             {"sampling": {"name": "round_robin"}, "epochs": 2, "steps_per_epoch": 4},
-        ),
-        SIZES,
+        )
     )
     assert schedule.steps == 6 + 8
     assert [schedule.phase_of(s) for s in (0, 5, 6, 13)] == [0, 0, 1, 1]
@@ -91,15 +101,16 @@ def test_phases_follow_each_other(tiny_tasks: dict[str, Any]) -> None:
 def test_rows_come_once_a_pass_in_another_order_each(tiny_tasks: dict[str, Any]) -> None:
     config = _config(tiny_tasks, {"epochs": 1}, {"epochs": 1})
     lengths = np.random.default_rng(0).integers(4, 30, 50)
-    rows = TaskRows(config, "sst", 0, lengths)
-    first = np.concatenate([rows.rows((n,)) for n in range(rows.batches)])
-    second = np.concatenate([rows.rows((n,)) for n in range(rows.batches, 2 * rows.batches)])
+    size = TaskSize(50, 6, 9)
+    rows = TaskRows(config, "sst", 0, lengths, size)
+    first = np.concatenate([rows.rows((n,)) for n in range(9)])
+    second = np.concatenate([rows.rows((n,)) for n in range(9, 18)])
     for order in (first, second):
         assert sorted(order) == list(range(50))
     assert not np.array_equal(first, second)
-    other_phase = TaskRows(config, "sst", 1, lengths)
-    assert not np.array_equal(first, np.concatenate([other_phase.rows((n,)) for n in range(rows.batches)]))
-    again = TaskRows(config, "sst", 0, lengths)
+    other_phase = TaskRows(config, "sst", 1, lengths, size)
+    assert not np.array_equal(first, np.concatenate([other_phase.rows((n,)) for n in range(9)]))
+    again = TaskRows(config, "sst", 0, lengths, size)
     assert np.array_equal(again.rows((3, 11)), np.concatenate([rows.rows((3,)), rows.rows((11,))]))
 
 
@@ -131,6 +142,12 @@ PHASES = {
     "one": {"name": "round_robin", "tasks_per_step": 1},
     "proportional": {"name": "proportional"},
     "merged": {"name": "proportional", "batches_per_step": 4},
+    "proportional_batches": {"name": "proportional_batches", "batches": 4},
+    "uniform": {"name": "uniform"},
+    "square_root": {"name": "square_root", "tasks_per_step": 2},
+    "temperature": {"name": "temperature", "temperature": 3, "cap": 20, "tasks_per_step": 3},
+    "annealed": {"name": "annealed", "tasks_per_step": 2},
+    "weights": {"name": "weights", "weights": {"sst": 1, "quora": 5, "sts": 2}},
 }
 
 
@@ -141,7 +158,7 @@ def test_rounds_of_any_sizes_hold_each_batch_of_a_task_once_in_its_order(
 ) -> None:
     named = dict(zip(SIZES, sizes, strict=True))
     config = _config(tiny_tasks, {"sampling": PHASES[sampling], "epochs": 3})
-    schedule = Schedule(config, named)
+    schedule = _schedule(config, named)
     rounds = [schedule.round(s) for s in range(schedule.steps)]
     for task in named:
         numbers = [n for r in rounds for b in r.batches if b.task == task for n in b.numbers]
@@ -149,7 +166,7 @@ def test_rounds_of_any_sizes_hold_each_batch_of_a_task_once_in_its_order(
     for r in rounds:
         assert len(set(r.tasks)) == len(r.tasks)
         assert sorted(r.tasks, key=list(SIZES).index) == list(r.tasks)
-    fresh = Schedule(config, named)
+    fresh = _schedule(config, named)
     order = np.random.default_rng(0).permutation(schedule.steps)
     assert all(fresh.round(int(s)) == rounds[s] for s in order)
 
@@ -159,7 +176,7 @@ def test_rounds_of_any_sizes_hold_each_batch_of_a_task_once_in_its_order(
 def test_steps_of_an_epoch_take_all_batches(
     tiny_tasks: dict[str, Any], sampling: str, slots: int, sizes: tuple[int, ...]
 ) -> None:
-    schedule = Schedule(
+    schedule = _schedule(
         _config(tiny_tasks, {"sampling": PHASES[sampling], "epochs": 1}), dict(zip(SIZES, sizes, strict=True))
     )
     assert schedule.steps == -(-sum(sizes) // slots)
@@ -171,7 +188,7 @@ def test_steps_of_an_epoch_take_all_batches(
 
 def test_share_of_a_task_is_that_of_its_batches(tiny_tasks: dict[str, Any]) -> None:
     sizes = {"sst": 600, "quora": 300, "sts": 100}
-    schedule = Schedule(_config(tiny_tasks, {"sampling": PHASES["proportional"]}), sizes)
+    schedule = _schedule(_config(tiny_tasks, {"sampling": PHASES["proportional"]}), sizes)
     first = Counter(schedule.round(s).tasks[0] for s in range(500))
     for task, size in sizes.items():
         assert abs(first[task] - size / 2) < 40
@@ -180,12 +197,14 @@ def test_share_of_a_task_is_that_of_its_batches(tiny_tasks: dict[str, Any]) -> N
 @pytest.mark.parametrize("limit", [None, 8, 12, 24])
 def test_pass_takes_as_many_rows_as_asked_and_each_comes_up(tiny_tasks: dict[str, Any], limit: int | None) -> None:
     tiny_tasks["tasks"]["sst"]["rows_per_epoch"] = limit
-    rows = TaskRows(_config(tiny_tasks, {"epochs": 1}), "sst", 0, np.random.default_rng(1).integers(3, 20, 24))
+    config = _config(tiny_tasks, {"epochs": 1})
+    size = task_sizes(config, 0, {"sst": 24, "quora": 24, "sts": 24})["sst"]
+    rows = TaskRows(config, "sst", 0, np.random.default_rng(1).integers(3, 20, 24), size)
     taken = limit or 24
-    assert rows.batches == -(-taken // 6)
+    assert size.batches == -(-taken // 6)
     whole = 24 // taken
     passes = [
-        np.concatenate([rows.rows((n,)) for n in range(p * rows.batches, (p + 1) * rows.batches)])
+        np.concatenate([rows.rows((n,)) for n in range(p * size.batches, (p + 1) * size.batches)])
         for p in range(4 * whole)
     ]
     assert all(len(set(p)) == len(p) == taken for p in passes)
@@ -196,6 +215,6 @@ def test_pass_takes_as_many_rows_as_asked_and_each_comes_up(tiny_tasks: dict[str
 
 def test_epoch_of_a_round_tells_the_fraction(tiny_tasks: dict[str, Any]) -> None:
     phase = {"sampling": {"name": "sequential"}, "epochs": 2, "steps_per_epoch": 5}
-    schedule = Schedule(_config(tiny_tasks, phase), SIZES)
+    schedule = _schedule(_config(tiny_tasks, phase))
     assert [schedule.round(s).epoch for s in (0, 1, 7)] == [0, 0.2, 1.4]
     assert [schedule.round(s).step for s in (0, 1, 7)] == [0, 1, 7]

@@ -64,7 +64,7 @@ def test_batch_is_what_transformers_gives(
     assert batch.labels.tolist() == [row % 2 for row in rows]
     assert batch.labels.dtype == torch.float32
     assert batch.rows.tolist() == rows
-    assert batch.pairs_apart == table.is_pair_encoded_apart == (pairing == "bi")
+    assert batch.sequences == table.sequences == (2 if pairing == "bi" else 1)
     assert batch.slots == batch.input_ids.shape[0] * batch.input_ids.shape[1]
     assert batch.tokens == int(batch.attention_mask.sum())
 
@@ -79,7 +79,7 @@ def test_raw_texts_give_the_batch_of_the_table(
     for name in ("input_ids", "attention_mask", "token_type_ids", "rows"):
         assert torch.equal(getattr(raw, name), getattr(batch, name))
     assert raw.labels.isnan().all()
-    assert raw.pairs_apart == batch.pairs_apart
+    assert raw.sequences == batch.sequences
 
 
 def test_bi_encoder_stacks_first_texts_over_second_texts(tokenizer: PreTrainedTokenizerFast) -> None:
@@ -110,4 +110,4 @@ def test_batch_moves_whole(tokenizer: PreTrainedTokenizerFast) -> None:
     batch = encode_texts(tokenizer, [("w0", "w1")], "bi", 16).to(torch.device("meta"))
     tensors = [value for value in vars(batch).values() if isinstance(value, torch.Tensor)]
     assert [tensor.device.type for tensor in tensors] == ["meta"] * 5
-    assert batch.pairs_apart
+    assert batch.sequences == 2

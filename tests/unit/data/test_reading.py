@@ -35,8 +35,8 @@ def refusal(config: RunConfig, split: str = "train") -> list[str]:
 def test_table_has_the_one_schema(tmp_path: Path, make_config: MakeConfig) -> None:
     path = write(tmp_path, "train.csv", *rows(5000))
     result = read_split(make_config(), "t", "train")
-    assert result.table.schema.names == ["id", "text", "text_pair", "label"]
-    assert result.table.schema.types == [pa.string(), pa.string(), pa.string(), pa.float64()]
+    assert result.table.schema.names == ["id", "text", "text_pair", "negative", "label"]
+    assert result.table.schema.types == [*[pa.string()] * 4, pa.float64()]
     assert result.table.column("id").to_pylist() == [str(n) for n in range(5000)]
     assert result.table.column("text")[4321].as_py() == "w4321 w1"
     assert result.table.column("label").to_pylist() == [n % 2 for n in range(5000)]

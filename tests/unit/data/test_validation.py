@@ -64,11 +64,19 @@ def pairs() -> TaskConfig:
     )
 
 
+def test_named_labels_are_their_places(pairs: TaskConfig) -> None:
+    kind = Binary(labels=("not_entailment", "entailment"))
+    assert [parse_label(name, "l", kind) for name in ("entailment", "not_entailment")] == [1.0, 0.0]
+    for value in ("1", "Entailment", "", None):
+        with pytest.raises(RowError, match="l must be one of not_entailment, entailment, got"):
+            parse_label(value, "l", kind)
+
+
 def test_usable_row(pairs: TaskConfig) -> None:
     values = {"id": 7, "text": " leading space", "text_pair": "ü", "label": "1"}
-    assert validate(values, pairs, "f:2") == Row("7", " leading space", "ü", 1.0)
+    assert validate(values, pairs, "f:2") == Row("7", " leading space", "ü", None, 1.0)
     del values["id"], values["label"]
-    assert validate(values, pairs, "f:2") == Row("f:2", " leading space", "ü", None)
+    assert validate(values, pairs, "f:2") == Row("f:2", " leading space", "ü", None, None)
 
 
 @pytest.mark.parametrize(

@@ -26,7 +26,7 @@ PAIRS = [("cat dog river", "river dog cat"), ("how do i bread?", "a volcano"), (
 
 def _config(folder: Path, **changes: Any) -> RunConfig:
     tree = tiny_config(folder, description="three tiny tasks", **changes)
-    tree["tasks"]["sts"]["pair_encoding"] = {"name": "bi_encoder", "similarity": "concat"}
+    tree["tasks"]["sts"]["pair_encoding"] = {"name": "bi_encoder", "features": "concat_difference_product"}
     return parse_config(tree, "test")
 
 
@@ -58,7 +58,7 @@ def _vectors(export: Path, first: list[str], second: list[str] | None = None) ->
 
 def _head(export: Path, task: str, features: torch.Tensor) -> torch.Tensor:
     heads = load_file(export / "heads.safetensors")
-    return functional.linear(features, heads[f"{task}.linear.weight"], heads[f"{task}.linear.bias"])
+    return functional.linear(features, *(heads[f"heads.{task}.readout.linear.{n}"] for n in ("weight", "bias")))
 
 
 def test_classes_and_their_probabilities_are_those_of_the_tensors(export: Path) -> None:
@@ -196,10 +196,10 @@ def test_damaged_tensors_are_told_by_file(export: Path, tmp_path: Path, file: st
     [
         ("[]", "cannot be read"),
         ("{", "cannot be read"),
-        ("{}", "format None, this version reads 1"),
-        ('{"format": 2}', "format 2, this version reads 1"),
-        ('{"format": 1}', "checksums of .* are missing"),
-        ('{"format": 1, "sha256": {"model.safetensors": "0"}}', "checksums of .* are missing"),
+        ("{}", "format None, this version reads 2"),
+        ('{"format": 1}', "format 1, this version reads 2"),
+        ('{"format": 2}', "checksums of .* are missing"),
+        ('{"format": 2, "sha256": {"model.safetensors": "0"}}', "checksums of .* are missing"),
     ],
 )
 def test_description_that_is_none_is_refused(tmp_path: Path, description: str, told: str) -> None:

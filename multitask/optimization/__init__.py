@@ -1,0 +1,6 @@
+"""Parameter groups and the optimizers that step them."""
+
+from multitask.optimization.build import build_optimizer, runs_on_flat_shards
+from multitask.optimization.groups import SHARED, parameter_groups
+
+__all__ = ["SHARED", "build_optimizer", "parameter_groups", "runs_on_flat_shards"]

@@ -1,0 +1,54 @@
+"""Which parameters are stepped together."""
+
+from typing import Any
+
+from torch import nn
+
+from multitask.config import RunConfig
+from multitask.config.training import LibraryOptimizer
+from multitask.model import MultitaskModel
+
+SHARED = "shared"
+
+
+def parameter_groups(model: MultitaskModel, config: RunConfig) -> list[dict[str, Any]]:
+    """Groups of trainable parameters: shared ones and each task's own, each with and without weight decay.
+
+    Biases and normalisation weights (everything with fewer than two dimensions) are not decayed. A group's `owner` is
+    `shared` or the task whose own it is, `layer` the lowest layer in it (`MultitaskModel.layer_of`), `lr_scale` the factor
+    of its learning rate: layerdecay^(n + 1 − layer) (Clark et al. 2020, ELECTRA, section 3.1). `names`: of its parameters.
+    """
+    owners = {SHARED: model.shared_parameters()} | {task: model.head_parameters(task) for task in model.heads}
+    groups: dict[tuple, dict[str, Any]] = {}
+    for owner, parameters in owners.items():
+        for name, parameter in parameters.items():
+            key, group = _group_of(model, config, owner, name, parameter)
+            own = groups.setdefault(key, {"params": [], "names": [], **group})
+            own["params"].append(parameter)
+            own["names"].append(name)
+            own["layer"] = min(own["layer"], model.layer_of(name))
+    ordered = [groups[key] for key in sorted(groups, key=lambda key: (list(owners).index(key[0]), *key[1:]))]
+    return [{**group, "number": number} for number, group in enumerate(ordered)]
+
+
+def _group_of(
+    model: MultitaskModel, config: RunConfig, owner: str, name: str, parameter: nn.Parameter
+) -> tuple[tuple, dict[str, Any]]:
+    optimizer = config.optimizer
+    layer, top = model.layer_of(name), model.number_of_layers + 1
+    apart = optimizer.layer_decay < 1 or any(phase.encoder == "gradual" for phase in config.phases)
+    decayed = parameter.dim() > 1
+    group = {
+        "weight_decay": optimizer.weight_decay if decayed else 0.0,
+        "owner": owner,
+        "layer": layer,
+        "lr_scale": optimizer.layer_decay ** (top - layer),
+    }
+    hidden = False
+    if isinstance(optimizer, LibraryOptimizer) and "muon" in optimizer.name:
+        # Muon is for the matrices between hidden states; embeddings, heads and vectors go by its AdamW.
+        hidden = parameter.dim() == 2 and 0 < layer < top and owner == SHARED
+        group["use_muon"] = hidden
+        if not hidden:
+            group["lr_scale"] *= optimizer.options.get("adamw_lr", 3e-4) / optimizer.lr
+    return (owner, layer if apart else 0, not decayed, not hidden), group

@@ -1,0 +1,79 @@
+"""Tasks drawn at random, with probabilities that depend on their sizes."""
+
+from collections.abc import Mapping
+from functools import lru_cache
+
+import numpy as np
+
+from multitask.config.sampling import Annealed, DrawnByWeights, DrawnConfig, SquareRoot, Temperature
+from multitask.sampling.strategy import Plan, Strategy
+
+
+def task_probabilities(config: DrawnConfig, rows: Mapping[str, int], epoch: int, epochs: int) -> np.ndarray:
+    """Probability of each task (K,), in the order of `rows`, in epoch number `epoch` (from 0) of `epochs`."""
+    sizes = np.array(list(rows.values()), dtype=np.float64)
+    if isinstance(config, SquareRoot):
+        weights = np.sqrt(sizes)
+    elif isinstance(config, Temperature):
+        weights = np.minimum(sizes, config.cap or np.inf) ** (1 / config.temperature)
+    elif isinstance(config, Annealed):
+        progress = epoch / (epochs - 1) if epochs > 1 else 0.0
+        weights = sizes ** (config.start - (config.start - config.end) * progress)
+    elif isinstance(config, DrawnByWeights):
+        weights = np.array([config.weights[task] for task in rows], dtype=np.float64)
+    else:
+        weights = np.ones_like(sizes)
+    probabilities: np.ndarray = weights / weights.sum()
+    return probabilities
+
+
+class DrawnStrategy(Strategy):
+    """Each step draws `tasks_per_step` different tasks, one after the other, by the probabilities of its epoch.
+
+    A task's batches are taken in its own order, pass after pass, wherever it is drawn.
+    """
+
+    def __init__(self, config: DrawnConfig, plan: Plan) -> None:
+        self._config, self._plan = config, plan
+        self._tasks = tuple(plan.sizes)
+        self._rows = {task: size.rows for task, size in plan.sizes.items()}
+        self._steps = plan.steps_per_epoch or -(-sum(plan.batches.values()) // config.tasks_per_step)
+        self._epoch = lru_cache(maxsize=2)(self._draw)
+        self._before = [np.zeros(len(self._tasks), dtype=np.int64)]
+
+    @property
+    def slots_per_epoch(self) -> int:
+        return self._steps * self.slots_per_step
+
+    @property
+    def slots_per_step(self) -> int:
+        return self._config.tasks_per_step
+
+    def slot(self, q: int) -> tuple[str, int]:
+        epoch, position = divmod(q, self.slots_per_epoch)
+        order, rank = self._epoch(epoch)
+        number = order[position]
+        return self._tasks[number], int(self._drawn_before(epoch)[number] + rank[position])
+
+    def _drawn_before(self, epoch: int) -> np.ndarray:
+        """How often each task (K,) was drawn in all epochs before `epoch`."""
+        while len(self._before) <= epoch:
+            order, _ = self._epoch(len(self._before) - 1)
+            self._before.append(self._before[-1] + np.bincount(order, minlength=len(self._tasks)))
+        return self._before[epoch]
+
+    def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
+        """Task numbers of the epoch's slots, and how often the slot's task came before it in the epoch.
+
+        The largest of log p + Gumbel noise are a draw without replacement (Gumbel top-k, Kool et al. 2019).
+        """
+        chances = task_probabilities(self._config, self._rows, epoch, self._plan.epochs)
+        bits = np.random.PCG64([*self._plan.key, epoch]).random_raw(self._steps * len(chances))
+        uniform = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
+        scores = np.log(chances) - np.log(-np.log(uniform.reshape(self._steps, -1)))
+        order = np.argsort(-scores, axis=1, kind="stable")[:, : self.slots_per_step].astype(np.int32).reshape(-1)
+        rank = np.empty_like(order)
+        for number in range(len(chances)):
+            places = order == number
+            rank[places] = np.arange(places.sum())
+        return order, rank

@@ -1,0 +1,318 @@
+"""Nothing that a recipe sets is silently ignored: each field of each part is flipped, and training changes or refuses it."""
+
+import hashlib
+import itertools
+import json
+import types
+import typing
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from pydantic import BaseModel
+
+from cluster.checkpoint import find_checkpoint, load_weights
+from cluster.run_folder import RunFolder
+from cluster.session import LocalSession
+from cluster.worker import train
+from multitask.config import RunConfig, parse_config
+from multitask.errors import UserError
+from tests.builders import merge, tiny_config, write_tiny_tasks
+
+Tree = dict[str, Any]
+
+
+def _phase(**changes: Any) -> Tree:
+    return {"phases": [{"sampling": {"name": "round_robin"}, "steps_per_epoch": 3, **changes}]}
+
+
+def _drawn(**sampling: Any) -> Tree:
+    return _phase(sampling=sampling, steps_per_epoch=6) | {"combination": {"name": "sum"}}
+
+
+def _task(task: str, **changes: Any) -> Tree:
+    return {"tasks": {task: changes}}
+
+
+def _pair(features: str = "cosine", **changes: Any) -> Tree:
+    return _task("sts", pair_encoding={"name": "bi_encoder", "features": features}, **changes)
+
+
+def _texts(**kind: Any) -> Tree:
+    columns = {"id": "id", "text": "sentence1", "text_pair": "sentence2", "negative": "id"}
+    files = {"train": ["quora-train.csv"]}
+    return _task("texts", kind={"name": "contrastive", **kind}, columns=columns, files=files, format="cs224n")
+
+
+def _optimizer(**changes: Any) -> Tree:
+    return {"optimizer": {"name": "adamw", "lr": 1e-3, **changes}}
+
+
+LORA = {"encoder": {"adapter": {"name": "lora", "rank": 2}}}
+PAL = {"encoder": {"adapter": {"name": "projected_attention", "width": 8, "heads": 2}}}
+ONE_TASK_A_STEP = _phase(sampling={"name": "sequential"}, steps_per_epoch=14) | {"combination": {"name": "sum"}}
+THREE_EPOCHS = _phase(epochs=3, steps_per_epoch=1)
+
+# Model and field → (what both runs have, what the second one has besides).
+FLIPS: dict[str, tuple[Tree, Tree]] = {
+    "RunConfig.seed": ({}, {"seed": 2}),
+    "RunConfig.precision": ({}, {"precision": "autocast"}),
+    "EncoderConfig.name": ({}, {"encoder": {"name": "other"}}),
+    "EncoderConfig.pooling": ({}, {"encoder": {"pooling": "max"}}),
+    "EncoderConfig.dropout": ({}, {"encoder": {"dropout": 0.3}}),
+    "EncoderConfig.token_types": ({}, {"encoder": {"token_types": False}}),
+    "LoRA.name": ({}, LORA),
+    "LoRA.rank": (LORA, {"encoder": {"adapter": {"rank": 3}}}),
+    "LoRA.alpha": (LORA, {"encoder": {"adapter": {"alpha": 5}}}),
+    "LoRA.dropout": (LORA, {"encoder": {"adapter": {"dropout": 0.5}}}),
+    "LoRA.targets": (LORA, {"encoder": {"adapter": {"targets": ["key"]}}}),
+    "ProjectedAttention.name": ({}, PAL),
+    "ProjectedAttention.width": (PAL, {"encoder": {"adapter": {"width": 12}}}),
+    "ProjectedAttention.heads": (PAL, {"encoder": {"adapter": {"heads": 4}}}),
+    "Classification.classes": ({}, _task("sst", kind={"classes": 6})),
+    "Classification.labels": ({}, _task("sst", kind={"labels": ["4", "3", "2", "1", "0"]})),
+    "Binary.labels": ({}, _task("quora", kind={"labels": ["1.0", "0.0"]})),
+    "Binary.name": ({}, _task("quora", kind={"name": "binary"})),
+    "Regression.low": ({}, _task("sts", kind={"low": -1.0})),
+    "Regression.high": ({}, _task("sts", kind={"high": 6.0})),
+    "Contrastive.name": ({}, _texts()),
+    "Contrastive.temperature": (_texts(), _texts(temperature=0.5)),
+    "Contrastive.projection": (_texts(), _texts(projection="mlp")),
+    "Columns.text": ({}, _task("quora", columns={"text": "sentence2"})),
+    "Columns.text_pair": ({}, _task("quora", columns={"text_pair": "sentence1"})),
+    "Columns.negative": (_texts(), _task("texts", columns={"negative": "sentence1"})),
+    "Columns.label": ({}, _task("sts", columns={"label": ""})),
+    "TaskConfig.files": ({}, _task("sst", files={"train": ["sst-dev.csv"]})),
+    "TaskConfig.format": ({}, _task("sst", format="jsonl")),
+    "CrossEncoder.name": ({}, _pair()),
+    "BiEncoder.features": (_pair(), _pair("pearson")),
+    "LinearHead.link": ({}, _task("sts", head={"name": "linear", "link": "identity"})),
+    "MLPHead.name": ({}, _task("sst", head={"name": "mlp"})),
+    "MLPHead.hidden": (_task("sst", head={"name": "mlp"}), _task("sst", head={"hidden": 9})),
+    "MLPHead.activation": (_task("sst", head={"name": "mlp"}), _task("sst", head={"activation": "tanh"})),
+    "MLPHead.link": (_task("sts", head={"name": "mlp"}), _task("sts", head={"link": "identity"})),
+    "ScaledHead.name": (_pair(), _pair(head={"name": "scaled"})),
+    "ScaledHead.scale": (_pair(head={"name": "scaled"}), _pair(head={"name": "scaled", "scale": "sigmoid"})),
+    "TaskConfig.auxiliary": ({}, _task("sst", auxiliary=True)),
+    "TaskConfig.batch_size": ({}, _task("sst", batch_size=4)),
+    "TaskConfig.train_rows": ({}, _task("sst", train_rows=20)),
+    "TaskConfig.rows_per_epoch": ({}, _task("sst", rows_per_epoch=7)),
+    "TaskConfig.metric": ({}, _task("sst", metric="macro_f1")),
+    "DataConfig.max_length": ({}, {"data": {"max_length": 6}}),
+    "DataConfig.batch_size": ({}, {"data": {"batch_size": 5}}),
+    "DataConfig.pool_batches": ({}, {"data": {"pool_batches": 1}}),
+    "PhaseConfig.tasks": ({}, _phase(tasks=["sst", "sts"])),
+    "PhaseConfig.epochs": ({}, _phase(epochs=2)),
+    "PhaseConfig.steps_per_epoch": ({}, _phase(steps_per_epoch=4)),
+    "PhaseConfig.lr": ({}, _phase(lr=5e-4)),
+    "PhaseConfig.encoder": ({}, _phase(encoder="frozen")),
+    "Sequential.name": ({"combination": {"name": "sum"}}, _phase(sampling={"name": "sequential"})),
+    "RoundRobin.tasks_per_step": ({}, _phase(sampling={"name": "round_robin", "tasks_per_step": 2})),
+    "ProportionalBatches.batches": ({}, _phase(sampling={"name": "proportional_batches", "batches": 5})),
+    "ProportionalBatches.largest": ({}, _phase(sampling={"name": "proportional_batches", "largest": 9})),
+    "ProportionalBatches.tasks_per_step": (
+        _phase(sampling={"name": "proportional_batches", "batches": 5}),
+        _phase(sampling={"name": "proportional_batches", "batches": 5, "tasks_per_step": 2}),
+    ),
+    "Proportional.batches_per_step": (
+        _drawn(name="proportional", batches_per_step=2),
+        _drawn(name="proportional", batches_per_step=3),
+    ),
+    "Uniform.tasks_per_step": (_drawn(name="uniform"), _drawn(name="uniform", tasks_per_step=2)),
+    "SquareRoot.tasks_per_step": (_drawn(name="square_root"), _drawn(name="square_root", tasks_per_step=2)),
+    "Temperature.temperature": (_drawn(name="temperature"), _drawn(name="temperature", temperature=90)),
+    "Temperature.cap": (_drawn(name="temperature", temperature=1), _drawn(name="temperature", temperature=1, cap=1)),
+    "Temperature.tasks_per_step": (_drawn(name="temperature"), _drawn(name="temperature", tasks_per_step=2)),
+    "Annealed.start": (_drawn(name="annealed"), _drawn(name="annealed", start=0.0)),
+    "Annealed.end": (
+        _drawn(name="annealed") | _phase(sampling={"name": "annealed"}, epochs=2, steps_per_epoch=6),
+        _phase(sampling={"name": "annealed", "end": 1.0}, epochs=2, steps_per_epoch=6),
+    ),
+    "Annealed.tasks_per_step": (_drawn(name="annealed"), _drawn(name="annealed", tasks_per_step=2)),
+    "DrawnByWeights.weights": (
+        _drawn(name="weights", weights={"sst": 1, "quora": 1, "sts": 1}),
+        _drawn(name="weights", weights={"sst": 9, "quora": 1, "sts": 1}),
+    ),
+    "DrawnByWeights.tasks_per_step": (
+        _drawn(name="weights", weights={"sst": 1, "quora": 1, "sts": 1}),
+        _drawn(name="weights", weights={"sst": 1, "quora": 1, "sts": 1}, tasks_per_step=2),
+    ),
+    "Sum.name": ({}, {"combination": {"name": "sum"}}),
+    "SizeWeighted.name": ({"combination": {"name": "sum"}}, {"combination": {"name": "size_weighted"}}),
+    "Weights.weights": (
+        {"combination": {"name": "sum"}},
+        {"combination": {"name": "weights", "weights": {"sst": 3, "quora": 1, "sts": 1}}},
+    ),
+    "PCGrad.groups": ({}, {"combination": {"groups": [["sst", "quora"], ["sts"]]}}),
+    "Smart.weight": ({}, {"regularization": {"smart": {"weight": 5.0, "step_size": 0.1}}}),
+    "Smart.noise": (
+        {"regularization": {"smart": {"weight": 5.0, "step_size": 0.1}}},
+        {"regularization": {"smart": {"noise": 0.1}}},
+    ),
+    "Smart.step_size": (
+        {"regularization": {"smart": {"weight": 5.0, "step_size": 0.1}}},
+        {"regularization": {"smart": {"step_size": 0.2}}},
+    ),
+    "Smart.steps": (
+        {"regularization": {"smart": {"weight": 5.0, "step_size": 0.1}}},
+        {"regularization": {"smart": {"steps": 2}}},
+    ),
+    "Bregman.weight": (
+        {"regularization": {"bregman": {"weight": 1.0}}},
+        {"regularization": {"bregman": {"weight": 9.0}}},
+    ),
+    "Bregman.momentum": (
+        {"regularization": {"bregman": {"weight": 9.0}}},
+        {"regularization": {"bregman": {"momentum": 0.1}}},
+    ),
+    "RDrop.weight": ({"regularization": {"r_drop": {}}}, {"regularization": {"r_drop": {"weight": 4.0}}}),
+    "AdamW.lr": ({}, _optimizer(lr=2e-3)),
+    "AdamW.weight_decay": ({}, _optimizer(weight_decay=0.5)),
+    "AdamW.layer_decay": ({}, _optimizer(layer_decay=0.5)),
+    "AdamW.per_task": (ONE_TASK_A_STEP, _optimizer(per_task=True)),
+    "AdamW.betas": ({}, _optimizer(betas=[0.5, 0.9])),
+    "AdamW.eps": ({}, _optimizer(eps=1e-2)),
+    "LibraryOptimizer.name": ({}, _optimizer(name="lamb")),
+    "LibraryOptimizer.lr": (_optimizer(name="lamb"), _optimizer(lr=2e-3, name="lamb")),
+    "LibraryOptimizer.weight_decay": (_optimizer(name="lamb"), _optimizer(weight_decay=0.9, name="lamb")),
+    "LibraryOptimizer.layer_decay": (_optimizer(name="lamb"), _optimizer(layer_decay=0.5, name="lamb")),
+    "LibraryOptimizer.per_task": (ONE_TASK_A_STEP | _optimizer(name="lamb"), _optimizer(per_task=True, name="lamb")),
+    "LibraryOptimizer.options": (
+        _optimizer(name="lamb"),
+        _optimizer(name="lamb", options={"betas": [0.5, 0.9]}),
+    ),
+    "ScheduleConfig.warmup": ({}, {"schedule": {"warmup": 0.9}}),
+    "ScheduleConfig.decay": ({}, {"schedule": {"decay": "constant"}}),
+    "ScheduleConfig.per": (
+        {"phases": [{"steps_per_epoch": 2}, {"steps_per_epoch": 2}]},
+        {"schedule": {"per": "phase"}},
+    ),
+    "TrainingConfig.clip_norm": ({}, {"training": {"clip_norm": 1e-3}}),
+    "TrainingConfig.evaluate_every": ({}, {"training": {"evaluate_every": 1}}),
+    "TrainingConfig.evaluate_before": ({}, {"training": {"evaluate_before": True}}),
+    "TrainingConfig.save_every": ({}, {"training": {"save_every": 1}}),
+    "TrainingConfig.selection": (THREE_EPOCHS, {"training": {"selection": "dev/sst/accuracy"}}),
+    "TrainingConfig.patience": (
+        _phase(epochs=5, steps_per_epoch=1) | _optimizer(lr=1e-9),
+        {"training": {"patience": 1}},
+    ),
+    "TrainingConfig.log_every": ({}, {"training": {"log_every": 1}}),
+}
+
+# What changes no result by design, or has a test of its own; the reason is part of the contract.
+EXEMPT = {
+    "RunConfig": {"name", "description", "source", "cluster", "tracking", "zero"},
+    "Columns": {"id"},
+    "DataConfig": {"root", "cache", "on_bad_rows"},
+    "TrainingConfig": {"accumulation", "non_finite_limit"},
+}
+_WATCHERS = {"ClusterConfig", "TrackingConfig", "SourceConfig", "ZeroConfig"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("fields")
+    write_tiny_tasks(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def session() -> Iterator[LocalSession]:
+    session = LocalSession("cpu")
+    yield session
+    session.close()
+
+
+class _Trainer:
+    """Trains trees and tells what came out as one hash; the same tree is trained once."""
+
+    def __init__(self, folder: Path, bert: Path, other: Path, session: LocalSession) -> None:
+        self.folder, self.session = folder, session
+        self._encoders = {"tiny": str(bert), "other": str(other)}
+        self._numbers = itertools.count()
+        self._known: dict[str, str] = {}
+
+    def __call__(self, *changes: Tree) -> str:
+        tree = tiny_config(self.folder, encoder={"name": "tiny", "dropout": 0.1}, **_phase())
+        for change in changes:
+            tree = merge(tree, change)
+        tree["encoder"]["name"] = self._encoders[tree["encoder"]["name"]]
+        key = json.dumps(tree, sort_keys=True)
+        if key not in self._known:
+            tree["name"] = f"run{next(self._numbers)}"
+            self._known[key] = self._train(parse_config(tree, "test"))
+        return self._known[key]
+
+    def _train(self, config: RunConfig) -> str:
+        train(config, self.session)
+        folder = RunFolder.of(config)
+        newest, _ = find_checkpoint(folder.storage)
+        assert newest is not None
+        digest = hashlib.sha256()
+        for name, weights in sorted(load_weights(folder.storage, newest).items()):
+            digest.update(name.encode() + weights.numpy().tobytes())
+        result, history = folder.result(), folder.read_json("history.json")
+        assert result is not None
+        assert history is not None
+        told = [result[key] for key in ("steps", "step", "history", "baseline", "best_step", "best_score")]
+        told += [folder.storage.folders("checkpoints"), [point.get("step") for point in history["train"]]]
+        digest.update(json.dumps(told).encode())
+        return digest.hexdigest()
+
+
+@pytest.fixture(scope="module")
+def trained(folder: Path, tiny_bert: Path, tmp_path_factory: pytest.TempPathFactory, session: LocalSession) -> _Trainer:
+    from tests.builders import build_tiny_bert
+
+    other = build_tiny_bert(tmp_path_factory.mktemp("other"), seed=9)
+    return _Trainer(folder, tiny_bert, other, session)
+
+
+@pytest.mark.parametrize("field", list(FLIPS))
+def test_flipped_field_changes_the_run_or_is_refused(field: str, trained: _Trainer) -> None:
+    base, flip = FLIPS[field]
+    before = trained(base)
+    try:
+        after = trained(base, flip)
+    except UserError:
+        return
+    if field == "Binary.name":
+        assert after == before
+    else:
+        assert after != before, f"{field}: {flip} changed nothing"
+
+
+def _fields() -> dict[str, set[str]]:
+    """Model name to its fields, of every model below `RunConfig` that training reads; nested models are their own."""
+    found: dict[str, set[str]] = {}
+    open_models: list[object] = [RunConfig]
+    while open_models:
+        for model in _models(open_models.pop()):
+            if model.__name__ in found or model.__name__ in _WATCHERS:
+                continue
+            found[model.__name__] = set()
+            for name, field in model.model_fields.items():
+                nested = _models(field.annotation)
+                open_models += nested
+                if not nested:
+                    found[model.__name__].add(name)
+    return found
+
+
+def _models(annotation: object) -> list[type[BaseModel]]:
+    if isinstance(annotation, type):
+        return [annotation] if issubclass(annotation, BaseModel) else []
+    arguments = typing.get_args(annotation) if isinstance(annotation, types.GenericAlias | types.UnionType) else ()
+    arguments = arguments or typing.get_args(annotation)
+    return [model for argument in arguments for model in _models(argument)]
+
+
+def test_every_field_is_flipped_or_named_as_without_effect() -> None:
+    for model, fields in _fields().items():
+        flipped = {key.split(".")[1] for key in FLIPS if key.split(".")[0] == model}
+        # A union's other member is one flip of the choice itself.
+        missing = fields - flipped - EXEMPT.get(model, set()) - {"name"}
+        assert not missing, f"{model}: {sorted(missing)}"
+        unknown = flipped - fields
+        assert not unknown, f"{model}: {sorted(unknown)}"

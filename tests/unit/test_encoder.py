@@ -1,0 +1,206 @@
+"""Encoders of several families under one set of settings: padding, dropout, token types, noise and the tap on words."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor, nn
+from transformers import (
+    AlbertConfig,
+    AlbertModel,
+    BertConfig,
+    BertModel,
+    DistilBertConfig,
+    DistilBertModel,
+    ElectraConfig,
+    ElectraModel,
+    ModernBertConfig,
+    ModernBertModel,
+    PreTrainedModel,
+    RobertaConfig,
+    RobertaModel,
+    T5Config,
+    T5Model,
+)
+
+from multitask.config.model import EncoderConfig
+from multitask.errors import UserError
+from multitask.model import EmbeddingTap, Encoder, load_encoder
+from multitask.model.layers import encoder_layers, layer_numbers
+
+_SIZE = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
+_LONG = _SIZE | {"max_position_embeddings": 40}
+
+
+def _modern() -> PreTrainedModel:
+    ids = {"pad_token_id": 0, "cls_token_id": 1, "sep_token_id": 2, "bos_token_id": 1, "eos_token_id": 2}
+    return ModernBertModel(ModernBertConfig(**_LONG, **ids))
+
+
+def _distil() -> PreTrainedModel:
+    return DistilBertModel(DistilBertConfig(vocab_size=50, dim=16, n_layers=2, n_heads=2, hidden_dim=32))
+
+
+FAMILIES = {
+    "bert": lambda: BertModel(BertConfig(**_LONG)),
+    "roberta": lambda: RobertaModel(RobertaConfig(**_LONG, type_vocab_size=1, pad_token_id=1)),
+    "electra": lambda: ElectraModel(ElectraConfig(**_LONG, embedding_size=8)),
+    "albert": lambda: AlbertModel(AlbertConfig(**_LONG, embedding_size=8)),
+    "distilbert": _distil,
+    "modernbert": _modern,
+}
+
+
+@pytest.fixture(params=FAMILIES)
+def saved(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
+    """The folder of a random encoder of one family."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        FAMILIES[request.param]().save_pretrained(tmp_path / request.param)
+    return tmp_path / request.param
+
+
+def _load(folder: Path, dropout: float = 0.0, pooling: Any = "mean", *, token_types: bool = True) -> Encoder:
+    return load_encoder(EncoderConfig(name=str(folder), dropout=dropout, pooling=pooling, token_types=token_types))
+
+
+def _ids(rows: int = 3, tokens: int = 7) -> Tensor:
+    return torch.randint(5, 50, (rows, tokens), generator=torch.Generator().manual_seed(0))
+
+
+@pytest.mark.parametrize("pooling", ["cls", "mean"])
+def test_padding_changes_no_vector(saved: Path, pooling: str) -> None:
+    encoder = _load(saved, pooling=pooling).eval()
+    ids, pad = _ids(), encoder.model.config.pad_token_id or 0
+    mask = torch.ones_like(ids)
+    wide = torch.cat([ids, torch.full((3, 4), pad)], 1)
+    wide_mask = torch.cat([mask, torch.zeros(3, 4, dtype=torch.int64)], 1)
+    with torch.no_grad():
+        alone = encoder(ids, mask, torch.zeros_like(ids))
+        padded = encoder(wide, wide_mask, torch.zeros_like(wide))
+        hidden = encoder.model(input_ids=ids, attention_mask=mask).last_hidden_state
+    torch.testing.assert_close(padded, alone, atol=1e-5, rtol=1e-5)
+    torch.testing.assert_close(alone, hidden[:, 0] if pooling == "cls" else hidden.mean(1))
+    assert alone.shape == (3, encoder.width)
+
+
+def test_dropout_is_set_wherever_the_encoder_drops(saved: Path) -> None:
+    ids = _ids()
+    inputs = ids, torch.ones_like(ids), torch.zeros_like(ids)
+    without = _load(saved).train()
+    torch.testing.assert_close(without(*inputs), without.eval()(*inputs))
+    with_dropout = _load(saved, 0.4).train()
+    used = {m.p for m in with_dropout.modules() if isinstance(m, nn.Dropout)}
+    assert used == {0.4}
+    assert not torch.allclose(with_dropout(*inputs), with_dropout(*inputs))
+
+
+def test_token_types_reach_the_encoders_that_have_them(saved: Path) -> None:
+    encoder, ids = _load(saved).eval(), _ids()
+    mask, types = torch.ones_like(ids), torch.zeros_like(ids)
+    second = types.clone()
+    second[:, 4:] = 1
+    changes = not torch.equal(encoder(ids, mask, types), encoder(ids, mask, second))
+    assert changes == (saved.name in ("bert", "electra", "albert"))
+    without = _load(saved, token_types=False).eval()
+    assert torch.equal(without(ids, mask, types), without(ids, mask, second))
+    torch.testing.assert_close(without(ids, mask, second), encoder(ids, mask, types))
+
+
+def test_tap_changes_no_output_and_gives_the_dense_gradient_in_every_family(saved: Path) -> None:
+    encoder = _load(saved).eval()
+    embedding = encoder.model.get_input_embeddings()
+    ids = _ids()
+    ids[1, 5:] = encoder.model.config.pad_token_id or 0
+    inputs = ids, (ids != (encoder.model.config.pad_token_id or 0)).long(), torch.zeros_like(ids)
+    plain = encoder(*inputs)
+    dense = torch.autograd.grad(plain.square().sum(), embedding.weight)[0]
+    tap = EmbeddingTap(embedding)
+    with tap.record() as taken:
+        tapped = encoder(*inputs)
+    assert torch.equal(tapped, plain)
+    gradients = torch.autograd.grad(tapped.square().sum(), [leaf for _, leaf in taken])
+    found = tap.gradient([i for i, _ in taken], list(gradients))
+    torch.testing.assert_close(torch.zeros_like(dense).index_copy(0, found.ids, found.rows), dense)
+    assert torch.equal(encoder(*inputs), plain)
+
+
+def test_noise_moves_the_embedded_words_and_nothing_else(saved: Path) -> None:
+    encoder = _load(saved).eval()
+    embedding = encoder.model.get_input_embeddings()
+    ids = _ids()
+    inputs = ids, torch.ones_like(ids), torch.zeros_like(ids)
+    plain = encoder(*inputs)
+    assert torch.equal(encoder(*inputs, torch.zeros(3, 7, embedding.embedding_dim)), plain)
+    # A word whose vector is moved everywhere is that word with noise wherever it stands.
+    move = torch.randn(embedding.embedding_dim, generator=torch.Generator().manual_seed(2))
+    noise = (ids == ids[0, 0]).unsqueeze(-1) * move
+    noisy = encoder(*inputs, noise)
+    assert torch.equal(encoder(*inputs), plain)
+    with torch.no_grad():
+        embedding.weight[ids[0, 0]] += move
+    torch.testing.assert_close(noisy, encoder(*inputs))
+    assert not torch.allclose(noisy, plain)
+
+
+def test_gradient_of_noise_is_the_tapped_words_own(saved: Path) -> None:
+    encoder = _load(saved).eval()
+    embedding, ids = encoder.model.get_input_embeddings(), _ids()
+    tap = EmbeddingTap(embedding)
+    noise = torch.zeros(3, 7, embedding.embedding_dim, requires_grad=True)
+    with tap.record() as taken:
+        loss = encoder(ids, torch.ones_like(ids), torch.zeros_like(ids), noise).square().sum()
+    (_, leaf), *more = taken
+    assert not more
+    torch.testing.assert_close(leaf, embedding(ids))
+    ofnoise, ofwords = torch.autograd.grad(loss, [noise, leaf])
+    assert ofnoise.abs().sum() > 0
+    torch.testing.assert_close(ofnoise, ofwords)
+
+
+def test_layers_are_counted_from_the_embeddings_up(saved: Path) -> None:
+    encoder = _load(saved, pooling="cls")
+    numbers, layers = layer_numbers(encoder.model), encoder_layers(encoder.model)[1]
+    # ALBERT's layers are one module.
+    assert len(layers) == (1 if saved.name == "albert" else 2)
+    assert set(numbers) == {name for name, _ in encoder.model.named_parameters()}
+    for name, number in numbers.items():
+        if "embedding" in name:
+            assert number == 0, name
+        elif "pooler" in name or name.startswith("final_norm"):
+            assert number == len(layers) + 1, name
+        else:
+            assert 1 <= number <= len(layers), name
+    for number, layer in enumerate(layers, start=1):
+        own = {id(p) for p in layer.parameters()}
+        assert {n for n, p in encoder.model.named_parameters() if id(p) in own} == {
+            n for n, found in numbers.items() if found == number
+        }
+
+
+@pytest.mark.parametrize("padding", [None, 0, 3])
+def test_tap_sums_repeated_words_over_several_calls(padding: int | None) -> None:
+    embedding = nn.Embedding(6, 4, padding_idx=padding)
+    calls = [torch.tensor([[0, 3, 3], [5, 0, 1]]), torch.tensor([[3, 2]])]
+    factors = [torch.randn(*ids.shape, 4, generator=torch.Generator().manual_seed(7)) for ids in calls]
+    for ids, factor in zip(calls, factors, strict=True):
+        (embedding(ids) * factor).sum().backward()
+    tap = EmbeddingTap(embedding)
+    with tap.record() as taken:
+        sum((embedding(ids) * factor).sum() for ids, factor in zip(calls, factors, strict=True)).backward()
+    found = tap.gradient([i for i, _ in taken], [leaf.grad for _, leaf in taken])
+    assert found.ids.tolist() == [i for i in (0, 1, 2, 3, 5) if i != padding]
+    assert embedding.weight.grad is not None
+    torch.testing.assert_close(torch.zeros(6, 4).index_copy(0, found.ids, found.rows), embedding.weight.grad)
+
+
+def test_encoder_decoder_and_missing_folder_are_refused_in_one_line(tmp_path: Path) -> None:
+    T5Model(T5Config(vocab_size=50, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)).save_pretrained(
+        tmp_path / "t5"
+    )
+    with pytest.raises(UserError, match=r"^encoder.name: .*t5' is an encoder-decoder"):
+        _load(tmp_path / "t5")
+    with pytest.raises(UserError, match=r"^encoder.name: cannot load an encoder from .*absent") as error:
+        _load(tmp_path / "absent")
+    assert len(str(error.value).splitlines()) == 1
