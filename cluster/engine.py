@@ -64,7 +64,7 @@ class Engine:
         if self.deepspeed.zero_optimization_stage() < 3:
             yield
             return
-        from deepspeed.zero import GatheredParameters
+        from deepspeed.runtime.zero import GatheredParameters
 
         with GatheredParameters(list(self.model.parameters())):
             yield
