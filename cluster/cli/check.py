@@ -21,14 +21,15 @@ def check(
     from multitask.config import load_recipe
     from multitask.data import check as check_data
 
-    reports = check_data(load_recipe(recipe, overrides or []))
+    config = load_recipe(recipe, overrides or [])
+    reports = check_data(config)
     if json:
         print_json({"splits": [report.to_dict() for report in reports]})
     else:
-        _show(reports)
+        _show(reports, config.data.max_length)
 
 
-def _show(reports: "list[SplitReport]") -> None:
+def _show(reports: "list[SplitReport]", max_length: int) -> None:
     from rich.console import Console
     from rich.table import Table
 
@@ -47,8 +48,15 @@ def _show(reports: "list[SplitReport]") -> None:
     console.print(table)
     console.print(labels)
     for report in reports:
-        for row in report.bad_rows:
-            console.print(f"left out: {row}", markup=False, highlight=False, soft_wrap=True)
+        for line in (_cut(report, max_length), *(f"left out: {row}" for row in report.bad_rows)):
+            if line:
+                console.print(line, markup=False, highlight=False, soft_wrap=True)
+
+
+def _cut(report: "SplitReport", max_length: int) -> str:
+    cut = report.token_lengths.truncated
+    told = f"cut: {report.task}/{report.split}: {cut:,} of {report.rows:,} rows ({cut / report.rows:.1%})"
+    return f"{told} are longer than data.max_length={max_length} tokens; what is beyond is not read" if cut else ""
 
 
 def _labels(report: "SplitReport") -> str:

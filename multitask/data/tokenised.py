@@ -62,7 +62,9 @@ def _metadata(config: RunConfig, task: str, stream: SplitStream, tokenizer_id: s
 
 
 def _key(config: RunConfig, task: str, split: str, about: dict) -> str:
-    declared = config.tasks[task].model_dump(mode="json", include={"columns", "kind", "format"})
+    # Of a contrastive kind only the loss reads these two.
+    loss_only = {"kind": {"temperature", "projection"}}
+    declared = config.tasks[task].model_dump(mode="json", include={"columns", "kind", "format"}, exclude=loss_only)
     # The bytes alone do not tell how they were spread over files, nor the suffixes and stems that formats and ids come from.
     names = [PurePosixPath(file).name for file in about["files"]]
     parts = [_FORMAT, {**about, "files": names}, declared, split, config.data.on_bad_rows]

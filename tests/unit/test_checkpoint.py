@@ -26,11 +26,11 @@ def _write(storage: Storage, folder: str, manifest: object) -> None:
         ([], "its manifest cannot be read"),
         ("text", "its manifest cannot be read"),
         ({}, "its manifest cannot be read"),
-        ({"format": 1}, "its manifest cannot be read"),
-        ({"format": 1, "files": 3}, "its manifest cannot be read"),
-        ({"format": 2, "files": {}}, "format 2, this version reads 1"),
-        ({"format": 1, "files": {"state.json": "0"}}, "state.json is missing"),
-        ({"format": 1, "files": {}}, None),
+        ({"format": 2}, "its manifest cannot be read"),
+        ({"format": 2, "files": 3}, "its manifest cannot be read"),
+        ({"format": 1, "files": {}}, "format 1, this version reads 2"),
+        ({"format": 2, "files": {"state.json": "0"}}, "state.json is missing"),
+        ({"format": 2, "files": {}}, None),
     ],
 )
 def test_every_manifest_is_judged(tmp_path: Path, manifest: object, problem: str | None) -> None:
@@ -39,7 +39,7 @@ def test_every_manifest_is_judged(tmp_path: Path, manifest: object, problem: str
     assert verify(storage, FOLDER) == problem
 
 
-@pytest.mark.parametrize("data", [b"", b"\xff\xfe\x00", b'{"format": 1, "files": {"a"'])
+@pytest.mark.parametrize("data", [b"", b"\xff\xfe\x00", b'{"format": 2, "files": {"a"'])
 def test_torn_manifest_is_judged(tmp_path: Path, data: bytes) -> None:
     storage = Storage(str(tmp_path))
     storage.write(f"{FOLDER}/manifest.json", data)
@@ -49,7 +49,7 @@ def test_torn_manifest_is_judged(tmp_path: Path, data: bytes) -> None:
 def test_problems_come_newest_first_with_the_checkpoints_name(tmp_path: Path) -> None:
     storage = Storage(str(tmp_path))
     for step in (2, 9, 10, 11):
-        _write(storage, f"checkpoints/step-{step:08d}", {"format": 1 if step == 9 else 7, "files": {}})
+        _write(storage, f"checkpoints/step-{step:08d}", {"format": 2 if step == 9 else 7, "files": {}})
     found, problems = find_checkpoint(storage)
     assert found == "checkpoints/step-00000009"
     assert [p.split(":")[0] for p in problems] == ["step-00000011", "step-00000010"]
@@ -70,7 +70,7 @@ def _shard(storage: Storage, name: str, owned: dict[str, tuple[int, int, int, in
     table = {parameter: dict(zip(keys, fragment, strict=True)) for parameter, fragment in owned.items()}
     tensors = {f"{number}/master": flat for number, flat in enumerate(groups)}
     tensors |= {f"{number}/exp_avg": torch.full_like(flat, -7) for number, flat in enumerate(groups)}
-    storage.write(f"{FOLDER}/{name}", save(tensors, metadata={"owned": json.dumps(table)}))
+    storage.write(f"{FOLDER}/{name}", save(tensors, metadata={"owned": json.dumps(table), "numbers": "{}"}))
 
 
 def test_weights_of_several_groups_are_cut_anywhere(tmp_path: Path) -> None:

@@ -59,9 +59,9 @@ def concord(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
 @pytest.mark.parametrize(
     ("line", "told"),
     [
-        ("train mian", "there is no recipe 'mian'; valid: demo, main"),
+        ("train mian", "did you mean 'main'?"),
         ("train absent.yaml", "there is no recipe file absent.yaml"),
-        ("train recipe.yaml optimizer.lrr=1 --dry-run", "unknown key 'optimizer.lrr'; valid: name, lr"),
+        ("train recipe.yaml optimizer.lrr=1 --dry-run", "unknown key 'optimizer.lrr'; valid: lr, weight_decay"),
         ("train recipe.yaml tasks.sst.files.dev=absent.csv --dry-run", "absent.csv"),
         ("train recipe.yaml cluster.workers=5000 --dry-run", "cluster.workers=5000 asks for 5000 CPU"),
         (
@@ -235,7 +235,9 @@ def test_dry_run_prints_the_plan_and_makes_no_run(concord: Run, place: Path) -> 
     code, out, _ = concord("train recipe.yaml phases.0.epochs=3 --dry-run")
     assert code == 0
     # 60 rows in batches of 6 make ten rounds an epoch.
-    assert "30 (3 epochs of round_robin over sst, quora, sts)" in out
+    assert "steps        30\n" in out
+    sizes = "sst (10 batches of 6), quora (10 batches of 6), sts (9 batches of 6)"
+    assert f"phase 0      3 epochs of round_robin over {sizes}" in out
     assert yaml.safe_load(out.split("┏")[0])["phases"][0]["epochs"] == 3
     assert not (place / "runs").exists()
 

@@ -68,53 +68,51 @@ def test_missing_negative_is_told_by_row_and_column(
         prepare(config, "t", "train", tokenizer, tokenizer_id(tokenizer))
 
 
-EXTRA = {
-    "nli-simcse-triplets.csv": (27560, {"columns": TRIPLETS, "format": "csv"}),
-    "quora-extra-positives.csv": (
-        47066,
-        {"columns": {"text": "sentence1", "text_pair": "sentence2"}, "format": "cs224n"},
-    ),
-    "wiki-sentences.txt": (20093, {"columns": {"text": "text"}}),
-    "quora-questions-unlabelled.txt": (9838, {"columns": {"text": "text"}}),
-}
-FIVE = {"name": "classification", "classes": 5}
-ONE_TEXT = {"id": "id", "text": "sentence"}
-PAIR = {"id": "id", "text": "sentence1", "text_pair": "sentence2"}
-CROSS = {"name": "cross_encoder"}
-LABELLED = {
-    "kindle15k.csv": (14997, {"kind": FIVE, "columns": {**ONE_TEXT, "label": "sentiment"}}),
-    "mrpc-train.csv": (3855, {"columns": {**PAIR, "label": "is_duplicate"}, "pair_encoding": CROSS}),
-    # Some rows of these two share their ids, which are left out therefore.
-    "rte-train.csv": (
-        1244,
-        {
-            "kind": {"name": "binary", "labels": ["not_entailment", "entailment"]},
-            "columns": {"text": "sentence1", "text_pair": "sentence2", "label": "label"},
-            "pair_encoding": CROSS,
-        },
-    ),
-    "cola-train.csv": (8551, {"columns": {"text": "sentence", "label": "label"}}),
-}
+@pytest.mark.usefixtures("triplets")
+def test_a_triplet_counts_as_cut_once_whichever_text_is_too_long(
+    make_config: MakeConfig, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    tree = _with_scored_task(make_config, columns=TRIPLETS).to_dict()
+    tree["data"]["max_length"] = 4
+    table = prepare(RunConfig.model_validate(tree), "t", "train", tokenizer, tokenizer_id(tokenizer))
+    assert table.metadata["truncated"] == 1
+    assert np.asarray(table.lengths).tolist() == [4, 4]
 
 
-def test_real_files_are_tasks_by_config_only(shared_data: Path, make_config: MakeConfig) -> None:
-    tasks = {}
-    for file, (_, declared) in EXTRA.items():
-        tasks[_name(file)] = {"kind": {"name": "contrastive"}, "files": {"train": f"extra/{file}"}, **declared}
-    for file, (_, declared) in LABELLED.items():
-        own = {"kind": {"name": "binary"}, "files": {"train": f"extra/{file}"}, "format": "cs224n", "auxiliary": True}
-        tasks[_name(file)] = own | declared
-    tree = make_config().to_dict()
-    rte = tasks["rte_train"]
-    tasks["rte_train"] = rte | {"auxiliary": False, "files": {**rte["files"], "dev": "extra/rte-dev.csv"}}
-    tree |= {"tasks": tasks, "phases": [{}]}
-    tree["encoder"]["dropout"] = 0.1
-    tree["data"]["root"] = str(shared_data)
+@pytest.mark.usefixtures("triplets")
+def test_the_loss_own_settings_leave_the_prepared_table_as_it_is(
+    make_config: MakeConfig, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    kinds: list[dict[str, object]] = [{}, {"temperature": 1.0, "projection": "mlp"}]
+    configs = [_with_scored_task(make_config, columns=TRIPLETS, kind={"name": "contrastive", **kind}) for kind in kinds]
+    paths = {prepare(config, "t", "train", tokenizer, tokenizer_id(tokenizer)).path for config in configs}
+    assert len(paths) == 1
+
+
+def test_bad_utf8_costs_the_line_that_has_it(
+    tmp_path: Path, make_config: MakeConfig, tokenizer: PreTrainedTokenizerFast
+) -> None:
+    file = tmp_path / "train.txt"
+    file.write_bytes(b"w1 w2\n\nw3 \xff\n" + b"w4\n" * 200)
+    tree = _with_scored_task(make_config, columns={"text": "text"}, files={"train": "train.txt"}).to_dict()
+    with pytest.raises(UserError, match=r"train\.txt:3: text is not valid UTF-8"):
+        prepare(RunConfig.model_validate(tree), "t", "train", tokenizer, tokenizer_id(tokenizer))
+    tree["data"]["on_bad_rows"] = "skip"
+    table = prepare(RunConfig.model_validate(tree), "t", "train", tokenizer, tokenizer_id(tokenizer))
+    assert (table.rows, table.metadata["bad_rows"]) == (201, 1)
+    assert table.texts([0, 1]) == [("w1 w2", None), ("w4", None)]
+    assert table.ids([0, 1]) == ["train:1", "train:4"]
+
+
+@pytest.mark.usefixtures("triplets")
+def test_check_takes_rows_without_labels_and_tasks_without_dev_files(tmp_path: Path, make_config: MakeConfig) -> None:
+    for name in ("scored.csv", "dev.csv"):
+        (tmp_path / name).write_text("id,text,label\n1,w1,0\n2,w2,1\n")
+    tree = _with_scored_task(make_config, columns=TRIPLETS).to_dict()
+    tree["tasks"]["scored"]["files"]["train"] = ["scored.csv"]
+    tree["tasks"]["more"] = {**tree["tasks"]["scored"], "auxiliary": True, "files": {"train": ["scored.csv"]}}
     reports = check(RunConfig.model_validate(tree))
-    rows = {r.task: r.rows for r in reports if r.split == "train"}
-    assert {r.label_counts["1"] for r in reports if r.task == "rte_train" and r.label_counts} == {627, 70}
-    assert rows == {_name(file): wanted for file, (wanted, _) in (EXTRA | LABELLED).items()}
-
-
-def _name(file: str) -> str:
-    return file.split(".")[0].replace("-", "_")
+    splits = [("scored", "train"), ("scored", "dev"), ("t", "train"), ("more", "train")]
+    assert [(report.task, report.split) for report in reports] == splits
+    assert (reports[2].rows, reports[2].label_counts, reports[2].label_quantiles) == (2, None, None)
+    assert reports[2].token_lengths.maximum == 5
