@@ -29,8 +29,8 @@ def _phase(**changes: Any) -> Tree:
 
 def _drawn(epochs: int = 1, **sampling: Any) -> Tree:
     """Tasks of unlike sizes, drawn."""
-    few = _task("sst", train_rows=6)
-    return _phase(sampling=sampling, epochs=epochs, steps_per_epoch=8) | {"combination": {"name": "sum"}} | few
+    few = _task("sst", train_rows=2)
+    return _phase(sampling=sampling, epochs=epochs, steps_per_epoch=16) | {"combination": {"name": "sum"}} | few
 
 
 def _task(task: str, **changes: Any) -> Tree:
