@@ -89,10 +89,11 @@ def load_engine(storage: Storage, folder: str, engine: Engine) -> None:
         engine.state.take_all(own.remembered)
     else:
         for shard in _shards(storage, folder):
+            remembered = _cuttable(shard)
             for name in owned.keys() & shard.owned.keys():
                 source, target = shard.owned[name], owned[name]
                 copy_overlap(shard.masters[source.group], source, masters[target.group].data, target)
-                engine.state.take_part(shard.remembered, name, source, target)
+                engine.state.take_part(remembered, name, source, target)
             engine.state.take_whole(shard.remembered)
     engine.state.loaded()
     _refresh_weights(engine)
@@ -201,6 +202,20 @@ def _read_shard(storage: Storage, folder: str, file: str) -> _Shard:
     masters = [tensors.pop(f"{group}/{_MASTER}") for group in range(sum(n.endswith(f"/{_MASTER}") for n in tensors))]
     owned = {name: Fragment(**fragment) for name, fragment in json.loads(header["owned"]).items()}
     return _Shard(owned, masters, tensors | json.loads(header["numbers"]))
+
+
+def _cuttable(shard: _Shard) -> dict[str, Any]:
+    """What a shard remembers; values of one element that stand for all of it, as some optimizers have, as scalars."""
+    tensors = {n: v for n, v in shard.remembered.items() if isinstance(v, Tensor) and not n.startswith("whole/")}
+
+    def group_and_key(name: str) -> tuple[int, str]:
+        group, _, key = name.partition("@")[0].partition("/")
+        return int(group), key
+
+    places = {name: group_and_key(name) for name in tensors}
+    alone = {key for name, (group, key) in places.items() if tensors[name].numel() == 1 != len(shard.masters[group])}
+    scalars = {name: tensors[name].reshape(()) for name, (_, key) in places.items() if key in alone}
+    return shard.remembered | scalars
 
 
 def _refresh_weights(engine: Engine) -> None:

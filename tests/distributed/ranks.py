@@ -14,11 +14,16 @@ from typing import Any
 import numpy as np
 
 
-def run_ranks(world: int, jobs: list[dict[str, Any]], folder: Path, steps: int = 5) -> list[dict[str, np.ndarray]]:
-    """Train each job's config tree on `world` ranks; give the trainable parameters of each, flat."""
+def run_ranks(
+    world: int, jobs: list[dict[str, Any]], folder: Path, steps: int = 5, *, save: bool = False
+) -> list[dict[str, np.ndarray]]:
+    """Train each job's config tree on `world` ranks to step `steps`; give the trainable parameters of each, flat.
+
+    A job whose run folder holds a checkpoint goes on from it; with `save` one is written at the end.
+    """
     folder.mkdir(parents=True, exist_ok=True)
     job = folder / "job.json"
-    job.write_text(json.dumps({"jobs": jobs, "steps": steps, "out": str(folder)}))
+    job.write_text(json.dumps({"jobs": jobs, "steps": steps, "out": str(folder), "save": save}))
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -41,22 +46,24 @@ def run_ranks(world: int, jobs: list[dict[str, Any]], folder: Path, steps: int =
     return [dict(np.load(folder / f"{i}.npz")) for i in range(len(jobs))]
 
 
-def _train(config: Any, session: Any, steps: int) -> dict[str, np.ndarray]:
+def _train(config: Any, session: Any, steps: int, save: bool) -> dict[str, np.ndarray]:
     """Trainable parameters after `steps` steps, and under `dev/<task>` the predictions of every dev row."""
     from cluster.records import TrainRecord
     from cluster.run import Run
     from cluster.run_folder import RunFolder
     from cluster.stopwatch import Stopwatch
-    from cluster.storage import Storage
     from cluster.tables import open_tables
     from multitask.evaluation import evaluate
 
     tables = open_tables(config, session.local_rank == 0)
-    run = Run(config, session, RunFolder(Storage("unused")), tables, Stopwatch(session.device))
+    run = Run(config, session, RunFolder.of(config), tables, Stopwatch(session.device))
+    run.restore()
     run.engine.deepspeed.train()
-    for _ in range(steps):
+    for _ in range(run.progress.step, steps):
         run._one_step(TrainRecord())
     assert run.progress.skipped_steps == 0
+    if save:
+        run._save()
     owned = run.engine.partition.owned[session.rank]
     masters = [master.detach() for master in run.engine.partition.masters]
     mine = {n: (f.start, masters[f.group][f.offset : f.offset + f.size].numpy()) for n, f in owned.items()}
@@ -97,7 +104,7 @@ def main() -> None:
     job = json.loads(Path(sys.argv[1]).read_text())
     session = LocalSession("cpu")
     for index, tree in enumerate(job["jobs"]):
-        result = _train(parse_config(tree, "job"), session, job["steps"])
+        result = _train(parse_config(tree, "job"), session, job["steps"], job["save"])
         if session.rank == 0:
             np.savez(Path(job["out"]) / f"{index}.npz", **result)
     session.close()

@@ -43,7 +43,12 @@ def mean_row_loss(model: MultitaskModel, task: str, batch: Batch, step: int) -> 
     return model.row_losses(task, batch).mean()
 
 
-def reference_trajectory(config: RunConfig, steps: int, task_loss: TaskLoss = mean_row_loss) -> dict[str, torch.Tensor]:
+def reference_trajectory(
+    config: RunConfig,
+    steps: int,
+    task_loss: TaskLoss = mean_row_loss,
+    make_optimizer: Callable[[MultitaskModel], torch.optim.Optimizer] | None = None,
+) -> dict[str, torch.Tensor]:
     """Trainable parameters after `steps` steps; the config's accumulation is 1."""
     tables = prepare_tables(config)
     source = WorkSource(config, tables.train, tables.pad_id, 0, 1, together=False)
@@ -51,7 +56,7 @@ def reference_trajectory(config: RunConfig, steps: int, task_loss: TaskLoss = me
     lr = LearningRate(config, schedule)
     model = build_model(config)
     model.train()
-    optimizer = _optimizer(model, config)
+    optimizer = make_optimizer(model) if make_optimizer else _optimizer(model, config)
     shared = list(model.shared_parameters().values())
     for step in range(steps):
         round = schedule.round(step)
@@ -75,7 +80,7 @@ def reference_trajectory(config: RunConfig, steps: int, task_loss: TaskLoss = me
                 [p for p in model.parameters() if p.grad is not None], config.training.clip_norm
             )
         for group in optimizer.param_groups:
-            group["lr"] = lr.at(step)
+            group["lr"] = lr.at(step) * group.get("scale", 1.0)
         optimizer.step()
     return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
 
