@@ -48,6 +48,7 @@ def summarise(config: RunConfig, plan: ResourcePlan, tables: Tables) -> dict[str
     sizes = [task_sizes(config, phase, rows) for phase in range(len(config.phases))]
     schedule = Schedule(config, sizes)
     phases = [_phase_line(config, number, own) for number, own in enumerate(sizes)]
+    used = {task: size.rows for own in sizes for task, size in own.items()}
     return {
         "workers": plan.workers,
         "use_gpu": plan.use_gpu,
@@ -58,6 +59,7 @@ def summarise(config: RunConfig, plan: ResourcePlan, tables: Tables) -> dict[str
         "tasks": {
             task: {
                 "train_rows": table.rows,
+                "used_rows": used.get(task, 0),
                 "dev_rows": tables.dev[task].rows if task in tables.dev else 0,
                 "mean_tokens": round(table.lengths.mean(), 1),
                 "cut_rows": table.metadata["truncated"],
@@ -84,7 +86,7 @@ def _nodes(config: RunConfig) -> list[dict[str, float]]:
 
 def _task_table(summary: dict[str, Any]) -> Table:
     table = Table("task", title=None)
-    for heading in ("train rows", "dev rows", "tokens a row", "rows cut"):
+    for heading in ("train rows", "rows used", "dev rows", "tokens a row", "rows cut"):
         table.add_column(heading, justify="right")
     for task, own in summary["tasks"].items():
         table.add_row(task, *(f"{value:,}" for value in own.values()))

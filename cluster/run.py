@@ -77,7 +77,9 @@ class Run:
         record, progress = TrainRecord(), self.progress
         if self.config.training.evaluate_before and progress.step == 0:
             progress.baseline = self._evaluate()[0]
-            self._report(self.position() | progress.baseline)
+            metrics = self.position() | progress.baseline
+            self._remember(metrics)
+            self.session.report(metrics)
         self.engine.deepspeed.train()
         record.restart_clock()
         while progress.step < self.schedule.steps and not self._out_of_patience():
@@ -128,17 +130,18 @@ class Run:
             metrics |= {**scores, "dev/best": best}
             if best and self.session.rank == 0:
                 self.folder.write_json("best_tables.json", tables)
+        if metrics:
+            self._remember(metrics)
         if evaluates or (training.save_every is not None and step % training.save_every == 0):
             self._save()
             if self.session.rank == 0:
                 self.folder.write_result(result_values(self, "running"))
         if metrics:
-            self._report(metrics)
+            self.session.report(metrics)
         if evaluates:
             record.restart_clock()
 
-    def _report(self, metrics: dict[str, Any]) -> None:
-        self.session.report(metrics)
+    def _remember(self, metrics: dict[str, Any]) -> None:
         if self.session.rank == 0:
             self.history.add(metrics)
 

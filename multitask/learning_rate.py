@@ -1,6 +1,7 @@
 """The learning rate of every step."""
 
 import math
+from collections.abc import Sequence
 
 import numpy as np
 
@@ -29,19 +30,29 @@ class LearningRate:
 
     def __init__(self, config: RunConfig, schedule: Schedule) -> None:
         self._config, self._schedule = config, schedule
-        self._tasks: np.ndarray | None = None
-        if config.optimizer.per_task:
-            number = {task: index for index, task in enumerate(config.tasks)}
-            self._tasks = np.array([number[schedule.round(step).tasks[0]] for step in range(schedule.steps)])
+        phases = range(len(config.phases))
+        per_phase = config.schedule.per == "phase"
+        self._spans = [schedule.phase_steps(phase) if per_phase else range(schedule.steps) for phase in phases]
+        self._own_steps = _own_steps(config, schedule, self._spans) if config.optimizer.per_task else None
 
     def at(self, step: int) -> float:
         """The rate of step number `step`."""
         phase = self._schedule.phase_of(step)
         peak = self._config.phases[phase].lr or self._config.optimizer.lr
-        per_phase = self._config.schedule.per == "phase"
-        span = self._schedule.phase_steps(phase) if per_phase else range(self._schedule.steps)
+        span = self._spans[phase]
         position, length = step - span.start, len(span)
-        if self._tasks is not None:
-            own = self._tasks[span.start : span.stop] == self._tasks[step]
-            position, length = int(own[:position].sum()), int(own.sum())
+        if self._own_steps is not None:
+            position, length = self._own_steps[:, step].tolist()
         return peak * scheduled_share(position, length, self._config.schedule)
+
+
+def _own_steps(config: RunConfig, schedule: Schedule, spans: Sequence[range]) -> np.ndarray:
+    """For each step the steps of its task before it in its span, and all of them: (2, steps)."""
+    number = {task: index for index, task in enumerate(config.tasks)}
+    tasks = np.array([number[schedule.round(step).tasks[0]] for step in range(schedule.steps)])
+    found = np.empty((2, len(tasks)), dtype=np.int64)
+    for span in dict.fromkeys(spans):
+        for task in range(len(number)):
+            own = span.start + np.flatnonzero(tasks[span.start : span.stop] == task)
+            found[0, own], found[1, own] = np.arange(len(own)), len(own)
+    return found

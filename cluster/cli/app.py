@@ -11,6 +11,8 @@ from cluster.cli.evaluate import evaluate
 from cluster.cli.export import export
 from cluster.cli.output import print_json
 from cluster.cli.predict import predict
+from cluster.cli.recipes import recipes
+from cluster.cli.report import report
 from cluster.cli.train import train
 from multitask.errors import UserError
 
@@ -45,6 +47,8 @@ app.command()(train)
 app.command()(export)
 app.command()(evaluate)
 app.command()(predict)
+app.command()(report)
+app.add_typer(recipes, name="recipes")
 data.command()(check)
 app.add_typer(data, name="data")
 

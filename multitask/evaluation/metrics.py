@@ -31,5 +31,7 @@ def task_scores(task: TaskConfig, predictions: np.ndarray, labels: np.ndarray) -
 def dev_scores(config: RunConfig, scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
     """Scores by task and metric as `dev/<task>/<metric>`, with `dev/mean` over the selected tasks' own metrics."""
     flat = {f"dev/{task}/{name}": value for task, own in scores.items() for name, value in own.items()}
-    flat["dev/mean"] = float(np.mean([scores[task][config.tasks[task].selection_metric] for task in config.selected_tasks]))
+    flat["dev/mean"] = float(
+        np.mean([scores[task][config.tasks[task].selection_metric] for task in config.selected_tasks])
+    )
     return flat

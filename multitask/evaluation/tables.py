@@ -1,4 +1,4 @@
-"""What a model gets wrong: confusion matrices and the worst errors, as plain values."""
+"""What a model gets wrong: confusion matrices, the worst errors, and predictions beside labels, as plain values."""
 
 from typing import Any
 
@@ -7,38 +7,66 @@ from sklearn.metrics import confusion_matrix
 
 from multitask.config import TaskConfig
 from multitask.data import TaskTable
+from multitask.data.validation import number_of_classes
 from multitask.evaluation.evaluate import Evaluation
 
 WORST = 20
+POINTS = 2000
 
 
 def error_tables(task: str, config: TaskConfig, table: TaskTable, evaluation: Evaluation) -> dict[str, Any]:
-    """`confusion/<task>` for tasks with classes, and `worst/<task>`."""
-    tables: dict[str, Any] = {f"worst/{task}": worst_errors(config, table, evaluation)}
-    if config.kind.name != "regression":
-        tables[f"confusion/{task}"] = confusion_table(config, np.asarray(table.labels), evaluation.predictions)
+    """Tables by name: `worst/<task>`, and by kind
+
+    - with classes: `confusion/<task>`,
+    - binary: `false_positives/<task>` and `false_negatives/<task>`, the surest first,
+    - regression: `scatter/<task>`, labels and predictions of at most 2,000 rows that lie evenly over the table.
+    """
+    errors = _errors(table, evaluation)
+    tables: dict[str, Any] = {f"worst/{task}": _worst(table, evaluation, errors)}
+    labels = np.asarray(table.labels)
+    if config.kind.name == "regression":
+        return tables | {f"scatter/{task}": _scatter(labels, evaluation.predictions)}
+    tables[f"confusion/{task}"] = confusion_table(config, labels, evaluation.predictions)
+    if config.kind.name == "binary":
+        for name, label in (("false_positives", 0), ("false_negatives", 1)):
+            tables[f"{name}/{task}"] = _worst(table, evaluation, np.where(labels == label, errors, -1.0))
     return tables
 
 
 def confusion_table(config: TaskConfig, labels: np.ndarray, predictions: np.ndarray) -> dict[str, Any]:
     """`labels` and `matrix`; matrix[i][j] counts rows of class i that were predicted as j."""
-    classes = list(range(config.kind.classes if config.kind.name == "classification" else 2))
+    classes = list(range(number_of_classes(config.kind)))
     matrix = confusion_matrix(labels.astype(int), predictions.astype(int), labels=classes)
-    return {"labels": [str(c) for c in classes], "matrix": matrix.tolist()}
+    names = getattr(config.kind, "labels", None) or [str(c) for c in classes]
+    return {"labels": list(names), "matrix": matrix.tolist()}
 
 
-def worst_errors(config: TaskConfig, table: TaskTable, evaluation: Evaluation) -> dict[str, Any]:
-    """The rows with the largest error: distance for regression, else the least probability of the true class."""
+def worst_errors(table: TaskTable, evaluation: Evaluation) -> dict[str, Any]:
+    """The rows with the largest error: distance for regression, else how sure the model was of another class."""
+    return _worst(table, evaluation, _errors(table, evaluation))
+
+
+def _errors(table: TaskTable, evaluation: Evaluation) -> np.ndarray:
+    """Size of each row's error (R,); −1 where a class is right."""
     labels = np.asarray(table.labels, dtype=np.float64)
     if evaluation.probabilities is None:
-        error = np.abs(evaluation.predictions - labels)
-    else:
-        true = evaluation.probabilities[np.arange(len(labels)), labels.astype(int)]
-        error = np.where(evaluation.predictions == labels, -1.0, 1.0 - true)
-    worst = np.argsort(-error, kind="stable")[:WORST]
-    worst = worst[error[worst] > 0]
+        return np.abs(evaluation.predictions - labels)
+    true = evaluation.probabilities[np.arange(len(labels)), labels.astype(int)]
+    return np.where(evaluation.predictions == labels, -1.0, 1.0 - true)
+
+
+def _worst(table: TaskTable, evaluation: Evaluation, errors: np.ndarray) -> dict[str, Any]:
+    worst = np.argsort(-errors, kind="stable")[:WORST]
+    worst = worst[errors[worst] > 0]
+    labels = np.asarray(table.labels, dtype=np.float64)
     rows = [
         [identity, text, pair or "", float(labels[row]), round(float(evaluation.predictions[row]), 4)]
         for row, identity, (text, pair) in zip(worst, table.ids(worst), table.texts(worst), strict=True)
     ]
     return {"columns": ["id", "text", "text_pair", "label", "prediction"], "rows": rows}
+
+
+def _scatter(labels: np.ndarray, predictions: np.ndarray) -> dict[str, Any]:
+    shown = np.unique(np.linspace(0, len(labels) - 1, min(len(labels), POINTS)).round().astype(int))
+    rows = [[round(float(labels[row]), 4), round(float(predictions[row]), 4)] for row in shown]
+    return {"columns": ["label", "prediction"], "rows": rows}

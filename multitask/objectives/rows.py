@@ -50,6 +50,8 @@ class RowObjective:
         raw = self.model(task, batch)
         losses = head.loss(raw, batch.labels)
         terms: dict[str, Tensor] = {}
+        if passes_per_row(self._terms) == 1:
+            return RowLosses(losses)
         with self.timed():
             if (r_drop := self._terms.r_drop) is not None:
                 again = self.model(task, batch)

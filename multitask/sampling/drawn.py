@@ -8,6 +8,9 @@ import numpy as np
 from multitask.config.sampling import Annealed, DrawnByWeights, DrawnConfig, SquareRoot, Temperature
 from multitask.sampling.strategy import Plan, Strategy
 
+# Steps drawn at once: a long epoch then needs little more memory than its result.
+_STEPS_AT_ONCE = 1 << 16
+
 
 def task_probabilities(config: DrawnConfig, rows: Mapping[str, int], epoch: int, epochs: int) -> np.ndarray:
     """Probability of each task (K,), in the order of `rows`, in epoch number `epoch` (from 0) of `epochs`."""
@@ -63,17 +66,24 @@ class DrawnStrategy(Strategy):
         return self._before[epoch]
 
     def _draw(self, epoch: int) -> tuple[np.ndarray, np.ndarray]:
-        """Task numbers of the epoch's slots, and how often the slot's task came before it in the epoch.
+        """Task numbers of the epoch's slots, and how often the slot's task came before it in the epoch."""
+        chances = task_probabilities(self._config, self._rows, epoch, self._plan.epochs)
+        source = np.random.PCG64([*self._plan.key, epoch])
+        starts = range(0, self._steps, _STEPS_AT_ONCE)
+        numbers = (min(_STEPS_AT_ONCE, self._steps - start) for start in starts)
+        order = np.concatenate([self._draw_steps(source, steps, chances) for steps in numbers])
+        rank = np.empty_like(order)
+        for number in range(len(chances)):
+            places = np.flatnonzero(order == number)
+            rank[places] = np.arange(len(places))
+        return order, rank
+
+    def _draw_steps(self, source: np.random.PCG64, steps: int, chances: np.ndarray) -> np.ndarray:
+        """Task numbers of the next `steps` steps' slots.
 
         The largest of log p + Gumbel noise are a draw without replacement (Gumbel top-k, Kool et al. 2019).
         """
-        chances = task_probabilities(self._config, self._rows, epoch, self._plan.epochs)
-        bits = np.random.PCG64([*self._plan.key, epoch]).random_raw(self._steps * len(chances))
+        bits = source.random_raw(steps * len(chances)).reshape(steps, -1)
         uniform = ((bits >> np.uint64(11)).astype(np.float64) + 0.5) * 2.0**-53
-        scores = np.log(chances) - np.log(-np.log(uniform.reshape(self._steps, -1)))
-        order = np.argsort(-scores, axis=1, kind="stable")[:, : self.slots_per_step].astype(np.int32).reshape(-1)
-        rank = np.empty_like(order)
-        for number in range(len(chances)):
-            places = order == number
-            rank[places] = np.arange(places.sum())
-        return order, rank
+        scores = np.log(chances) - np.log(-np.log(uniform))
+        return np.argsort(-scores, axis=1, kind="stable")[:, : self.slots_per_step].astype(np.int32).reshape(-1)

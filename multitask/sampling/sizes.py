@@ -3,6 +3,7 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
+from fractions import Fraction
 
 from multitask.config import RunConfig
 from multitask.config.sampling import ProportionalBatches
@@ -26,14 +27,23 @@ def task_sizes(config: RunConfig, phase: int, table_rows: Mapping[str, int]) -> 
         drawn[task] = min(rows[task], own.rows_per_epoch or rows[task])
     sampling = config.phases[phase].sampling
     if isinstance(sampling, ProportionalBatches):
-        wanted = sampling.batches or math.ceil(max(drawn.values()) / (sampling.largest or 1))
-        sizes = {task: _even_batch_size(number, wanted) for task, number in drawn.items()}
+        sizes = _proportional_batch_sizes(sampling, drawn)
     else:
         sizes = {task: config.batch_size(task) for task in drawn}
     return {task: TaskSize(rows[task], size, math.ceil(drawn[task] / size)) for task, size in sizes.items()}
 
 
-def _even_batch_size(rows: int, batches: int) -> int:
-    """The batch size that comes nearest to `batches` batches."""
-    candidates = {max(1, rows // batches), math.ceil(rows / batches)}
-    return min(sorted(candidates), key=lambda size: abs(math.ceil(rows / size) - batches))
+def _proportional_batch_sizes(sampling: ProportionalBatches, drawn: Mapping[str, int]) -> dict[str, int]:
+    """Batch sizes in proportion to the rows `drawn` in a pass, rounded to where the numbers of batches come nearest."""
+    if sampling.batches is not None:
+        share, wanted = Fraction(1, sampling.batches), sampling.batches
+    else:
+        share = Fraction(sampling.largest or 1, max(drawn.values()))
+        wanted = math.ceil(1 / share)
+    return {task: _nearest_batch_size(rows, share, wanted) for task, rows in drawn.items()}
+
+
+def _nearest_batch_size(rows: int, share: Fraction, batches: int) -> int:
+    """The whole size beside `rows` · `share`, at least 1, that makes the number of batches nearest to `batches`."""
+    below, above = max(1, math.floor(rows * share)), math.ceil(rows * share)
+    return min(below, above, key=lambda size: abs(math.ceil(rows / size) - batches))

@@ -8,7 +8,7 @@ import pytest
 import torch
 from transformers import BertModel
 
-from cluster.checkpoint import find_checkpoint, load_weights
+from cluster.checkpoint import load_weights
 from cluster.run_folder import RunFolder
 from cluster.session import LocalSession
 from cluster.worker import train
@@ -19,6 +19,8 @@ from tests.builders import build_tiny_bert
 LR = 0.01
 ROWS = 128
 SPREAD = 8
+# One under which the untrained heads of two classes do not say what most rows are, which training starts with.
+SEED = 2
 
 
 @pytest.fixture(scope="module")
@@ -36,7 +38,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def small(recipe: str, folder: Path) -> RunConfig:
     """`recipe` on the sample: `ROWS` rows a task, an epoch a phase, a rate high enough to move every score at once."""
-    tree = load_recipe(recipe, ["+sample"]).to_dict() if recipe != "demo" else load_recipe(recipe).to_dict()
+    tree = load_recipe(recipe, ["+sample"]).to_dict()
     tree["encoder"]["name"] = str(folder / "encoder")
     if tree["encoder"]["adapter"]["name"] == "projected_attention":
         tree["encoder"]["adapter"] |= {"width": 8, "heads": 2}
@@ -44,7 +46,7 @@ def small(recipe: str, folder: Path) -> RunConfig:
     tree["cluster"] |= {"workers": 1, "device": "cpu", "storage": str(folder / "runs")}
     tree["tracking"] |= {"mode": "disabled"}
     tree["training"] |= {"evaluate_before": True}
-    tree["optimizer"]["lr"] = LR
+    tree["optimizer"]["lr"], tree["seed"] = LR, SEED
     for task in tree["tasks"].values():
         task["train_rows"] = min(task["train_rows"] or ROWS, ROWS)
         task["rows_per_epoch"] = None
@@ -54,12 +56,12 @@ def small(recipe: str, folder: Path) -> RunConfig:
 
 
 def _shorten(phase: dict[str, Any], tasks: int) -> None:
-    """One epoch, of few steps that yet train every task: twelve of all tasks together, or of each."""
+    """One epoch, of few steps that yet train every task: six of all tasks together, or of each."""
     together = phase["sampling"].get("tasks_per_step") == "all"
     phase["epochs"] = 3 if phase["encoder"] == "gradual" else 1
     phase["lr"] = LR
     if phase["sampling"]["name"] not in ("sequential", "proportional"):
-        phase["steps_per_epoch"] = 12 if together else 12 * tasks
+        phase["steps_per_epoch"] = 6 if together else 6 * tasks
 
 
 def run(config: RunConfig) -> tuple[Any, dict[str, torch.Tensor], dict[str, Any]]:

@@ -1,6 +1,7 @@
-"""Strategies that draw tasks: closed forms, frequencies, distinctness, and batch sizes in proportion."""
+"""Strategies that draw tasks: closed forms, frequencies, distinctness."""
 
 import math
+import tracemalloc
 from collections import Counter
 from typing import Any
 
@@ -11,7 +12,8 @@ from scipy.stats import chisquare
 from multitask.config import RunConfig, parse_config
 from multitask.config.sampling import Annealed, DrawnByWeights, SquareRoot, Temperature, Uniform
 from multitask.sampling import Schedule, TaskSize, task_probabilities, task_sizes
-from multitask.sampling.rows import TaskRows
+from multitask.sampling.drawn import DrawnStrategy
+from multitask.sampling.strategy import Plan
 
 ROWS = {"sst": 400, "quora": 10000, "sts": 900}
 
@@ -103,50 +105,34 @@ def test_epoch_has_as_many_batches_as_all_sets(tiny_tasks: dict[str, Any]) -> No
         assert _schedule(config, rows).steps == 3 * math.ceil((10 + 6 + 2) / per_step)
 
 
-def test_batch_sizes_of_paper_b(tiny_tasks: dict[str, Any]) -> None:
-    """Its section 5.3: Quora in batches of 64; SST, Quora and STS have 2136, 2211 and 2014 batches."""
-    config = _config(tiny_tasks, {"sampling": {"name": "proportional_batches", "largest": 64}})
-    sizes = task_sizes(config, 0, {"sst": 8544, "quora": 141498, "sts": 6041})
-    assert {t: (s.batch_size, s.batches) for t, s in sizes.items()} == {
-        "sst": (4, 2136),
-        "quora": (64, 2211),
-        "sts": (3, 2014),
-    }
-    assert Schedule(config, [sizes]).steps == 2211
+def test_draws_differ_between_phases_and_seeds(tiny_tasks: dict[str, Any]) -> None:
+    phase = {"sampling": {"name": "uniform"}, "steps_per_epoch": 60}
+    one, other = (_schedule(_config(tiny_tasks, phase, phase, seed=seed)) for seed in (1, 2))
+    drawn = [[s.round(step).tasks for step in range(start, start + 60)] for s in (one, other) for start in (0, 60)]
+    assert all(a != b for number, a in enumerate(drawn) for b in drawn[:number])
 
 
-def test_batch_sizes_of_paper_c(tiny_tasks: dict[str, Any]) -> None:
-    """Its section 4.3: 500 batches of every task, each of N / 500 rows."""
-    config = _config(tiny_tasks, {"sampling": {"name": "proportional_batches", "batches": 500}})
-    sizes = task_sizes(config, 0, {"sst": 8544, "quora": 283010, "sts": 6040})
-    assert [size.batch_size for size in sizes.values()] == [17, 567, 12]
-    assert [size.batches for size in sizes.values()] == [503, 500, 504]
-    few = task_sizes(config, 0, {"sst": 100, "quora": 283010, "sts": 6040})["sst"]
-    assert (few.batch_size, few.batches) == (1, 100)
+def test_each_draw_is_independent_of_the_one_before(tiny_tasks: dict[str, Any]) -> None:
+    schedule = _schedule(_config(tiny_tasks, {"sampling": {"name": "uniform"}, "steps_per_epoch": 4500}))
+    drawn = [schedule.round(step).tasks[0] for step in range(4500)]
+    pairs = Counter(zip(drawn[::2], drawn[1::2], strict=True))
+    assert chisquare([pairs[a, b] for a in ROWS for b in ROWS]).pvalue > 1e-4
 
 
-def test_batch_sizes_differ_by_phase(tiny_tasks: dict[str, Any]) -> None:
-    even = {"sampling": {"name": "proportional_batches", "batches": 5}}
-    config = _config(tiny_tasks, {"tasks": ["quora"]}, even)
-    first, second = (task_sizes(config, phase, {"sst": 60, "quora": 60, "sts": 50}) for phase in (0, 1))
-    assert first == {"quora": TaskSize(60, 6, 10)}
-    assert second["sts"] == TaskSize(50, 10, 5)
-
-
-def test_used_rows_are_the_same_ones_in_every_pass_and_phase(tiny_tasks: dict[str, Any]) -> None:
-    tiny_tasks["tasks"]["sst"]["train_rows"] = 20
-    config = _config(tiny_tasks, {}, {})
-    lengths = np.random.default_rng(0).integers(4, 30, 50)
-    passes = []
-    for phase in (0, 1):
-        size = task_sizes(config, phase, {"sst": 50, "quora": 9, "sts": 9})["sst"]
-        assert size == TaskSize(20, 6, 4)
-        rows = TaskRows(config, "sst", phase, lengths, size)
-        passes += [np.concatenate([rows.rows((4 * p + n,)) for n in range(4)]) for p in range(2)]
-    assert len(set(passes[0].tolist())) == 20
-    assert all(set(p.tolist()) == set(passes[0].tolist()) for p in passes)
-    assert not np.array_equal(passes[0], passes[1])
-    assert passes[0].max() >= 20
-    other = _config(tiny_tasks, {}, {}, seed=77)
-    rows = TaskRows(other, "sst", 0, lengths, TaskSize(20, 6, 4))
-    assert set(np.concatenate([rows.rows((n,)) for n in range(4)]).tolist()) != set(passes[0].tolist())
+def test_batches_count_on_through_a_long_epoch_in_little_memory() -> None:
+    """A million steps are drawn in parts; the last slots still know how often their task came before."""
+    sizes = {f"t{number}": TaskSize(10**number, 1, 10**number) for number in range(6)}
+    strategy = DrawnStrategy(SquareRoot(tasks_per_step=2), Plan(sizes, (0, 0), 1, 10**6))
+    tracemalloc.start()
+    last = strategy.slot(2 * 10**6 - 1)
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 60e6
+    for start in (2 * 65536 - 500, 2 * 10**6 - 1000):
+        seen: dict[str, int] = {}
+        for task, number in map(strategy.slot, range(start, start + 1000)):
+            assert number == seen.get(task, number - 1) + 1
+            seen[task] = number
+    assert seen[last[0]] == last[1]
+    # Every slot is somebody's; the rarest tasks may not have come in the last thousand.
+    assert sum(seen.values()) + len(seen) == pytest.approx(2 * 10**6, rel=0.01)

@@ -15,6 +15,7 @@ from multitask.evaluation import (
     dev_scores,
     error_tables,
     evaluate,
+    tables,
     task_scores,
     worst_errors,
 )
@@ -117,9 +118,7 @@ def test_worst_errors_of_classes_are_those_least_believed(config: RunConfig) -> 
     table = _table(config, "quora")
     labels = np.array(table.labels)
     yes = np.linspace(0.03, 0.92, table.rows)
-    found = worst_errors(
-        config.tasks["quora"], table, Evaluation((yes > 0.5).astype(float), np.stack([1 - yes, yes], 1))
-    )
+    found = worst_errors(table, Evaluation((yes > 0.5).astype(float), np.stack([1 - yes, yes], 1)))
     missed = [row for row in range(table.rows) if (yes[row] > 0.5) != labels[row]]
     wanted = sorted(missed, key=lambda row: yes[row] if labels[row] else 1 - yes[row])
     assert [row[0] for row in found["rows"]] == table.ids(wanted)
@@ -130,15 +129,40 @@ def test_worst_errors_of_classes_are_those_least_believed(config: RunConfig) -> 
 def test_worst_errors_of_numbers_are_the_farthest_off(config: RunConfig) -> None:
     table = _table(config, "sts", "train")
     off = np.random.default_rng(0).permutation(table.rows) / 10
-    found = worst_errors(config.tasks["sts"], table, Evaluation(table.labels + off, None))
+    found = worst_errors(table, Evaluation(table.labels + off, None))
     assert len(found["rows"]) == 20
     assert [row[0] for row in found["rows"]] == table.ids(np.argsort(-off)[:20])
-    right = worst_errors(config.tasks["sts"], table, Evaluation(np.array(table.labels, np.float64), None))
+    right = worst_errors(table, Evaluation(np.array(table.labels, np.float64), None))
     assert right["rows"] == []
 
 
 def test_tables_by_kind(config: RunConfig) -> None:
-    for task, names in (("sst", {"worst/sst", "confusion/sst"}), ("sts", {"worst/sts"})):
+    for task, names in (("sst", {"worst/sst", "confusion/sst"}), ("sts", {"worst/sts", "scatter/sts"})):
         table = _table(config, task)
         found = evaluate(build_model(config), task, table, 0, CPU, "fp32")
         assert set(error_tables(task, config.tasks[task], table, found)) == names
+
+
+def test_false_positives_and_negatives_are_the_surest_first(config: RunConfig) -> None:
+    table = _table(config, "quora")
+    labels = np.array(table.labels)
+    yes = np.random.default_rng(3).uniform(0.01, 0.99, table.rows)
+    found = error_tables(
+        "quora", config.tasks["quora"], table, Evaluation((yes > 0.5).astype(float), np.stack([1 - yes, yes], 1))
+    )
+    for name, label, sureness in (("false_positives", 0, yes), ("false_negatives", 1, 1 - yes)):
+        wanted = [r for r in np.argsort(-sureness) if labels[r] == label and sureness[r] > 0.5]
+        assert wanted
+        assert [row[0] for row in found[f"{name}/quora"]["rows"]] == table.ids(wanted)
+
+
+def test_scatter_holds_the_rows_or_an_even_part_of_them(config: RunConfig) -> None:
+    table = _table(config, "sts")
+    predictions = np.arange(table.rows, dtype=float)
+    rows = error_tables("sts", config.tasks["sts"], table, Evaluation(predictions, None))["scatter/sts"]["rows"]
+    assert [row[1] for row in rows] == predictions.tolist()
+    assert [row[0] for row in rows] == np.asarray(table.labels).tolist()
+    many = tables._scatter(np.arange(7001.0), np.arange(7001.0))["rows"]
+    assert len(many) == 2000
+    assert (many[0], many[-1]) == ([0.0, 0.0], [7000.0, 7000.0])
+    assert set(np.diff([row[0] for row in many])) <= {3.0, 4.0}

@@ -64,6 +64,37 @@ def test_every_task_has_its_own_schedule(tiny_tasks: dict[str, Any]) -> None:
         assert own == pytest.approx([1e-3 * (1 - s / steps) for s in range(steps)])
 
 
+@pytest.mark.parametrize("per", ["run", "phase"])
+def test_own_schedules_span_the_run_or_the_phase(tiny_tasks: dict[str, Any], per: str) -> None:
+    """Tasks that come at random: each warms up and decays over its own steps, each phase with its own peak."""
+    phases = [{"sampling": {"name": "uniform"}, "steps_per_epoch": n, "lr": lr} for n, lr in ((50, 1e-3), (30, 1e-4))]
+    config, plan, rates = _rates(
+        tiny_tasks,
+        schedule={"warmup": 0.3, "decay": "cosine", "per": per},
+        phases=phases,
+        optimizer={"name": "adamw", "per_task": True},
+    )
+    for task in ROWS:
+        steps = [step for step in range(80) if plan.round(step).tasks == (task,)]
+        assert any(step < 50 for step in steps)
+        assert any(step >= 50 for step in steps)
+        parts = [steps] if per == "run" else [[s for s in steps if s < 50], [s for s in steps if s >= 50]]
+        for part in parts:
+            wanted = [scheduled_share(place, len(part), config.schedule) for place in range(len(part))]
+            found = [rates[step] / (1e-3 if step < 50 else 1e-4) for step in part]
+            assert found == pytest.approx(wanted)
+
+
+@pytest.mark.parametrize("per_task", [True, False])
+def test_rate_of_a_step_does_not_depend_on_the_steps_asked_before(tiny_tasks: dict[str, Any], per_task: bool) -> None:
+    """Resuming is arithmetic: the rate of any step, in any order, on a fresh object."""
+    phases = [{"sampling": {"name": "sequential"}}, {"sampling": {"name": "square_root"}, "lr": 1e-4}]
+    optimizer = {"name": "adamw", "per_task": per_task}
+    config, plan, rates = _rates(tiny_tasks, schedule={"per": "phase"}, phases=phases, optimizer=optimizer)
+    resumed = LearningRate(config, plan)
+    assert [resumed.at(step) for step in reversed(range(plan.steps))] == rates[::-1]
+
+
 @pytest.mark.parametrize(("steps", "warmup"), [(1, 0.0), (1, 0.6), (2, 0.1), (3, 0.99), (1000, 0.1)])
 @pytest.mark.parametrize("decay", ["linear", "cosine", "constant"])
 def test_every_step_of_a_run_of_any_length_learns(decay: str, steps: int, warmup: float) -> None:

@@ -1,4 +1,4 @@
-"""Rounds as pure functions of the step; shares of ranks; rows of batches."""
+"""Rounds as pure functions of the step; rows of batches."""
 
 from collections import Counter
 from typing import Any
@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 
 from multitask.config import RunConfig, parse_config
-from multitask.sampling import Schedule, TaskSize, split_round, task_sizes
+from multitask.sampling import Schedule, TaskSize, task_sizes
 from multitask.sampling.rows import TaskRows
 
 SIZES = {"sst": 7, "quora": 3, "sts": 5}
@@ -114,27 +114,6 @@ def test_rows_come_once_a_pass_in_another_order_each(tiny_tasks: dict[str, Any])
     assert np.array_equal(again.rows((3, 11)), np.concatenate([rows.rows((3,)), rows.rows((11,))]))
 
 
-@pytest.mark.parametrize("packed", [True, False])
-@pytest.mark.parametrize("ranks", [1, 2, 3, 5, 8])
-def test_shares_hold_every_row_once_and_are_even(ranks: int, packed: bool) -> None:
-    generator = np.random.default_rng(ranks)
-    costs = [generator.integers(3, 128, size) for size in (16, 1, 24, 7)]
-    shares = split_round(costs, ranks, packed=packed)
-    for t, cost in enumerate(costs):
-        rows = np.concatenate([np.arange(len(cost))[share[t]] for share in shares])
-        assert np.array_equal(rows, np.arange(len(cost)))
-    loads = np.array([sum(c[piece].sum() for c, piece in zip(costs, share, strict=True)) for share in shares])
-    if packed:
-        pieces = sum(piece.stop > piece.start for share in shares for piece in share)
-        assert pieces <= len(costs) + ranks - 1
-        # A row goes where its middle lies, so each end of a share is off by at most half a row.
-        assert np.abs(loads - loads.sum() / ranks).max() <= max(c.max() for c in costs)
-    else:
-        for cost, own in zip(costs, zip(*shares, strict=True), strict=True):
-            parts = np.array([cost[piece].sum() for piece in own])
-            assert np.abs(parts - cost.sum() / ranks).max() <= cost.max()
-
-
 PHASES = {
     "sequential": {"name": "sequential"},
     "all": {"name": "round_robin"},
@@ -218,3 +197,45 @@ def test_epoch_of_a_round_tells_the_fraction(tiny_tasks: dict[str, Any]) -> None
     schedule = _schedule(_config(tiny_tasks, phase))
     assert [schedule.round(s).epoch for s in (0, 1, 7)] == [0, 0.2, 1.4]
     assert [schedule.round(s).step for s in (0, 1, 7)] == [0, 1, 7]
+
+
+def test_small_set_that_starts_again_is_shuffled_again(tiny_tasks: dict[str, Any]) -> None:
+    """Peers repeat the same batches in the same order in every epoch, or `cycle` over the first pass of a small set."""
+    config = _config(tiny_tasks, {"sampling": {"name": "round_robin"}, "epochs": 2})
+    sizes = task_sizes(config, 0, {"sst": 48, "quora": 480, "sts": 96})
+    schedule = Schedule(config, [sizes])
+    rows = TaskRows(config, "sst", 0, np.random.default_rng(0).integers(3, 40, 48), sizes["sst"])
+    numbers = [b.numbers for s in range(schedule.steps) for b in schedule.round(s).batches if b.task == "sst"]
+    batches = [frozenset(rows.rows(n).tolist()) for n in numbers]
+    passes = [batches[start : start + 8] for start in range(0, 160, 8)]
+    assert all(sorted(row for batch in own for row in batch) == list(range(48)) for own in passes)
+    assert len({frozenset(own) for own in passes}) == len(passes) == 20
+
+
+@pytest.mark.parametrize("sampling", PHASES)
+def test_rows_of_every_task_come_equally_often(tiny_tasks: dict[str, Any], sampling: str) -> None:
+    """A peer makes a new iterator for each batch, so that it sees first batches only, and no epoch is ever covered."""
+    config = _config(tiny_tasks, {"sampling": PHASES[sampling], "epochs": 4})
+    table = {"sst": 45, "quora": 60, "sts": 25}
+    sizes = task_sizes(config, 0, table)
+    schedule = Schedule(config, [sizes])
+    seen = {task: Counter(dict.fromkeys(range(number), 0)) for task, number in table.items()}
+    rows = {task: TaskRows(config, task, 0, np.full(number, 9), sizes[task]) for task, number in table.items()}
+    for step in range(schedule.steps):
+        for batch in schedule.round(step).batches:
+            seen[batch.task].update(rows[batch.task].rows(batch.numbers).tolist())
+    for counts in seen.values():
+        assert max(counts.values()) - min(counts.values()) <= 1
+        assert min(counts.values()) >= 1
+
+
+@pytest.mark.parametrize("sampling", PHASES)
+def test_steps_per_epoch_sets_the_epoch_and_the_stream_goes_on(tiny_tasks: dict[str, Any], sampling: str) -> None:
+    """Paper C caps an epoch at 500 rounds: the next epoch goes on where the last one stopped."""
+    config = _config(tiny_tasks, {"sampling": PHASES[sampling], "epochs": 6, "steps_per_epoch": 4}, {})
+    schedule = _schedule(config)
+    assert [s for s in range(25) if schedule.is_epoch_end(s)] == [4, 8, 12, 16, 20, 24]
+    assert [schedule.epoch_in_phase(s) for s in (0, 3, 4, 23, 24)] == [0, 0, 1, 5, 0]
+    for task in SIZES:
+        numbers = [n for s in range(24) for b in schedule.round(s).batches if b.task == task for n in b.numbers]
+        assert numbers == list(range(len(numbers)))

@@ -1,0 +1,30 @@
+"""`concord report`."""
+
+from typing import Annotated
+
+import typer
+
+from cluster.cli.output import print_json
+
+
+def report(
+    runs: Annotated[
+        list[str],
+        typer.Argument(help="Run folders, their URIs, or exports; several are compared.", metavar="RUN|EXPORT..."),
+    ],
+    output: Annotated[
+        str | None,
+        typer.Option(
+            "--output", "-o", help="File to write; report.html in the run's folder if not given.", metavar="FILE"
+        ),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Write one HTML file that shows what RUN learned, what it gets wrong, and what it cost."""
+    from cluster.report import write_report
+
+    path = write_report(runs, output)
+    if json:
+        print_json({"report": str(path)})
+    else:
+        print(f"report written to {path}")

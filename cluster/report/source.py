@@ -1,0 +1,97 @@
+"""What a report is made from: a run folder, or an export."""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from cluster.history import FILE, Point
+from cluster.run_folder import RunFolder
+from cluster.storage import Storage
+from multitask.config import RunConfig
+from multitask.errors import UserError
+
+
+@dataclass(frozen=True)
+class Source:
+    """A run as the report sees it.
+
+    `result`: the values of `result.json`, empty for an export or before the first evaluation. `scores`: dev scores of the
+    best checkpoint. `train` and `dev`: the points of the history. `tables`: of the best evaluation. `notes`: sentences
+    that say what is missing and why.
+    """
+
+    name: str
+    place: str
+    config: RunConfig
+    result: dict[str, Any]
+    scores: dict[str, float]
+    train: list[Point] = field(default_factory=list)
+    dev: list[Point] = field(default_factory=list)
+    tables: dict[str, Any] = field(default_factory=dict)
+    notes: tuple[str, ...] = ()
+
+
+def open_source(place: str) -> Source:
+    """The run or export at `place`.
+
+    Raises:
+        UserError: it is neither.
+    """
+    from multitask.export import DESCRIPTION
+
+    if (Path(place) / DESCRIPTION).is_file():
+        return _of_export(place)
+    if Storage(place).exists("config.yaml"):
+        return _of_run(place)
+    raise UserError(f"{place} is neither a run folder (with config.yaml) nor an export (with {DESCRIPTION})")
+
+
+def _of_run(place: str) -> Source:
+    folder = RunFolder(Storage(place))
+    config = folder.config()
+    result, history = folder.result() or {}, folder.read_json(FILE) or {}
+    notes = []
+    if not result:
+        notes.append("This run has not been evaluated yet: there are no scores and no errors to show.")
+    if not history.get("train"):
+        notes.append("This run has recorded no training steps yet.")
+    best = [h for h in result.get("history", []) if h["step"] == result.get("best_step")]
+    scores = {k: v for k, v in (best[-1] if best else {}).items() if k.startswith("dev/")}
+    return Source(
+        name=config.name,
+        place=place,
+        config=config,
+        result=result,
+        scores=scores,
+        train=history.get("train", []),
+        dev=history.get("dev", []),
+        tables=folder.read_json("best_tables.json") or {},
+        notes=tuple(notes),
+    )
+
+
+def _of_export(place: str) -> Source:
+    """An export has no history; its errors are worked out anew where its dev rows can be found."""
+    from multitask.evaluation import error_tables
+    from multitask.export import load_export
+
+    predictor = load_export(Path(place))
+    notes = ["This is an exported model: the curves of its training are in its run folder."]
+    tables: dict[str, Any] = {}
+    for task in predictor.config.scored_tasks:
+        try:
+            table, evaluation = predictor.evaluate(task, "dev")
+            tables |= error_tables(task, predictor.config.tasks[task], table, evaluation)
+        except UserError as error:
+            notes.append(
+                f"No errors of {task} are shown, since its dev rows cannot be read: {str(error).splitlines()[0]}"
+            )
+    return Source(
+        name=predictor.config.name,
+        place=place,
+        config=predictor.config,
+        result={},
+        scores=predictor.scores,
+        tables=tables,
+        notes=tuple(notes),
+    )

@@ -1,0 +1,115 @@
+"""The report of a real run in a headless Chromium."""
+
+import shutil
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from playwright.sync_api import Browser, Page, sync_playwright
+
+from cluster.report import write_report
+from cluster.session import LocalSession
+from cluster.worker import train
+from multitask.config import parse_config
+from tests.builders import tiny_config, write_tiny_tasks
+
+# The last ones keep Chromium from looking for its maker's hosts.
+FLAGS = (
+    "--headless --no-sandbox --disable-gpu --disable-quic --no-first-run "
+    "--disable-background-networking --disable-component-update --disable-sync"
+).split()
+EVIL = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
+
+
+@pytest.fixture(scope="module")
+def browser() -> Iterator[Browser]:
+    path = shutil.which("chromium")
+    if path is None:
+        pytest.skip("there is no chromium; Debian's package chromium has it")
+    with sync_playwright() as playwright:
+        browser = playwright.chromium.launch(executable_path=path, args=FLAGS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> dict[str, Path]:
+    """Reports of a run with gradient surgery and regularization, of its export, and of two runs."""
+    folder = tmp_path_factory.mktemp("report")
+    write_tiny_tasks(folder, rows=30)
+    for file in ("sst-dev.csv", "quora-dev.csv"):
+        header, *lines = (folder / file).read_text().splitlines()
+        rows = [line.split("\t") for line in lines]
+        for row in rows:
+            row[2] = '"' + EVIL.replace('"', '""') + '"'
+        (folder / file).write_text("\n".join([header, *("\t".join(row) for row in rows)]) + "\n")
+    session = LocalSession("cpu")
+    places = [_train(folder, tiny_bert, session, name, seed) for name, seed in (("first", 1), ("second", 2))]
+    session.close()
+    return {
+        "run": write_report([places[0]], str(folder / "run.html")),
+        "export": write_report([f"{places[0]}/export"], str(folder / "export.html")),
+        "both": write_report(places, str(folder / "both.html")),
+    }
+
+
+def _train(folder: Path, bert: Path, session: LocalSession, name: str, seed: int) -> str:
+    tree: dict[str, Any] = tiny_config(
+        folder, encoder={"name": str(bert)}, training={"log_every": 1, "evaluate_before": True}
+    )
+    tree |= {"name": name, "seed": seed, "regularization": {"smart": {"weight": 1.0}}}
+    tree["phases"] = [{"sampling": {"name": "round_robin"}, "epochs": 2}]
+    train(parse_config(tree, "test"), session)
+    return str(folder / "runs" / name)
+
+
+def _open(browser: Browser, page: Path, **settings: Any) -> tuple[Page, list[str]]:
+    """The page in a browser, and everything that went wrong or went out."""
+    opened = browser.new_page(**settings)
+    troubles: list[str] = []
+    opened.on("console", lambda message: troubles.append(f"console: {message.text}"))
+    opened.on("pageerror", lambda error: troubles.append(f"error: {error}"))
+    opened.on("request", lambda request: troubles.append(f"request: {request.url}"))
+    opened.goto(page.as_uri())
+    return opened, [t for t in troubles if t != f"request: {page.as_uri()}"]
+
+
+@pytest.mark.parametrize(("name", "figures"), [("run", 12), ("export", 5), ("both", 28)])
+def test_page_is_whole_and_asks_for_nothing(browser: Browser, pages: dict[str, Path], name: str, figures: int) -> None:
+    page, troubles = _open(browser, pages[name])
+    assert not troubles
+    shown = page.locator("figure svg")
+    assert shown.count() == figures == page.locator("figcaption").count()
+    for number in range(figures):
+        box = shown.nth(number).bounding_box()
+        assert box is not None
+        assert box["width"] > 200
+        assert box["height"] > 80
+    assert page.title() != "taken"
+    assert page.locator("img, script").count() == 0
+
+
+def test_texts_are_shown_as_they_are(browser: Browser, pages: dict[str, Path]) -> None:
+    page, _ = _open(browser, pages["run"])
+    assert EVIL in page.locator("body").inner_text()
+    assert page.title() != "taken"
+
+
+def test_phone_scrolls_down_only(browser: Browser, pages: dict[str, Path]) -> None:
+    for name in pages:
+        page, _ = _open(browser, pages[name], viewport={"width": 380, "height": 800})
+        page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+        assert page.evaluate("document.documentElement.scrollWidth") <= 380
+
+
+def test_dark_and_light_differ_in_page_and_figures(browser: Browser, pages: dict[str, Path]) -> None:
+    seen = set()
+    for scheme in ("light", "dark"):
+        page, _ = _open(browser, pages["run"], color_scheme=scheme)
+        script = "getComputedStyle(document.body).backgroundColor"
+        text = "getComputedStyle(document.querySelector('figure svg text')).fill"
+        seen.add((page.evaluate(script), page.evaluate(text)))
+    (light_page, light_text), (dark_page, dark_text) = sorted(seen)
+    assert light_page != dark_page
+    assert light_text != dark_text
