@@ -55,7 +55,8 @@ def save_checkpoint(
     shard = _shard_name(rank, world)
     owned = {name: asdict(fragment) for name, fragment in engine.partition.owned[rank].items()}
     shard_tensors, numbers = _shard_values(engine)
-    data = save_tensors(shard_tensors, metadata={"owned": json.dumps(owned), "numbers": json.dumps(numbers)})
+    # One entry: safetensors writes several in random order, and equal checkpoints are to have equal checksums.
+    data = save_tensors(shard_tensors, metadata={"concord": json.dumps({"owned": owned, "numbers": numbers})})
     storage.write(f"{folder}/{shard}", data)
     sums: list[Any] = [None] * world
     dist.all_gather_object(sums, (shard, hashlib.sha256(data).hexdigest()))
@@ -197,11 +198,12 @@ def _shards(storage: Storage, folder: str) -> Iterator[_Shard]:
 
 def _read_shard(storage: Storage, folder: str, file: str) -> _Shard:
     data = storage.read(f"{folder}/{file}")
-    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])["__metadata__"]
+    header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
+    about = json.loads(header["__metadata__"]["concord"])
     tensors = load_tensors(data)
     masters = [tensors.pop(f"{group}/{_MASTER}") for group in range(sum(n.endswith(f"/{_MASTER}") for n in tensors))]
-    owned = {name: Fragment(**fragment) for name, fragment in json.loads(header["owned"]).items()}
-    return _Shard(owned, masters, tensors | json.loads(header["numbers"]))
+    owned = {name: Fragment(**fragment) for name, fragment in about["owned"].items()}
+    return _Shard(owned, masters, tensors | about["numbers"])
 
 
 def _cuttable(shard: _Shard) -> dict[str, Any]:

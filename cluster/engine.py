@@ -57,6 +57,7 @@ class Engine:
         for index, shard in enumerate(self.shards):
             zero.averaged_gradients[index] = [shard]
         self.deepspeed.step()
+        assert not zero.overflow, "DeepSpeed left out a step whose gradient had been found finite"
 
     @contextmanager
     def whole_weights(self) -> Iterator[None]:

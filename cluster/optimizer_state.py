@@ -80,8 +80,7 @@ class FlatState(OptimizerState):
             else:
                 group, key = place.split("/")
                 master = self._masters[int(group)]
-                kept = value.to(master.device) if isinstance(value, Tensor) and value.dim() else value
-                self._optimizer.state[master][key] = _copied(kept)
+                self._optimizer.state[master][key] = self._placed(value, int(group))
 
     def take_part(self, values: Mapping[str, Any], name: str, source: Fragment, target: Fragment) -> None:
         master = self._masters[target.group]
@@ -99,7 +98,15 @@ class FlatState(OptimizerState):
                     state[key] = torch.zeros_like(master, dtype=value.dtype)
                 copy_overlap(value, source, state[key], target)
             else:
-                self._optimizer.state[master][key] = _copied(value)
+                self._optimizer.state[master][key] = self._placed(value, target.group)
+
+    def _placed(self, value: Any, group: int) -> Any:
+        """A copy of `value` where the optimizer wants it: step counts stay on the CPU but for fused kernels."""
+        if not isinstance(value, Tensor):
+            return value
+        device = self._masters[group].device
+        fused = bool(self._optimizer.param_groups[group].get("fused"))
+        return value.to(device, copy=True) if value.dim() or fused else value.clone()
 
     def take_whole(self, values: Mapping[str, Any]) -> None:
         """Nothing: what is remembered is cut as the weights are."""

@@ -16,6 +16,7 @@ def run_info(run: "Run", run_id: str) -> RunInfo:
         task: {
             "train_rows": run.tables.train[task].rows,
             "dev_rows": run.tables.dev[task].rows if own.is_scored else 0,
+            "cut_rows": run.tables.train[task].metadata["truncated"],
             "kind": own.kind.name,
             "metric": own.selection_metric if own.is_scored else "",
         }

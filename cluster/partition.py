@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
 
+import torch
 import torch.distributed as dist
 from torch import Tensor
 
@@ -46,6 +47,7 @@ def zero12_partition(zero: Any, names: Mapping[int, str]) -> Partition:
                 fragment = Fragment(low.start, low.numel, mapping.param_group_index, high.start)
                 mine[names[id(parameter)]] = fragment
     masters = tuple(zero.single_partition_of_fp32_groups)
+    _clear_padding(masters, mine)
     return Partition(_gather(mine), tuple(m.numel() for m in masters), masters)
 
 
@@ -66,7 +68,21 @@ def zero3_partition(zero: Any, names: Mapping[int, str]) -> Partition:
                 mine[names[id(parameter)]] = Fragment(start, real, index, offset)
             offset += size
     masters = tuple(zero.fp32_partitioned_groups_flat)
+    _clear_padding(masters, mine)
     return Partition(_gather(mine), tuple(m.numel() for m in masters), masters)
+
+
+def _clear_padding(masters: tuple[Tensor, ...], mine: Mapping[str, Fragment]) -> None:
+    """Set what belongs to no parameter to 0, where ZeRO 3 leaves whatever the memory held.
+
+    Optimizers that add weight decay to the gradient would spread it, and DeepSpeed drop steps that look like an overflow.
+    """
+    for group, master in enumerate(masters):
+        padding = torch.ones(master.numel(), dtype=torch.bool, device=master.device)
+        for fragment in mine.values():
+            if fragment.group == group:
+                padding[fragment.offset : fragment.offset + fragment.size] = False
+        master.data.masked_fill_(padding, 0)
 
 
 def _gather(mine: dict[str, Fragment]) -> tuple[dict[str, Fragment], ...]:

@@ -48,7 +48,7 @@ class Run:
         tap = EmbeddingTap(embedding[1]) if embedding else None
         self.engine: Engine = start_engine(model, config, session.device)
         objective = RowObjective(config, self.engine.model, self.teacher, lambda: watch("regularization"))
-        self.combination = build_combination(config, {task: table.rows for task, table in tables.train.items()})
+        self.combination = build_combination(config, self.source.used_rows())
         self.step = MultitaskStep(self.engine, self.combination, config, tap, objective, watch)
         self.progress = Progress()
         self.history = History()

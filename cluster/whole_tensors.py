@@ -23,7 +23,7 @@ class _Route:
     def __init__(self, names: list[str], partition: Partition) -> None:
         self._rank, self._world = dist.get_rank(), dist.get_world_size()
         self._places = [{n: rank[n] for n in names if n in rank} for rank in partition.owned]
-        self.owner = {name: self._largest_part(name) for name in names}
+        self.owner = self._owners(names)
         self.mine = [name for name in names if self.owner[name] == self._rank]
         held = self._places[self._rank]
         self._outgoing = [[held[n] for n in names if n in held and self.owner[n] == r] for r in range(self._world)]
@@ -61,9 +61,16 @@ class _Route:
             dist.all_to_all_single(received, sent, take, give)
         return list(received.split([f.size for own in incoming for f in own]))
 
-    def _largest_part(self, name: str) -> int:
-        sizes = [own[name].size if name in own else 0 for own in self._places]
-        return sizes.index(max(sizes))
+    def _owners(self, names: list[str]) -> dict[str, int]:
+        """Each parameter to the rank that holds most of it; of several that hold as much, to the one with least to do."""
+        owners, load = {}, [0] * self._world
+        for name in names:
+            sizes = [own[name].size if name in own else 0 for own in self._places]
+            # Under ZeRO 3 the last rank's part may be a little smaller for the padding in it.
+            candidates = [rank for rank, size in enumerate(sizes) if 2 * size > max(sizes)]
+            owners[name] = min(candidates, key=lambda rank: load[rank])
+            load[owners[name]] += sum(sizes)
+        return owners
 
 
 def _sizes(fragments: list[list[Fragment]]) -> list[int]:

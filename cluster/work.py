@@ -52,6 +52,10 @@ class WorkSource:
         """Per phase, task to size."""
         return self._sizes
 
+    def used_rows(self) -> dict[str, int]:
+        """Task to the training rows that are used of it."""
+        return {task: size.rows for sizes in self._sizes for task, size in sizes.items()}
+
     def share(self, round: Round) -> RoundWork:
         """This rank's share of `round`."""
         rows = [self._rows[round.phase, batch.task].rows(batch.numbers) for batch in round.batches]

@@ -10,7 +10,8 @@ from typing import Any, Literal, Protocol
 class RunInfo:
     """What is known when a run starts. Plain JSON values only: it travels between processes as `asdict`.
 
-    `tasks` maps each task to `{"train_rows", "dev_rows", "kind", "metric"}`, `data_hashes` and `versions` map names to
+    `tasks` maps each task to `{"train_rows", "dev_rows", "cut_rows", "kind", "metric"}`: `cut_rows` of the training rows are
+    longer than `data.max_length`, an unscored task has no dev rows and the metric "". `data_hashes` and `versions` map names to
     strings. `resumed_step` is the optimizer step of the checkpoint that the run goes on from, 0 if it is fresh.
     """
 

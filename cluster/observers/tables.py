@@ -27,9 +27,11 @@ def resumed(run: RunInfo, restarted: bool) -> str | None:
 
 def start_table(run: RunInfo) -> Table:
     """The tasks and their sizes, one line for each."""
-    table = _table("task", "kind", "metric", "train rows", "dev rows", left=3)
+    cut = any(about["cut_rows"] for about in run.tasks.values())
+    table = _table("task", "kind", "metric", "train rows", *(["of them cut"] if cut else []), "dev rows", left=3)
     for task, about in run.tasks.items():
-        table.add_row(task, about["kind"], about["metric"], f"{about['train_rows']:,}", f"{about['dev_rows']:,}")
+        numbers = [about["train_rows"], *([about["cut_rows"]] if cut else []), about["dev_rows"]]
+        table.add_row(task, about["kind"], about["metric"], *(f"{number:,}" for number in numbers))
     return table
 
 

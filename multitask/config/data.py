@@ -17,4 +17,8 @@ class DataConfig(Config):
     on_bad_rows: Literal["error", "skip"] = "error"
     max_length: int = Field(default=128, ge=4, le=32768, description="tokens of one sequence, special ones included")
     batch_size: int = Field(default=32, ge=1, description="rows of one global batch of a task that names no own size")
-    pool_batches: int = Field(default=64, ge=1, description="batches that are cut from one length-sorted pool")
+    pool_batches: int = Field(
+        default=64,
+        ge=1,
+        description="batches that are cut from one length-sorted pool: fewer mix rows more and pad more",
+    )

@@ -9,11 +9,14 @@ import numpy as np
 from multitask.data.column import MappedColumn
 from multitask.data.permutation import Permutation
 
+_LEAST_POOLS, _LEAST_BATCHES = 2, 4
+
 
 class EpochBatches(Sequence[np.ndarray]):
     """The batches of one pass, each worked out when it is asked for; only the last pool asked for is kept.
 
-    The pass's rows are permuted and cut into pools of about `pool_batches` batches, as even as can be. A pool is
+    The pass's rows are permuted and cut into pools of about `pool_batches` batches, as even as can be, and into at least
+    2 pools where these still hold 4 batches each: in one pool for all, the same rows would meet in most passes. A pool is
     sorted by length, cut into batches, and these are shuffled. Every row comes exactly once; where the rows do not
     divide, the last batch is short.
     """
@@ -31,7 +34,7 @@ class EpochBatches(Sequence[np.ndarray]):
         self._lengths, self._rows, self._first, self._size = lengths, rows, first, size
         self._batch_size, self._key = batch_size, key
         self._number = math.ceil(size / batch_size)
-        self._pools = max(1, round(self._number / pool_batches))
+        self._pools = max(1, min(_LEAST_POOLS, self._number // _LEAST_BATCHES), round(self._number / pool_batches))
         self._kept: tuple[int, list[np.ndarray]] = (-1, [])
 
     def __len__(self) -> int:

@@ -45,6 +45,15 @@ class Encoder(nn.Module):
             pooler.requires_grad_(pooling == "pooler")
 
     @property
+    def longest(self) -> int | None:
+        """Most tokens of a sequence; None where positions are not learned one by one."""
+        table = getattr(getattr(self.model, "embeddings", None), "position_embeddings", None)
+        if not isinstance(table, nn.Embedding):
+            return None
+        # RoBERTa and its kin count positions from behind the padding's.
+        return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+
+    @property
     def width(self) -> int:
         """D."""
         return int(self.model.config.hidden_size)

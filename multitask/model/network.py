@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from multitask.config import RunConfig
 from multitask.config.model import ProjectedAttention
 from multitask.data import Batch
+from multitask.errors import UserError
 from multitask.model.encoder import Encoder, load_encoder
 from multitask.model.freezing import lowest_layer_ever_trained
 from multitask.model.heads import ContrastiveHead, Head, build_head
@@ -94,10 +95,18 @@ def build_model(config: RunConfig) -> MultitaskModel:
     """The model of `config`; what is not pretrained is drawn with a generator of its own, keyed by the seed.
 
     Shared parameters that no phase trains take no gradient.
+
+    Raises:
+        UserError: as `load_encoder`; the encoder cannot take sequences of `data.max_length` tokens.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        model = assemble_model(config, load_encoder(config.encoder), config.tasks)
+        encoder = load_encoder(config.encoder)
+        if encoder.longest is not None and config.data.max_length > encoder.longest:
+            raise UserError(
+                f"data.max_length: {config.encoder.name!r} takes at most {encoder.longest} tokens, got {config.data.max_length}"
+            )
+        model = assemble_model(config, encoder, config.tasks)
     lowest = lowest_layer_ever_trained(config, model.number_of_layers)
     for name, parameter in model.shared_parameters().items():
         parameter.requires_grad_(model.layer_of(name) >= lowest)

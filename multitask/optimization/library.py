@@ -22,6 +22,7 @@ _PROBE_STEPS = 12
 _REASONS = {
     "dadapt": "estimates one step size from all tensors, but they are stepped apart on their shards",
     "prodigy": "estimates one step size from all tensors, but they are stepped apart on their shards",
+    "stablespam": "keeps a step count where no checkpoint finds it",
     "schedulefree": "must be told when the model is evaluated, with other weights than those it trains",
 }
 

@@ -188,7 +188,9 @@ def test_dry_run_plans_and_trains_nothing(folder: Path) -> None:
     assert told["plan"]["tasks"]["sts"]["train_rows"] == 50
     assert parse_config(told["config"], "test").name == "dry"
     assert not (folder / "runs" / "dry").exists()
-    assert "40 (4 epochs of round_robin" in run_concord("train", recipe, "--dry-run").stdout
+    told = run_concord("train", recipe, "--dry-run").stdout
+    assert "steps        40\n" in told
+    assert "phase 0      4 epochs of round_robin" in told
 
 
 def test_data_check_shows_every_split(folder: Path) -> None:

@@ -15,7 +15,8 @@ from cluster.step import MultitaskStep
 from cluster.storage import Storage
 from cluster.worker import train
 from multitask.config import RunConfig, parse_config
-from multitask.model import Head, build_model
+from multitask.model import build_model
+from multitask.model.heads import RegressionHead
 from tests.integration.commands import environment
 
 
@@ -52,20 +53,18 @@ def _weights(config: RunConfig, step: int) -> dict[str, torch.Tensor]:
 
 def _poison(monkeypatch: pytest.MonkeyPatch, bad_steps: set[int]) -> None:
     """The loss of sts is NaN in some steps."""
-    real, losses = MultitaskStep.run, Head.__subclasses__()
-    regression = next(c for c in losses if c.__name__ == "RegressionHead")
-    real_loss = regression.loss
+    real, real_loss = MultitaskStep.run, RegressionHead.loss
     now = {"step": -1}
 
-    def run(self: MultitaskStep, work: Any, lr: float) -> Any:
+    def run(self: MultitaskStep, work: Any, lr: float, lowest_layer: int) -> Any:
         now["step"] = work.round.step
-        return real(self, work, lr)
+        return real(self, work, lr, lowest_layer)
 
     def loss(self: Any, raw: torch.Tensor, labels: torch.Tensor) -> torch.Tensor:
         return real_loss(self, raw, labels) * (float("nan") if now["step"] in bad_steps else 1.0)
 
     monkeypatch.setattr(MultitaskStep, "run", run)
-    monkeypatch.setattr(regression, "loss", loss)
+    monkeypatch.setattr(RegressionHead, "loss", loss)
 
 
 @pytest.mark.parametrize("method", ["pcgrad", "sum"])

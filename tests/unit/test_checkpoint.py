@@ -70,7 +70,7 @@ def _shard(storage: Storage, name: str, owned: dict[str, tuple[int, int, int, in
     table = {parameter: dict(zip(keys, fragment, strict=True)) for parameter, fragment in owned.items()}
     tensors = {f"{number}/master": flat for number, flat in enumerate(groups)}
     tensors |= {f"{number}/exp_avg": torch.full_like(flat, -7) for number, flat in enumerate(groups)}
-    storage.write(f"{FOLDER}/{name}", save(tensors, metadata={"owned": json.dumps(table), "numbers": "{}"}))
+    storage.write(f"{FOLDER}/{name}", save(tensors, metadata={"concord": json.dumps({"owned": table, "numbers": {}})}))
 
 
 def test_weights_of_several_groups_are_cut_anywhere(tmp_path: Path) -> None:

@@ -105,10 +105,11 @@ def test_epoch_has_as_many_batches_as_all_sets(tiny_tasks: dict[str, Any]) -> No
         assert _schedule(config, rows).steps == 3 * math.ceil((10 + 6 + 2) / per_step)
 
 
-def test_draws_differ_between_phases_and_seeds(tiny_tasks: dict[str, Any]) -> None:
-    phase = {"sampling": {"name": "uniform"}, "steps_per_epoch": 60}
+def test_draws_differ_between_epochs_phases_and_seeds(tiny_tasks: dict[str, Any]) -> None:
+    phase = {"sampling": {"name": "uniform"}, "steps_per_epoch": 60, "epochs": 2}
     one, other = (_schedule(_config(tiny_tasks, phase, phase, seed=seed)) for seed in (1, 2))
-    drawn = [[s.round(step).tasks for step in range(start, start + 60)] for s in (one, other) for start in (0, 60)]
+    starts = range(0, 240, 60)
+    drawn = [[s.round(step).tasks for step in range(n, n + 60)] for s in (one, other) for n in starts]
     assert all(a != b for number, a in enumerate(drawn) for b in drawn[:number])
 
 

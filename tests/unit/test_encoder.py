@@ -24,9 +24,10 @@ from transformers import (
     T5Model,
 )
 
+from multitask.config import RunConfig, parse_config
 from multitask.config.model import EncoderConfig
 from multitask.errors import UserError
-from multitask.model import EmbeddingTap, Encoder, load_encoder
+from multitask.model import EmbeddingTap, Encoder, build_model, load_encoder
 from multitask.model.layers import encoder_layers, layer_numbers
 
 _SIZE = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -204,3 +205,12 @@ def test_encoder_decoder_and_missing_folder_are_refused_in_one_line(tmp_path: Pa
     with pytest.raises(UserError, match=r"^encoder.name: cannot load an encoder from .*absent") as error:
         _load(tmp_path / "absent")
     assert len(str(error.value).splitlines()) == 1
+
+
+def test_sequences_longer_than_the_encoders_positions_are_refused(tiny_tasks: dict[str, Any]) -> None:
+    def config(length: int) -> RunConfig:
+        return parse_config(tiny_tasks | {"data": tiny_tasks["data"] | {"max_length": length}}, "test")
+
+    assert build_model(config(64)).encoder.longest == 64
+    with pytest.raises(UserError, match=r"data\.max_length: .* takes at most 64 tokens, got 65"):
+        build_model(config(65))

@@ -5,8 +5,8 @@ from typing import Any
 from cluster.observers import Outcome, RunInfo
 
 TASKS = {
-    "sst": {"train_rows": 8544, "dev_rows": 1101, "kind": "classification", "metric": "accuracy"},
-    "sts": {"train_rows": 6040, "dev_rows": 863, "kind": "regression", "metric": "pearson"},
+    "sst": {"train_rows": 8544, "dev_rows": 1101, "cut_rows": 0, "kind": "classification", "metric": "accuracy"},
+    "sts": {"train_rows": 6040, "dev_rows": 863, "cut_rows": 0, "kind": "regression", "metric": "pearson"},
 }
 
 
