@@ -17,6 +17,7 @@ from multitask.data import Batch
 from multitask.keys import generator_key
 from multitask.learning_rate import LearningRate
 from multitask.model import MultitaskModel, build_model
+from multitask.model.freezing import lowest_trained_layer
 from multitask.sampling import Schedule
 
 
@@ -57,17 +58,21 @@ def reference_trajectory(
     model = build_model(config)
     model.train()
     optimizer = make_optimizer(model) if make_optimizer else _optimizer(model, config)
-    shared = list(model.shared_parameters().values())
+    every = model.shared_parameters()
     for step in range(steps):
         round = schedule.round(step)
         work = source.share(round)
         optimizer.zero_grad(set_to_none=True)
+        lowest = lowest_trained_layer(config, model.number_of_layers, round.phase, schedule.epoch_in_phase(step))
+        for name, parameter in every.items():
+            parameter.requires_grad_(model.layer_of(name) >= lowest)
+        shared = [parameter for parameter in every.values() if parameter.requires_grad]
         gradients, losses = [], []
         for batch in round.batches:
             [whole] = work.batches[batch.task]
             losses.append(task_loss(model, batch.task, whole.batch, step))
         losses = _summed_by_group(config, round.tasks, losses)
-        if config.combination.name == "pcgrad" and len(losses) > 1:
+        if config.combination.name == "pcgrad" and len(losses) > 1 and shared:
             for loss in losses:
                 own = torch.autograd.grad(loss, shared, retain_graph=True, allow_unused=True)
                 gradients.append(_flatten(own, shared))
@@ -82,7 +87,8 @@ def reference_trajectory(
         for group in optimizer.param_groups:
             group["lr"] = lr.at(step) * group.get("scale", 1.0)
         optimizer.step()
-    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+    heads = [name for task in model.heads for name in model.head_parameters(task)]
+    return {name: p.detach() for name, p in model.named_parameters() if name in every or name in heads}
 
 
 def _summed_by_group(config: RunConfig, tasks: tuple[str, ...], losses: list[torch.Tensor]) -> list[torch.Tensor]:
@@ -92,10 +98,15 @@ def _summed_by_group(config: RunConfig, tasks: tuple[str, ...], losses: list[tor
 
 
 def _optimizer(model: MultitaskModel, config: RunConfig) -> torch.optim.AdamW:
-    trainable = [p for p in model.parameters() if p.requires_grad]
+    decay, top = config.optimizer.layer_decay, model.number_of_layers + 1
     groups = [
-        {"params": [p for p in trainable if p.dim() > 1], "weight_decay": config.optimizer.weight_decay},
-        {"params": [p for p in trainable if p.dim() <= 1], "weight_decay": 0.0},
+        {
+            "params": [parameter],
+            "weight_decay": config.optimizer.weight_decay if parameter.dim() > 1 else 0.0,
+            "scale": decay ** (top - model.layer_of(name)),
+        }
+        for name, parameter in model.named_parameters()
+        if parameter.requires_grad
     ]
     return torch.optim.AdamW(groups, lr=config.optimizer.lr, betas=config.optimizer.betas, eps=config.optimizer.eps)
 

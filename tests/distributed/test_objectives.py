@@ -155,3 +155,29 @@ def test_every_case_differs_from_plain_training(
     name = "encoder.model.encoder.layer.1.output.dense.weight"
     for case, weights in wanted.items():
         assert (weights[name] - plain[name]).abs().max() > 1e-4, case
+
+
+ENCODERS: dict[str, dict[str, Any]] = {
+    "frozen": {"phases": [{"encoder": "frozen"}], "combination": {"name": "sum"}},
+    "gradual": {"phases": [{"encoder": "gradual", "epochs": 4, "steps_per_epoch": 1}]},
+    "lora": {"encoder": {"adapter": {"name": "lora", "rank": 2}, "pooling": "attention"}},
+    "projected-attention": {"encoder": {"adapter": {"name": "projected_attention", "width": 8, "heads": 2}}},
+    "layer-decay": {"optimizer": {"layer_decay": 0.5}, "encoder": {"pooling": "mean_layers"}},
+}
+
+
+def test_what_is_trained_of_an_encoder_is_the_same_on_ranks(folder: Path, tiny_bert: Path) -> None:
+    """Frozen, thawing and adapted encoders on two ranks, ZeRO 1 and 3, against one plain process."""
+    torch.set_num_threads(1)
+    named = [(name, stage) for name in ENCODERS for stage in (1, 3)]
+    jobs = [merge(_job(folder, tiny_bert, **ENCODERS[name]), {"zero": {"stage": stage}}) for name, stage in named]
+    results = run_ranks(2, jobs, folder / "encoders", STEPS)
+    wrong = []
+    for (name, stage), job, result in zip(named, jobs, results, strict=True):
+        wanted = reference_trajectory(parse_config(job, "test"), STEPS)
+        assert {n for n in result if not n.startswith("dev/")} == set(wanted)
+        for parameter, value in wanted.items():
+            error = (torch.from_numpy(result[parameter]).reshape(value.shape) - value).abs().max().item()
+            if error > 3e-5 * value.abs().max().item() + 1e-6:
+                wrong.append(f"{name} zero{stage} {parameter}: {error:.2e} beside {value.abs().max():.2e}")
+    assert not wrong, "\n".join(wrong[:20])
