@@ -105,8 +105,9 @@ def _show_list(found: list[dict[str, Any]]) -> None:
 def _list_table(found: list[dict[str, Any]], origin: str) -> "Table":
     rows = _table("recipe", origin, "what differs", title=None)
     rows.add_column("SST/Quora/STS", justify="right")
-    for column, width in zip(rows.columns, (20, 25, 29, 16), strict=True):
-        column.width = width
+    # In a narrow terminal the middle columns wrap more; names and scores stay whole.
+    for column, width, fixed in zip(rows.columns, (20, 25, 29, 16), (True, False, False, True), strict=True):
+        column.max_width, column.min_width, column.no_wrap = width, width if fixed else 8, fixed
     for summary in found:
         source = _source(summary)
         rows.add_row(summary["name"], source.get(origin), summary["description"], _published(source))
