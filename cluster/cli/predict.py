@@ -51,6 +51,8 @@ def predict(
             if split is not None
             else _predict_texts(predictor, task, texts or [])
         )
+        if names := getattr(predictor.config.tasks[task].kind, "labels", None):
+            found["labels"] = [names[value] for value in found["predictions"]]
         lines = _submission(predictor, task, found) if submission else _lines(found, json)
     if output is not None:
         try:
@@ -121,13 +123,13 @@ def _lines(found: dict[str, Any], json: bool) -> list[str]:
         import json as codec
 
         return [codec.dumps(found, ensure_ascii=False)]
-    labels = found.get("ids") or ["\t".join(row) if isinstance(row, list) else row for row in found["texts"]]
-    chances = found.get("probabilities")
+    rows = found.get("ids") or ["\t".join(row) if isinstance(row, list) else row for row in found["texts"]]
+    chances, names = found.get("probabilities"), found.get("labels")
     lines = []
-    for number, (label, value) in enumerate(zip(labels, found["predictions"], strict=True)):
-        shown = f"{value:.3f}" if isinstance(value, float) else str(value)
+    for number, (row, value) in enumerate(zip(rows, found["predictions"], strict=True)):
+        shown = names[number] if names else f"{value:.3f}" if isinstance(value, float) else str(value)
         sure = f" ({chances[number][int(value)]:.0%})" if chances else ""
-        lines.append(f"{shown}{sure}\t{label}")
+        lines.append(f"{shown}{sure}\t{row}")
     return lines
 
 
