@@ -3,6 +3,7 @@
     python -m tests.benchmarks.step_speed                                   # one process
     torchrun --nproc-per-node 2 -m tests.benchmarks.step_speed              # two ranks
     python -m tests.benchmarks.step_speed --ray-workers 2                   # Ray Train workers, Ray's own processes beside
+    python -m tests.benchmarks.step_speed --variants sum smart bregman r_drop
 
 Three task batches of 8 × 32 tokens per rank. The bare loop is `torch.optim.AdamW(fused=True)` on one process, one
 backward over the three losses summed, on the rows of one rank. All variants take turns within each repetition, so
@@ -34,6 +35,7 @@ from multitask.combination import build_combination
 from multitask.config import RunConfig, parse_config
 from multitask.data import Batch
 from multitask.model import EmbeddingTap, MultitaskModel, build_model
+from multitask.objectives import RowObjective, Teacher
 from multitask.sampling import Round, TaskBatch, split_round
 
 TASKS = {
@@ -43,7 +45,16 @@ TASKS = {
 }
 
 
-def config(encoder: str, method: str, stage: int, precision: str) -> RunConfig:
+VARIANTS: dict[str, dict[str, Any]] = {
+    "sum": {},
+    "pcgrad": {"combination": {"name": "pcgrad"}},
+    "smart": {"regularization": {"smart": {}}},
+    "bregman": {"regularization": {"bregman": {}}},
+    "r_drop": {"regularization": {"r_drop": {}}},
+}
+
+
+def config(encoder: str, variant: str, stage: int, precision: str) -> RunConfig:
     """Three tasks of single texts; their files are never read."""
     files = {"train": ["none.csv"], "dev": ["none.csv"]}
     columns = {"text": "text", "label": "label"}
@@ -52,9 +63,9 @@ def config(encoder: str, method: str, stage: int, precision: str) -> RunConfig:
             "name": "benchmark",
             "encoder": {"name": encoder},
             "tasks": {t: {"kind": kind, "columns": columns, "files": files} for t, kind in TASKS.items()},
-            "combination": {"name": method},
             "zero": {"stage": stage},
             "precision": precision,
+            **VARIANTS[variant],
         },
         "benchmark",
     )
@@ -96,18 +107,24 @@ def our_step(settings: RunConfig, whole: dict[str, Batch], session: Any) -> tupl
     model: MultitaskModel = build_model(settings)
     embedding = model.token_embedding()
     assert embedding is not None
+    bregman = settings.regularization.bregman
+    teacher = Teacher(model.to(session.device), bregman.momentum) if bregman else None
     tap = EmbeddingTap(embedding[1])
     engine = start_engine(model, settings, session.device)
     watch = Stopwatch(session.device)
     combination = build_combination(settings, dict.fromkeys(TASKS, 1))
-    step = MultitaskStep(engine, combination, settings, tap, watch)
+    objective = RowObjective(settings, engine.model, teacher, lambda: watch("regularization"))
+    step = MultitaskStep(engine, combination, settings, tap, objective, watch)
     engine.deepspeed.train()
     work = _share(whole, session.rank, session.world, packed=settings.zero.stage < 3)
-    return lambda: _run(step, work), watch
 
+    def run() -> None:
+        assert step.run(work, 1e-5).applied
+        if teacher:
+            with engine.whole_weights():
+                teacher.follow(engine.model)
 
-def _run(step: MultitaskStep, work: RoundWork) -> None:
-    assert step.run(work, 1e-5).applied
+    return run, watch
 
 
 def _share(whole: dict[str, Batch], rank: int, world: int, *, packed: bool) -> RoundWork:
@@ -130,7 +147,7 @@ def measure(arguments: argparse.Namespace, session: Any) -> dict[str, Any]:
     vocabulary = 30522
     per_rank = batches(arguments.rows, arguments.tokens, vocabulary)
     whole = batches(arguments.rows * session.world, arguments.tokens, vocabulary)
-    settings = {m: config(arguments.encoder, m, arguments.zero, arguments.precision) for m in ("sum", "pcgrad")}
+    settings = {m: config(arguments.encoder, m, arguments.zero, arguments.precision) for m in arguments.variants}
     variants: dict[str, Callable[[], None]] = {}
     watches = {}
     for method, own in settings.items():
@@ -152,7 +169,7 @@ def measure(arguments: argparse.Namespace, session: Any) -> dict[str, Any]:
         "tokens_per_rank": 3 * arguments.rows * arguments.tokens,
         "seconds": {name: round(statistics.median(values), 4) for name, values in seconds.items()},
         "sum / bare": _ratio(seconds["sum"], seconds["bare"]),
-        "pcgrad / sum": _ratio(seconds["pcgrad"], seconds["sum"]),
+        **{f"{name} / sum": _ratio(seconds[name], seconds["sum"]) for name in variants if name != "sum"},
         "parts": {m: {k: round(v / total, 4) for k, v in w.seconds.items()} for m, w in watches.items()},
     }
 
@@ -210,7 +227,7 @@ def measure_under_ray(arguments: argparse.Namespace) -> dict[str, Any]:
         result = dict(trainer.fit().return_value)
     bare = (before + bare_seconds(arguments)) / 2
     result["seconds"]["bare without Ray, all cores"] = round(bare, 4)
-    for method in ("sum", "pcgrad"):
+    for method in arguments.variants:
         result[f"{method} / bare per token"] = round(result["seconds"][method] / bare / arguments.ray_workers, 3)
     return result
 
@@ -236,6 +253,9 @@ def main() -> None:
     parser.add_argument("--precision", default="fp32")
     parser.add_argument("--threads", type=int, default=None)
     parser.add_argument("--ray-workers", type=int, default=None)
+    parser.add_argument(
+        "--variants", nargs="+", choices=list(VARIANTS), default=["sum", "pcgrad"], help="sum must be one"
+    )
     arguments = parser.parse_args()
     warnings.filterwarnings("ignore")
     if arguments.ray_workers:

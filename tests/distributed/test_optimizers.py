@@ -7,11 +7,15 @@ import pytest
 import torch
 from pytorch_optimizer import load_optimizer
 
+from cluster.tables import prepare_tables
+from cluster.work import WorkSource
 from multitask.config import parse_config
 from multitask.config.training import LibraryOptimizer
+from multitask.learning_rate import LearningRate
 from multitask.model import MultitaskModel, build_model
 from multitask.optimization import parameter_groups, runs_on_flat_shards
 from multitask.optimization.library import ELEMENTWISE
+from multitask.sampling import Schedule
 from tests.builders import merge, tiny_config, write_tiny_tasks
 from tests.distributed.ranks import run_ranks
 from tests.distributed.reference import reference_trajectory
@@ -184,3 +188,45 @@ def test_interrupted_equals_uninterrupted_to_the_bit_and_other_ranks_take_over(
     together = run_ranks(2, moved, folder / f"fifth{stage}", steps)
     for name, one, other in zip(RESUMED, alone, together, strict=True):
         assert not _equal(one, other, 4), name
+
+
+def _plain_per_task(tree: dict[str, Any], steps: int) -> dict[str, torch.Tensor]:
+    """Paper E's sequential training: one torch optimizer for each task, over the encoder and the task's head."""
+    config = parse_config(tree, "test")
+    tables = prepare_tables(config)
+    source = WorkSource(config, tables.train, tables.pad_id, 0, 1, together=False)
+    schedule = Schedule(config, source.sizes())
+    lr, model = LearningRate(config, schedule), build_model(config).train()
+    shared = list(model.shared_parameters().values())
+    optimizers = {}
+    for task in model.heads:
+        own = shared + list(model.head_parameters(task).values())
+        decayed = [
+            {"params": [p for p in own if p.dim() > 1]},
+            {"params": [p for p in own if p.dim() <= 1], "weight_decay": 0},
+        ]
+        optimizers[task] = torch.optim.AdamW(decayed, lr=LR, eps=1e-4, weight_decay=0.01)
+    for step in range(steps):
+        [task] = schedule.round(step).tasks
+        [micro] = source.share(schedule.round(step)).batches[task]
+        optimizers[task].zero_grad()
+        model.row_losses(task, micro.batch).mean().backward()
+        for group in optimizers[task].param_groups:
+            group["lr"] = lr.at(step)
+        optimizers[task].step()
+    return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
+
+
+def test_every_task_has_its_own_optimizer_as_separate_ones_in_plain_torch(folder: Path, tiny_bert: Path) -> None:
+    optimizer = {"name": "adamw", "lr": LR, "eps": 1e-4, "per_task": True}
+    tasks = {task: {"train_rows": 12} for task in ("sst", "quora", "sts")}
+    phases = [{"sampling": {"name": "sequential"}, "epochs": 3}]
+    tree = tiny_config(folder, encoder={"name": str(tiny_bert)}, tasks=tasks, phases=phases, name="separate")
+    tree |= {"optimizer": optimizer, "combination": {"name": "sum"}}
+    torch.set_num_threads(1)
+    wanted = _plain_per_task(tree, 14)
+    jobs = [merge(tree, {"zero": {"stage": stage}}) for stage in (1, 3)]
+    for result in run_ranks(2, jobs, folder / "separate", 14):
+        for name, value in wanted.items():
+            error = (torch.from_numpy(result[name]).reshape(value.shape) - value).abs().max().item()
+            assert error <= 3e-5 * value.abs().max().item() + 2e-6, name
