@@ -61,6 +61,12 @@ def concord(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     [
         ("train mian", "did you mean 'main'?"),
         ("train absent.yaml", "there is no recipe file absent.yaml"),
+        ("report nowhere", "nowhere is neither a run folder (with config.yaml) nor an export (with concord.json)"),
+        ("recipes show c-b4", "did you mean 'c-b"),
+        ("recipes table nowhere", "nowhere is no run folder"),
+        ("train main optimizer.name=soap", "optimizer.name: soap keeps a list, which a checkpoint cannot hold"),
+        ("train main optimizer.name=prodigy", "optimizer.name: prodigy estimates one step size from all tensors"),
+        ("train main +sampel", "there is no overlay 'sampel'; valid: sample; did you mean 'sample'?"),
         ("train recipe.yaml optimizer.lrr=1 --dry-run", "unknown key 'optimizer.lrr'; valid: lr, weight_decay"),
         ("train recipe.yaml tasks.sst.files.dev=absent.csv --dry-run", "absent.csv"),
         ("train recipe.yaml cluster.workers=5000 --dry-run", "cluster.workers=5000 asks for 5000 CPU"),
