@@ -1,11 +1,12 @@
 """Several runs side by side."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 from cluster.report.drawing import Figure
-from cluster.report.figures import Curve, curves, line_chart
+from cluster.report.line_chart import Curve, curves, line_chart
 from cluster.report.source import Source
 
 
@@ -41,8 +42,8 @@ def _distinct(names: list[str]) -> list[str]:
 
 def _row(key: str, sources: Sequence[Source]) -> Row:
     values = [source.scores.get(key) for source in sources]
-    known = [value for value in values if value is not None]
-    best = frozenset(i for i, value in enumerate(values) if value is not None and value == max(known))
+    known = [value for value in values if value is not None and math.isfinite(value)]
+    best = frozenset(i for i, value in enumerate(values) if value in known and value == max(known))
     return Row(key.removeprefix("dev/").replace("/", " "), values, best)
 
 
@@ -78,5 +79,5 @@ def _figures(names: list[str], sources: Sequence[Source]) -> list[Figure]:
             caption = (
                 "Each line is a run; the higher, the better. Steps are the same only where runs have equal batches."
             )
-            figures.append(line_chart(title, caption, lines, "score"))
+            figures.append(line_chart(title, caption, lines, "score", names))
     return figures

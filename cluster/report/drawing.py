@@ -3,20 +3,22 @@
 import io
 import itertools
 import re
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from matplotlib.artist import Artist
     from matplotlib.axes import Axes
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; the page gives each one a light and a dark value.
-SERIES = tuple(f"#0000{number:02x}" for number in range(1, 9))
-INK, FAINT, PAPER = "#000101", "#000102", "#000103"
+SERIES = tuple(f"#0000{number:02x}" for number in range(1, 7))
+INK, FAINT, CELL = "#000101", "#000102", "#000103"
 _VARIABLES = {colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, start=1)} | {
     INK: "var(--ink)",
     FAINT: "var(--faint)",
-    PAPER: "var(--paper)",
+    CELL: "var(--cell)",
 }
 DASHES = ("-", "--", "-.", ":")
 _numbers = itertools.count(1)
@@ -32,12 +34,12 @@ class Figure:
 
 
 def style(index: int) -> dict[str, Any]:
-    """Colour and line style of series number `index`: distinct for 32 of them."""
+    """Colour and line style of series number `index`: distinct for 24 of them."""
     return {"color": SERIES[index % len(SERIES)], "linestyle": DASHES[index // len(SERIES) % len(DASHES)]}
 
 
-def draw(title: str, caption: str, paint: Callable[["Axes"], None], height: float = 2.6) -> Figure:
-    """A figure, 4.4 inches wide, that `paint` draws on one pair of axes."""
+def draw(title: str, caption: str, paint: Callable[["Axes"], None], height: float = 2.4) -> Figure:
+    """A figure, 3.9 inches wide, that `paint` draws on one pair of axes. On a phone its letters are about 9 pixels high."""
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
@@ -45,7 +47,10 @@ def draw(title: str, caption: str, paint: Callable[["Axes"], None], height: floa
         "svg.fonttype": "none",
         "svg.hashsalt": "concord",
         "font.family": "sans-serif",
-        "font.size": 8,
+        "font.size": 9,
+        # Names of classes and tasks are no formulas.
+        "text.parse_math": False,
+        "axes.formatter.limits": (-3, 5),
         "axes.edgecolor": FAINT,
         "axes.labelcolor": INK,
         "text.color": INK,
@@ -57,8 +62,10 @@ def draw(title: str, caption: str, paint: Callable[["Axes"], None], height: floa
         "axes.spines.right": False,
         "lines.linewidth": 1.6,
     }
-    with mpl.rc_context(settings):
-        canvas = Canvas(figsize=(4.4, height), layout="constrained")
+    with mpl.rc_context(settings), warnings.catch_warnings():
+        # The browser has letters that matplotlib's own font lacks.
+        warnings.filterwarnings("ignore", message="Glyph .* missing from")
+        canvas = Canvas(figsize=(3.9, height), layout="constrained")
         canvas.patch.set_alpha(0)
         axes = canvas.subplots()
         axes.patch.set_alpha(0)
@@ -66,6 +73,27 @@ def draw(title: str, caption: str, paint: Callable[["Axes"], None], height: floa
         stream = io.StringIO()
         canvas.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
     return Figure(title, caption, _inline(stream.getvalue(), title))
+
+
+def legend_columns(names: Sequence[str]) -> int:
+    """How many entries of a legend fit side by side: an entry takes about 34 points and 5.5 for each letter."""
+    return max(1, min(4, int(275 / (34 + 5.5 * max(map(len, names))))))
+
+
+def add_legend(axes: "Axes", handles: Sequence["Artist"], names: Sequence[str]) -> None:
+    """A legend above the axes, where it hides nothing."""
+    legend = axes.figure.legend(
+        handles,
+        [str(place) for place in range(len(names))],
+        loc="outside upper left",
+        ncols=legend_columns(names),
+        frameon=False,
+        handlelength=1.8,
+        columnspacing=1.2,
+    )
+    # As labels, names with a leading "_" would be left out.
+    for text, name in zip(legend.get_texts(), names, strict=True):
+        text.set_text(name if len(name) <= 44 else f"{name[:43]}…")
 
 
 def _inline(svg: str, title: str) -> str:
@@ -81,5 +109,5 @@ def _inline(svg: str, title: str) -> str:
     svg = re.sub(r"#0000[0-9a-f]{2}|#00010[1-3]", lambda found: _VARIABLES.get(found[0], found[0]), svg)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", svg)
     head = re.compile(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', re.S)
-    new = rf'<svg viewBox="\1" role="img" aria-labelledby="f{number}-title"><title id="f{number}-title">{escape(title)}</title>'
-    return head.sub(lambda found: found.expand(new.replace("\\", "\\\\").replace("\\\\1", r"\1")), svg, count=1)
+    name = f'aria-labelledby="f{number}-title"><title id="f{number}-title">{escape(title)}</title>'
+    return head.sub(lambda found: f'<svg viewBox="{found[1]}" role="img" {name}', svg, count=1)

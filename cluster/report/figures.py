@@ -1,56 +1,30 @@
 """The figures of one run."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from cluster.report.drawing import FAINT, INK, SERIES, Figure, draw, style
+from cluster.report.drawing import CELL, INK, SERIES, Figure, add_legend, draw
+from cluster.report.line_chart import curves, line_chart
 from cluster.report.source import Source
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-Curve = tuple[Sequence[float], Sequence[float]]
-
-
-def curves(points: Iterable[Mapping[str, Any]], prefix: str) -> dict[str, Curve]:
-    """Name behind `prefix` to steps and values, of all metrics that start with it and are numbers."""
-    found: dict[str, tuple[list[float], list[float]]] = {}
-    for point in points:
-        for key, value in point.items():
-            if key.startswith(prefix) and isinstance(value, int | float) and not isinstance(value, bool):
-                steps, values = found.setdefault(key.removeprefix(prefix), ([], []))
-                steps.append(point["step"])
-                values.append(value)
-    return dict(found)
-
-
-def line_chart(title: str, caption: str, lines: Mapping[str, Curve], label: str, zero: bool = False) -> Figure:
-    """Curves over the optimizer step; a single point is marked."""
-
-    def paint(axes: "Axes") -> None:
-        for index, (name, (steps, values)) in enumerate(lines.items()):
-            axes.plot(steps, values, label=name, marker="o" if len(steps) < 20 else None, markersize=3, **style(index))
-        if zero:
-            axes.axhline(0, color=FAINT, linewidth=1)
-        axes.set_xlabel("optimizer step")
-        axes.set_ylabel(label)
-        axes.grid(axis="y")
-        axes.legend(frameon=False, fontsize=7, ncols=2 if len(lines) > 4 else 1)
-
-    return draw(title, caption, paint)
+_WRITTEN_CLASSES = 20
+_NAMED_CLASSES = 12
 
 
 def training_figures(source: Source) -> list[Figure]:
-    """Losses, learning rate, dev scores."""
-    figures = []
+    """Losses, dev scores, learning rate."""
+    figures, tasks = [], [*source.config.tasks, "mean"]
     if losses := curves(source.train, "train/loss/"):
         caption = (
             "How wrong the model is on the rows it trains on, averaged over the steps between two records. It should fall. "
             "Losses of different tasks have different scales and are not to be compared with each other."
         )
-        figures.append(line_chart("Training loss of each task", caption, losses, "loss"))
+        figures.append(line_chart("Training loss of each task", caption, losses, "loss", tasks, smooth=True))
     own = {task: source.config.tasks[task].selection_metric for task in source.config.scored_tasks}
     dev = {
         task: curve
@@ -62,13 +36,13 @@ def training_figures(source: Source) -> list[Figure]:
             dev["mean"] = mean
         caption = (
             "How well the model does on rows it never trains on: "
-            + ", ".join(f"{task} by {metric}" for task, metric in own.items())
+            + ", ".join(f"{task} by {metric.replace('_', ' ')}" for task, metric in own.items())
             + ". Higher is better. Where a curve falls while its training loss falls too, the model learns by heart."
         )
-        figures.append(line_chart("Dev score of each task", caption, dev, "score"))
+        figures.append(line_chart("Dev score of each task", caption, dev, "score", tasks))
     if terms := curves(source.train, "train/regularization/"):
         caption = "What regularization adds to the loss of each task. Small beside the losses above means that it hardly acts."
-        figures.append(line_chart("Regularization", caption, terms, "added loss"))
+        figures.append(line_chart("Regularization", caption, terms, "added loss", tasks, smooth=True))
     if rate := curves(source.train, "train/lr"):
         caption = "The learning rate of each step: how far one step may move the weights."
         figures.append(line_chart("Learning rate", caption, {"learning rate": rate[""]}, "rate"))
@@ -83,13 +57,15 @@ def gradient_figures(source: Source) -> list[Figure]:
             "Whether two tasks want the shared encoder to move the same way: 1 is the same direction, 0 means that they do not "
             "mind each other, below 0 one undoes what the other does. Gradient surgery acts where a curve is below 0."
         )
-        figures.append(line_chart("Agreement of the tasks' gradients", caption, cosines, "cosine", zero=True))
+        figures.append(
+            line_chart("Agreement of the tasks' gradients", caption, cosines, "cosine", zero=True, smooth=True)
+        )
     weights = curves(source.train, "combination/weight/")
     if weights and constant_weights(source) is None:
         caption = (
             "The weight of each task's gradient in the update. With gradient surgery it changes with the conflicts."
         )
-        figures.append(line_chart("Weight of each task", caption, weights, "weight"))
+        figures.append(line_chart("Weight of each task", caption, weights, "weight", source.config.tasks, smooth=True))
     return figures
 
 
@@ -105,22 +81,23 @@ def constant_weights(source: Source) -> str | None:
 
 def confusion_figure(task: str, table: Mapping[str, Any]) -> Figure:
     """Counts by true and predicted class; shades are shares of the true class."""
-    labels, matrix = table["labels"], np.array(table["matrix"], dtype=float)
+    matrix = np.array(table["matrix"], dtype=float)
+    count = len(matrix)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
 
     def paint(axes: "Axes") -> None:
         for (i, j), share in np.ndenumerate(shares):
             axes.add_patch(_square(j, i, share))
-            axes.text(j, i, f"{int(matrix[i, j]):,}", ha="center", va="center", fontsize=8)
-        axes.set(xlim=(-0.5, len(labels) - 0.5), ylim=(len(labels) - 0.5, -0.5), aspect="equal")
-        axes.set_xticks(range(len(labels)), labels)
-        axes.set_yticks(range(len(labels)), labels)
+            if count <= _WRITTEN_CLASSES:
+                axes.text(j, i, f"{int(matrix[i, j]):,}", ha="center", va="center", fontsize=min(9, 80 / count))
+        axes.set(xlim=(-0.5, count - 0.5), ylim=(count - 0.5, -0.5), aspect="equal")
+        axes.set_yticks(*_name_classes(axes, table["labels"]))
         axes.set_xlabel("predicted")
         axes.set_ylabel("true")
 
     caption = (
         "Each row holds the dev rows of one true class, each column those that were predicted as one class. Right ones lie on the "
-        "diagonal. The darker, the larger the share of the true class."
+        "diagonal. The stronger the colour, the larger the share of the true class."
     )
     return draw(f"{task}: predicted against true classes", caption, paint, height=3.2)
 
@@ -128,7 +105,18 @@ def confusion_figure(task: str, table: Mapping[str, Any]) -> Figure:
 def _square(x: int, y: int, share: float) -> Any:
     from matplotlib.patches import Rectangle
 
-    return Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, color=SERIES[0], alpha=round(0.04 + 0.7 * float(share), 3), lw=0)
+    return Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, color=CELL, alpha=round(0.04 + 0.7 * float(share), 3), lw=0)
+
+
+def _name_classes(axes: "Axes", labels: Sequence[str]) -> tuple[list[int], list[str]]:
+    """Put names at the x axis and return their places and them: of many classes only some, long ones cut and slanted."""
+    places = list(range(0, len(labels), -(-len(labels) // _NAMED_CLASSES)))
+    names = [labels[place] if len(labels[place]) <= 16 else labels[place][:15] + "…" for place in places]
+    axes.set_xticks(places, names)
+    if sum(map(len, names)) > 36:
+        for text in axes.get_xticklabels():
+            text.set(rotation=40, ha="right", rotation_mode="anchor")
+    return places, names
 
 
 def class_figure(task: str, table: Mapping[str, Any]) -> Figure:
@@ -137,27 +125,41 @@ def class_figure(task: str, table: Mapping[str, Any]) -> Figure:
     places = np.arange(len(matrix))
 
     def paint(axes: "Axes") -> None:
-        axes.bar(places - 0.2, matrix.sum(1), 0.38, label="true", color=SERIES[0])
-        axes.bar(places + 0.2, matrix.sum(0), 0.38, label="predicted", color=SERIES[1])
-        axes.set_xticks(places, table["labels"])
+        true = axes.bar(places - 0.2, matrix.sum(1), 0.38, color=SERIES[0])
+        predicted = axes.bar(places + 0.2, matrix.sum(0), 0.38, color=SERIES[1])
+        _name_classes(axes, table["labels"])
         axes.set_xlabel("class")
         axes.set_ylabel("dev rows")
-        axes.legend(frameon=False, fontsize=7)
+        add_legend(axes, [true[0], predicted[0]], ["true", "predicted"])
 
-    caption = "Where the second bar is the higher one, the model predicts the class too often; where it is the lower one, too seldom."
+    caption = "How often each class is true, and how often the model says so. " + _most_wrong(table["labels"], matrix)
     return draw(f"{task}: over- and under-predicted classes", caption, paint)
+
+
+def _most_wrong(labels: Sequence[str], matrix: np.ndarray) -> str:
+    """The classes that are predicted too often and too seldom, in words."""
+    surplus = matrix.sum(0) - matrix.sum(1)
+    if not surplus.any():
+        return "Each class is predicted as often as it is true."
+    over, under = int(surplus.argmax()), int(surplus.argmin())
+    return (
+        f"Most over-predicted: {labels[over]} ({int(surplus[over]):+,} rows); "
+        f"most under-predicted: {labels[under]} (−{-int(surplus[under]):,} rows)."
+    )
 
 
 def scatter_figure(task: str, table: Mapping[str, Any], correlation: float | None) -> Figure:
     """Predictions over labels, with the line on which they agree."""
     values = np.array(table["rows"], dtype=float)
+    values = values[np.isfinite(values).all(1)]
+    known = correlation is not None and np.isfinite(correlation)
 
     def paint(axes: "Axes") -> None:
-        ends = [float(values.min()), float(values.max())]
-        axes.plot(ends, ends, color=FAINT, linewidth=1)
+        ends = [float(values.min()), float(values.max())] if len(values) else [0.0, 1.0]
+        axes.plot(ends, ends, color=INK, linewidth=0.8, linestyle=":")
         axes.scatter(values[:, 0], values[:, 1], s=7, color=SERIES[0], alpha=0.45, linewidths=0)
-        if correlation is not None:
-            axes.text(0.03, 0.95, f"Pearson r = {correlation:.3f}", transform=axes.transAxes, va="top", color=INK)
+        words = f"Pearson r = {correlation:.3f}" if known else "Pearson r unknown"
+        axes.text(0, 1.02, words, transform=axes.transAxes, va="bottom")
         axes.set_xlabel("label")
         axes.set_ylabel("prediction")
 
@@ -175,7 +177,7 @@ def cost_figure(seconds: Mapping[str, float]) -> Figure:
 
     def paint(axes: "Axes") -> None:
         bars = axes.barh(order, [parts[part] for part in order], color=SERIES[0])
-        axes.bar_label(bars, [f"{parts[part]:,.1f}" for part in order], padding=3, fontsize=7)
+        axes.bar_label(bars, [f"{parts[part]:,.1f}" for part in order], padding=3)
         axes.set_xlabel("seconds")
         axes.margins(x=0.15)
 

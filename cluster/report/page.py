@@ -24,8 +24,8 @@ from multitask.errors import UserError
 
 _ERRORS = {
     "worst": "Worst errors",
-    "false_positives": "False positives: said yes, the label is no",
-    "false_negatives": "False negatives: said no, the label is yes",
+    "false_positives": "False positives: said yes, the label is no; the surest first",
+    "false_negatives": "False negatives: said no, the label is yes; the surest first",
 }
 
 
@@ -42,11 +42,12 @@ class Score:
 
 @dataclass(frozen=True)
 class ErrorTable:
-    """Rows with text, each (id, text, second text, label, prediction)."""
+    """Rows with text, each (id, text, second text, label, prediction), out of `total` (None where every row has an error)."""
 
     title: str
     rows: Sequence[Sequence[Any]]
     is_pair: bool
+    total: int | None
 
 
 @dataclass(frozen=True)
@@ -104,7 +105,7 @@ def render(sources: Sequence[Source]) -> str:
         lstrip_blocks=True,
     )
     comparison: Comparison | None = compare_sources(sources) if len(sources) > 1 else None
-    title = " · ".join(source.name for source in sources)
+    title = " · ".join(comparison.names if comparison else [source.name for source in sources])
     return environment.get_template("report.html.j2").render(
         title=title,
         runs=[_run_part(source) for source in sources],
@@ -185,11 +186,32 @@ def _task_part(source: Source, task: str) -> TaskPart:
         figures += [confusion_figure(task, confusion), class_figure(task, confusion)]
     if (scatter := tables.get(f"scatter/{task}")) and scatter["rows"]:
         figures.append(scatter_figure(task, scatter, source.scores.get(f"dev/{task}/pearson")))
-    wanted = ("false_positives", "false_negatives") if f"false_positives/{task}" in tables else ("worst",)
-    errors = [
-        ErrorTable(_ERRORS[name], tables[f"{name}/{task}"]["rows"], config.is_pair)
-        for name in wanted
-        if f"{name}/{task}" in tables
-    ]
     pairs = f", {config.pair_encoding.name.replace('_', '-')} pairs" if config.pair_encoding else ""
-    return TaskPart(task, f"{config.kind.name}{pairs}", figures, errors)
+    return TaskPart(task, f"{config.kind.name}{pairs}", figures, _error_tables(task, config.is_pair, tables))
+
+
+def _error_tables(task: str, is_pair: bool, tables: Mapping[str, Any]) -> list[ErrorTable]:
+    """Binary tasks have one for each way to be wrong, others one in all."""
+    wanted = ("false_positives", "false_negatives") if f"false_positives/{task}" in tables else ("worst",)
+    confusion = tables.get(f"confusion/{task}")
+    found = []
+    for name in wanted:
+        if (table := tables.get(f"{name}/{task}")) is not None:
+            rows = [_named(row, confusion["labels"]) if confusion else row for row in table["rows"]]
+            found.append(
+                ErrorTable(_ERRORS[name], rows, is_pair, _total(name, confusion["matrix"]) if confusion else None)
+            )
+    return found
+
+
+def _named(row: Sequence[Any], labels: Sequence[str]) -> list[Any]:
+    """The row with the names of its classes instead of their numbers."""
+    *texts, label, prediction = row
+    return [*texts, labels[int(label)], labels[int(prediction)]]
+
+
+def _total(name: str, matrix: Sequence[Sequence[int]]) -> int:
+    """How many rows are wrong in this way."""
+    if name == "worst":
+        return sum(map(sum, matrix)) - sum(row[place] for place, row in enumerate(matrix))
+    return matrix[0][1] if name == "false_positives" else matrix[1][0]

@@ -54,7 +54,10 @@ def _of_run(place: str) -> Source:
     if not result:
         notes.append("This run has not been evaluated yet: there are no scores and no errors to show.")
     if not history.get("train"):
-        notes.append("This run has recorded no training steps yet.")
+        notes.append("No record of the training steps is kept here, so there are no curves of the training.")
+    if result.get("error"):
+        notes.append(f"This run failed: {result['error']}")
+    notes += result.get("notes", [])
     best = [h for h in result.get("history", []) if h["step"] == result.get("best_step")]
     scores = {k: v for k, v in (best[-1] if best else {}).items() if k.startswith("dev/")}
     return Source(
@@ -64,7 +67,7 @@ def _of_run(place: str) -> Source:
         result=result,
         scores=scores,
         train=history.get("train", []),
-        dev=history.get("dev", []),
+        dev=history.get("dev") or result.get("history", []),
         tables=folder.read_json("best_tables.json") or {},
         notes=tuple(notes),
     )

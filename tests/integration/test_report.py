@@ -1,5 +1,6 @@
 """The report of a real run in a headless Chromium."""
 
+import re
 import shutil
 from collections.abc import Iterator
 from pathlib import Path
@@ -20,6 +21,8 @@ FLAGS = (
     "--disable-background-networking --disable-component-update --disable-sync"
 ).split()
 EVIL = "<script>document.title = 'taken'</script><img src=x onerror=\"document.title = 'taken'\">"
+
+LONG = "long " * 2000
 
 
 @pytest.fixture(scope="module")
@@ -42,7 +45,7 @@ def pages(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> dict[str
         header, *lines = (folder / file).read_text().splitlines()
         rows = [line.split("\t") for line in lines]
         for row in rows:
-            row[2] = '"' + EVIL.replace('"', '""') + '"'
+            row[2] = '"' + LONG + EVIL.replace('"', '""') + '"'
         (folder / file).write_text("\n".join([header, *("\t".join(row) for row in rows)]) + "\n")
     session = LocalSession("cpu")
     places = [_train(folder, tiny_bert, session, name, seed) for name, seed in (("first", 1), ("second", 2))]
@@ -62,6 +65,18 @@ def _train(folder: Path, bert: Path, session: LocalSession, name: str, seed: int
     tree["phases"] = [{"sampling": {"name": "round_robin"}, "epochs": 2}]
     train(parse_config(tree, "test"), session)
     return str(folder / "runs" / name)
+
+
+# Font size of each text in pixels of the screen.
+_HEIGHTS = "texts => texts.map(t => parseFloat(getComputedStyle(t).fontSize) * t.ownerSVGElement.getScreenCTM().a)"
+# The colours of the strongest cell of the first confusion matrix, of its count and of what lies behind.
+_CELL = """() => {
+    const figure = [...document.querySelectorAll('figure')].find(f => f.innerText.includes('predicted against true'))
+    const cells = [...figure.querySelectorAll('path')].map(p => getComputedStyle(p)).filter(s => s.opacity < 1)
+    const cell = cells.reduce((a, b) => Number(b.opacity) > Number(a.opacity) ? b : a)
+    const behind = getComputedStyle(figure).backgroundColor
+    return [cell.fill, Number(cell.opacity), getComputedStyle(figure.querySelector('text')).fill, behind]
+}"""
 
 
 def _open(browser: Browser, page: Path, **settings: Any) -> tuple[Page, list[str]]:
@@ -86,8 +101,12 @@ def test_page_is_whole_and_asks_for_nothing(browser: Browser, pages: dict[str, P
         assert box is not None
         assert box["width"] > 200
         assert box["height"] > 80
+        assert page.get_by_role("img").nth(number).get_attribute("aria-labelledby")
     assert page.title() != "taken"
     assert page.locator("img, script").count() == 0
+    aims = page.eval_on_selector_all("nav a", "links => links.map(link => link.getAttribute('href'))")
+    assert len(aims) >= 3
+    assert all(page.locator(aim).count() == 1 for aim in aims)
 
 
 def test_texts_are_shown_as_they_are(browser: Browser, pages: dict[str, Path]) -> None:
@@ -101,6 +120,8 @@ def test_phone_scrolls_down_only(browser: Browser, pages: dict[str, Path]) -> No
         page, _ = _open(browser, pages[name], viewport={"width": 380, "height": 800})
         page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
         assert page.evaluate("document.documentElement.scrollWidth") <= 380
+        letters = page.eval_on_selector_all("figure svg text", _HEIGHTS)
+        assert min(letters) > 8
 
 
 def test_dark_and_light_differ_in_page_and_figures(browser: Browser, pages: dict[str, Path]) -> None:
@@ -113,3 +134,39 @@ def test_dark_and_light_differ_in_page_and_figures(browser: Browser, pages: dict
     (light_page, light_text), (dark_page, dark_text) = sorted(seen)
     assert light_page != dark_page
     assert light_text != dark_text
+
+
+def _luminance(colour: list[float]) -> float:
+    """Relative luminance of an sRGB colour, WCAG 2.1."""
+    linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in (value / 255 for value in colour)]
+    return 0.2126 * linear[0] + 0.7152 * linear[1] + 0.0722 * linear[2]
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_counts_stand_out_from_their_cells(browser: Browser, pages: dict[str, Path], scheme: Any) -> None:
+    page, _ = _open(browser, pages["run"], color_scheme=scheme)
+    fill, opacity, text, behind = page.evaluate(_CELL)
+    cell, ink, panel = ([float(n) for n in re.findall(r"[\d.]+", colour)] for colour in (fill, text, behind))
+    shown = [opacity * c + (1 - opacity) * p for c, p in zip(cell, panel, strict=True)]
+    low, high = sorted((_luminance(shown), _luminance(ink)))
+    assert (high + 0.05) / (low + 0.05) >= 4.5
+
+
+def test_long_text_does_not_stretch_the_page(browser: Browser, pages: dict[str, Path]) -> None:
+    page, _ = _open(browser, pages["run"])
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    assert max(page.eval_on_selector_all("td.text", "cells => cells.map(c => c.clientHeight)")) < 250
+
+
+def test_export_without_its_dev_rows_says_so(browser: Browser, pages: dict[str, Path]) -> None:
+    folder = pages["run"].parent
+    (folder / "sst-dev.csv").rename(folder / "gone.csv")
+    try:
+        path = write_report([str(folder / "runs/first/export")], str(folder / "poor.html"))
+    finally:
+        (folder / "gone.csv").rename(folder / "sst-dev.csv")
+    page, troubles = _open(browser, path)
+    assert not troubles
+    assert "No errors of sst are shown, since its dev rows cannot be read" in page.locator(".note").nth(1).inner_text()
+    assert page.get_by_role("heading", name="quora: what it gets wrong").count() == 1
+    assert page.get_by_role("heading", name="sst: what it gets wrong").count() == 0

@@ -2,9 +2,11 @@
 
 import json
 import re
+import warnings
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from cluster.report import write_report
@@ -130,7 +132,7 @@ def test_unfinished_run_gives_a_page(tmp_path: Path, tiny_tasks: dict[str, Any],
     run = _write(tmp_path / "run", tiny_tasks)
     (run / missing).unlink()
     page = _page(run, output=tmp_path / "page.html")
-    assert ("has recorded no training" in page) == (missing == "history.json")
+    assert ("there are no curves of the training" in page) == (missing == "history.json")
     assert ("has not been evaluated yet" in page) == (missing == "result.json")
     assert ("what it gets wrong" in page) == (missing != "best_tables.json")
 
@@ -160,3 +162,72 @@ def test_what_is_no_run_is_one_line(tmp_path: Path, tiny_tasks: dict[str, Any]) 
     run = _write(tmp_path / "run", tiny_tasks)
     with pytest.raises(UserError, match="--output: cannot write"):
         write_report([str(run)], str(run / "result.json" / "page.html"))
+
+
+def test_counts_and_classes_are_those_of_the_matrix(tmp_path: Path, tiny_tasks: dict[str, Any]) -> None:
+    page = _page(_write(tmp_path / "run", tiny_tasks), output=tmp_path / "page.html")
+    summaries = [re.sub(r"\s+", " ", found) for found in re.findall(r"<summary>(.*?)</summary>", page)]
+    assert "Worst errors (1 of 32 shown)" in summaries
+    assert "False positives: said yes, the label is no; the surest first (0 of 3 shown)" in summaries
+    assert "False negatives: said no, the label is yes; the surest first (1 of 4 shown)" in summaries
+    assert "Worst errors (1 shown)" in summaries
+    assert "Most over-predicted: no (+1 rows); most under-predicted: yes (−1 rows)." in page
+    assert "Most over-predicted: 0 (+27 rows); most under-predicted: 2 (−8 rows)." in page
+    assert '<td class="n">yes</td><td class="n">no</td>' in page
+    assert '<td class="n">5</td><td class="n">0.25</td>' in page
+
+
+def test_names_of_classes_and_tasks_may_hold_anything(tmp_path: Path, tiny_tasks: dict[str, Any]) -> None:
+    tiny_tasks["tasks"] = {f"_{name}": task for name, task in tiny_tasks["tasks"].items()}
+    run = _write(tmp_path / "run", tiny_tasks)
+    for file in ("history.json", "result.json", "best_tables.json"):
+        text = re.sub(r"/(sst|quora|sts)\b", r"/_\1", (run / file).read_text())
+        (run / file).write_text(text.replace('"no"', '"$x^{$"').replace('"yes"', '"<i>🌍</i>"'))
+    with warnings.catch_warnings():
+        warnings.simplefilter("error")
+        page = _page(run, output=tmp_path / "page.html")
+    drawn = re.findall(r"<text [^>]*>(.*?)</text>", page)
+    assert {"$x^{$", "&lt;i&gt;🌍&lt;/i&gt;", "_sst", "_quora", "_sts"} <= set(drawn)
+    assert "<i>" not in page
+
+
+def test_many_long_class_names_are_thinned(tmp_path: Path, tiny_tasks: dict[str, Any]) -> None:
+    tiny_tasks["tasks"]["sst"]["kind"]["classes"] = 30
+    run = _write(tmp_path / "run", tiny_tasks)
+    tables = json.loads((run / "best_tables.json").read_text())
+    tables["confusion/sst"] = {
+        "labels": [f"{i} " + "x" * 60 for i in range(30)],
+        "matrix": np.eye(30, dtype=int).tolist(),
+    }
+    (run / "best_tables.json").write_text(json.dumps(tables))
+    page = _page(run, output=tmp_path / "page.html")
+    drawn = re.findall(r"<text [^>]*>(\d+ x+…)</text>", page)
+    assert 10 <= len(set(drawn)) <= 12
+    assert "Each class is predicted as often as it is true." in page
+
+
+def test_failed_run_says_why(tmp_path: Path, tiny_tasks: dict[str, Any]) -> None:
+    run = _write(tmp_path / "run", tiny_tasks)
+    result = json.loads((run / "result.json").read_text())
+    result |= {"status": "failed", "error": "3 steps had no <finite> loss", "notes": ["checkpoint 5 was damaged"]}
+    (run / "result.json").write_text(json.dumps(result))
+    page = _page(run, output=tmp_path / "page.html")
+    assert "This run failed: 3 steps had no &lt;finite&gt; loss" in page
+    assert "checkpoint 5 was damaged" in page
+
+
+def test_run_without_history_has_the_dev_scores_of_its_result(tmp_path: Path, tiny_tasks: dict[str, Any]) -> None:
+    run = _write(tmp_path / "run", tiny_tasks)
+    (run / "history.json").unlink()
+    titles = _titles(_page(run, output=tmp_path / "page.html"))
+    assert "Dev score of each task" in titles
+    assert "Training loss of each task" not in titles
+
+
+def test_no_number_is_never_the_best(tmp_path: Path, tiny_tasks: dict[str, Any]) -> None:
+    runs = [_write(tmp_path / name, tiny_tasks, name=name) for name in ("one", "two")]
+    (runs[0] / "result.json").write_text((runs[0] / "result.json").read_text().replace("0.4321", "NaN"))
+    page = _page(*runs, output=tmp_path / "page.html")
+    row = re.search(r'<th scope="row">sst accuracy</th>(.*?)</tr>', page)
+    assert row is not None
+    assert re.findall(r'<td class="n( best)?">(.*?)</td>', row[1]) == [("", "not a number"), (" best", "0.4321")]
