@@ -72,7 +72,7 @@ def _checkpoint(storage: Storage, step: int, **files: bytes) -> str:
     for name, data in files.items():
         storage.write(f"{folder}/{name}", data)
     sums = {name: hashlib.sha256(data).hexdigest() for name, data in files.items()}
-    storage.write(f"{folder}/manifest.json", json.dumps({"format": 1, "step": step, "files": sums}).encode())
+    storage.write(f"{folder}/manifest.json", json.dumps({"format": 2, "step": step, "files": sums}).encode())
     return folder
 
 
@@ -112,7 +112,7 @@ def test_weights_are_put_together_from_fragments_of_several_shards(tmp_path: Pat
         ({"w": {"start": 4, "size": 6, "group": 0, "offset": 0}}, torch.cat([whole[4:], torch.full((3,), -1.0)])),
     ]
     for rank, (owned, flat) in enumerate(cuts):
-        data = save({"0/master": flat}, metadata={"owned": json.dumps(owned)})
+        data = save({"0/master": flat}, metadata={"concord": json.dumps({"owned": owned, "numbers": {}})})
         storage.write(f"checkpoints/step-00000001/shard-{rank:05d}-of-00002.safetensors", data)
     assert torch.equal(load_weights(storage, "checkpoints/step-00000001")["w"], whole)
 
