@@ -2,6 +2,7 @@
 
 import logging
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -77,7 +78,7 @@ def start_engine(model: MultitaskModel, config: RunConfig, device: torch.device)
     Needs an initialised process group. Precision `autocast` leaves the weights in fp32 (the step opens the autocast
     region), `bf16` keeps bf16 weights with fp32 masters in the shards.
     """
-    deepspeed = _import_deepspeed()
+    deepspeed = import_deepspeed()
     model.to(device)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     optimizer = _build_optimizer(parameter_groups(model, config), config)
@@ -117,13 +118,14 @@ def deepspeed_config(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def _import_deepspeed() -> Any:
+def import_deepspeed() -> Any:
     """DeepSpeed, quiet, on the device that torch has."""
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     import deepspeed
 
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
+    warnings.filterwarnings("ignore", r".*all_gather_into_tensor", FutureWarning)
     # Its shared-memory all-reduce is compiled for a minute at first use; no step here reduces through DeepSpeed.
     deepspeed.ops.__compatible_ops__["deepspeed_shm_comm"] = False
     return deepspeed

@@ -7,6 +7,7 @@ from pathlib import Path
 import torch
 
 from cluster.checkpoint import FOLDER, checkpoint_name, load_weights, read_state, verify
+from cluster.engine import import_deepspeed
 from cluster.run_folder import RunFolder
 from cluster.storage import Storage
 from multitask.errors import UserError
@@ -69,6 +70,8 @@ def export_checkpoint(folder: RunFolder, step: int, target: Path | None = None) 
     scores = {k: v for k, v in history[-1].items() if k.startswith("dev/")} if history else {}
 
     def write(place: Path) -> None:
+        # Saving asks accelerate about DeepSpeed, which then introduces itself on stderr.
+        import_deepspeed()
         write_export(
             place,
             model,
@@ -110,7 +113,9 @@ def _step(folder: RunFolder, which: str) -> int:
         result = folder.result()
         best = result["best_step"] if result else None
         if best is None:
-            raise UserError(f"{folder.location}: no checkpoint was evaluated yet; use --checkpoint last")
+            raise UserError(
+                f"{folder.location}: no checkpoint was evaluated yet; use concord export RUN --checkpoint last"
+            )
         return int(best)
     if not which.isdigit() or int(which) not in steps:
         raise UserError(f"--checkpoint must be best, last or one of {', '.join(map(str, steps))}, got {which!r}")

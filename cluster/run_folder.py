@@ -58,7 +58,11 @@ class RunFolder:
             text = self.storage.read("config.yaml")
         except OSError:
             raise UserError(f"{self.location} is no run folder: it has no config.yaml") from None
-        return parse_config(yaml.safe_load(text), f"{self.location}/config.yaml")
+        try:
+            tree = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"{self.location}/config.yaml: not valid YAML: {' '.join(str(error).split())}") from None
+        return parse_config(tree, f"{self.location}/config.yaml")
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Replace `result.json`."""
@@ -73,10 +77,17 @@ class RunFolder:
         self.storage.write(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
 
     def read_json(self, name: str) -> dict[str, Any] | None:
-        """A JSON file of the folder; None where there is none."""
+        """A JSON file of the folder; None where there is none.
+
+        Raises:
+            UserError: it is damaged.
+        """
         if not self.storage.exists(name):
             return None
-        value: dict[str, Any] = json.loads(self.storage.read(name))
+        try:
+            value: dict[str, Any] = json.loads(self.storage.read(name))
+        except ValueError as error:
+            raise UserError(f"{self.location}/{name}: not valid JSON: {error}") from None
         return value
 
     def _check_same(self, config: RunConfig) -> None:

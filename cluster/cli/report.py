@@ -15,7 +15,10 @@ def report(
     output: Annotated[
         str | None,
         typer.Option(
-            "--output", "-o", help="File to write; report.html in the run's folder if not given.", metavar="FILE"
+            "--output",
+            "-o",
+            help="File to write; report.html in the run's folder (the working folder for several) if not given.",
+            metavar="FILE",
         ),
     ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,

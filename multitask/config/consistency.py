@@ -72,6 +72,8 @@ def check_combination(config: "RunConfig") -> None:
         named = [task for group in combination.groups for task in group]
         if sorted(named) != sorted(config.tasks) or not all(combination.groups):
             raise ValueError(f"combination.groups must name every task once ({', '.join(config.tasks)}), got {named}")
+        if len(combination.groups) == 1:
+            raise ValueError("combination.groups has one group: there is nothing to project; use combination.name=sum")
 
 
 def check_regularization(config: "RunConfig") -> None:

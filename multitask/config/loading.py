@@ -41,7 +41,7 @@ def recipe_files(recipe: str) -> tuple[Path, ...]:
 def load_recipe(recipe: str, overrides: Iterable[str] = ()) -> RunConfig:
     """Read a recipe, lay overlays over it, apply `key.path=value` overrides in order, and validate the whole.
 
-    A recipe that says `extends: OTHER` starts from that one (a path relative to its own file, or a shipped name);
+    A recipe that says `extends: OTHER` starts from that one (a path relative to its own file or to the shipped recipes, or a shipped name);
     mappings are merged key by key, everything else is replaced. An override `+NAME` lays the shipped overlay NAME
     (`+sample`: the data that the package ships), or the YAML file NAME, over the recipe in the same way, before all
     other overrides; what it says of tasks that the recipe does not have is left out, and its name joins the run's.
@@ -79,8 +79,11 @@ def _chain(path: Path, seen: tuple[Path, ...]) -> list[tuple[Path, dict]]:
     base = tree.pop("extends", None)
     if base is None:
         return [(path, tree)]
-    beside = path.parent / str(base)
-    start = beside if beside.is_file() else find_recipe(str(base))
+    found = (place / str(base) for place in (path.parent, RECIPES) if (place / str(base)).is_file())
+    try:
+        start = next(found, None) or find_recipe(str(base))
+    except UserError as error:
+        raise UserError(f"{path}: extends: {error}") from None
     return [*_chain(start, (*seen, path.resolve())), (path, tree)]
 
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator, model_validator
+from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from multitask.config.base import Config
 
@@ -25,6 +25,14 @@ class Columns(Config):
     label: str | None = None
 
 
+def _texts(labels: object) -> object:
+    for label in labels if isinstance(labels, list | tuple) else ():
+        if not isinstance(label, str):
+            raise ValueError(f'must be texts, but YAML reads {label!r}: quote yes, no and numbers: ["no", "yes"]')
+    return labels
+
+
+LabelNames = Annotated[tuple[str, ...], BeforeValidator(_texts)]
 _LABELS = "what the files call class 0, 1, …; the numbers themselves if not given"
 
 
@@ -33,7 +41,7 @@ class Classification(Config):
 
     name: Literal["classification"] = "classification"
     classes: int = Field(ge=2)
-    labels: tuple[str, ...] | None = Field(default=None, description=_LABELS)
+    labels: LabelNames | None = Field(default=None, description=_LABELS)
 
     @field_validator("labels")
     @classmethod
@@ -45,7 +53,7 @@ class Binary(Config):
     """Yes or no, labels 0 and 1; one logit trained with binary cross-entropy."""
 
     name: Literal["binary"] = "binary"
-    labels: tuple[str, ...] | None = Field(default=None, description=_LABELS)
+    labels: LabelNames | None = Field(default=None, description=_LABELS)
 
     @field_validator("labels")
     @classmethod

@@ -71,7 +71,9 @@ def check_library_optimizer(config: LibraryOptimizer) -> None:
     except UserError:
         raise
     except Exception as error:
-        raise UserError(f"optimizer.name: {config.name} cannot be used here: {_first_line(error)}") from None
+        # Whose fault it is shows without the options.
+        key = "options" if config.options and _works(config.model_copy(update={"options": {}})) else "name"
+        raise UserError(f"optimizer.{key}: {config.name} cannot be used so: {_first_line(error)}") from None
     if not _equal(together, again):
         raise UserError(f"optimizer.name: {config.name} draws at random, so ranks and resumed runs would differ")
     if not _equal(together, apart):
@@ -109,6 +111,14 @@ def _probe(config: LibraryOptimizer, tensors: Sequence[int]) -> list[torch.Tenso
         optimizer.step()
     _check_state(config, optimizer, fixed)
     return [p.detach() for p in parameters]
+
+
+def _works(config: LibraryOptimizer) -> bool:
+    try:
+        _probe(config, [0])
+    except Exception:
+        return False
+    return True
 
 
 def _check_state(config: LibraryOptimizer, optimizer: torch.optim.Optimizer, fixed: set[str]) -> None:

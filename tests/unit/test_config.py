@@ -170,6 +170,12 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
         ("encoder.adapter={name: projected_attention, width: 10, heads: 3}", "must divide width=10, got 3"),
         ("tasks.quora.kind.labels=[a]", "tasks.quora.kind.labels: must be 2 different names, got ['a']"),
         ("tasks.sst.kind.labels=[a, b, c, d, a]", "tasks.sst.kind.labels: must be 5 different names"),
+        (
+            "tasks.quora.kind.labels=[no, yes]",
+            "tasks.quora.kind.labels: must be texts, but YAML reads False: quote yes, no",
+        ),
+        ("combination.groups=[[sst, quora, sts]]", "combination.groups has one group: there is nothing to project"),
+        ("optimizer={name: lamb, options: {betas: 5}}", "optimizer.options: lamb cannot be used so"),
         ("encoder.adapter.name=lara", "encoder.adapter.name: unknown 'lara'; valid: none, lora, projected_attention"),
         ("tasks.sst.head={name: mlp, link: identity}", "tasks.sst: head.link is for kind regression"),
         ("tasks.sts.head={name: scaled}", "head.name=scaled is for regression on pair_encoding.features=cosine"),
@@ -245,8 +251,10 @@ def test_extended_recipe_lies_beside_or_is_shipped_and_may_be_absent(tmp_path: P
     assert config.batch_size("sst") == 5
     assert config.batch_size("sts") == load_recipe("main").batch_size("sts")
     assert config.tasks["sst"].files == load_recipe("main").tasks["sst"].files
+    (tmp_path / "based.yaml").write_text("extends: bases/c-b1.yaml\nsource: null\n")
+    assert load_recipe(str(tmp_path / "based.yaml")).tasks == load_recipe("c-b1").tasks
     (tmp_path / "orphan.yaml").write_text("extends: absent\n")
-    with pytest.raises(UserError, match="there is no recipe 'absent'"):
+    with pytest.raises(UserError, match=r"orphan\.yaml: extends: there is no recipe 'absent'"):
         load_recipe(str(tmp_path / "orphan.yaml"))
     (tmp_path / "self.yaml").write_text("extends: self.yaml\n")
     with pytest.raises(UserError, match="circle"):

@@ -156,6 +156,15 @@ def test_report_lies_in_the_run_unless_told_otherwise(tmp_path: Path, tiny_tasks
     assert write_report([str(run)]) == run / "report.html"
 
 
+@pytest.mark.parametrize("file", ["config.yaml", "result.json", "history.json", "best_tables.json"])
+def test_damaged_file_is_one_line_that_names_it(tmp_path: Path, tiny_tasks: dict[str, Any], file: str) -> None:
+    run = _write(tmp_path / "run", tiny_tasks)
+    (run / file).write_text("{")
+    with pytest.raises(UserError, match=f"{re.escape(file)}: not valid") as error:
+        write_report([str(run)])
+    assert len(str(error.value).splitlines()) == 1
+
+
 def test_what_is_no_run_is_one_line(tmp_path: Path, tiny_tasks: dict[str, Any]) -> None:
     with pytest.raises(UserError, match="is neither a run folder"):
         open_source(str(tmp_path))
