@@ -1,0 +1,160 @@
+"""What a sweep writes down of itself and of each trial: plain values in JSON files."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from typing import Any, Literal
+
+from cluster.plain import finite
+
+Status = Literal["waiting", "running", "finished", "stopped", "failed"]
+Role = Literal["recipe", "sample", "baseline", "refit"]
+ENDED = ("finished", "stopped", "failed")
+
+
+@dataclass(frozen=True)
+class Report:
+    """One evaluation of a trial.
+
+    `iteration` counts evaluations from 1 and stands for the same number of training rows in every trial, whatever its
+    sampling strategy. `rows` and `tokens` are those trained so far, `seconds` those that the workers took for them.
+    """
+
+    iteration: int
+    step: int
+    rows: int
+    tokens: int
+    seconds: float
+    scores: dict[str, float]
+
+
+@dataclass(frozen=True)
+class Generation:
+    """A stretch of a population's trial: from `iteration` on it went by `sample`, with the weights of trial `donor`'s `step`."""
+
+    run: str
+    iteration: int
+    step: int
+    donor: str
+    sample: dict[str, Any]
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One trial, named `run` after its run folder.
+
+    `number` names the configuration, 0 is the recipe itself; `repeat` the seed: trials that differ in it alone tell luck
+    from gain. `sample` maps the space's parameters that are active to their values. `stopped` is a trial that the scheduler
+    ended early, `reason` says in one line why a trial was stopped or failed. `planned_rows` and `planned_iterations` are
+    those of the whole trial. Times are Unix seconds; `seconds` is how long it ran, over all attempts.
+    """
+
+    number: int
+    repeat: int
+    role: Role
+    run: str
+    sample: dict[str, Any]
+    status: Status = "waiting"
+    reason: str | None = None
+    reports: tuple[Report, ...] = ()
+    generations: tuple[Generation, ...] = ()
+    planned_rows: int = 0
+    planned_iterations: int = 0
+    attempts: int = 0
+    started: float | None = None
+    ended: float | None = None
+    seconds: float = 0.0
+
+    @property
+    def has_ended(self) -> bool:
+        """Whether it will not go on."""
+        return self.status in ENDED
+
+    def best(self, selection: str) -> Report | None:
+        """The report with the highest finite `selection`, the first of equals: that of the checkpoint that is kept."""
+        known = [r for r in self.reports if math.isfinite(r.scores.get(selection, math.nan))]
+        return max(known, key=lambda report: report.scores[selection], default=None)
+
+    def with_report(self, report: Report) -> "Trial":
+        """The trial with `report` in place of its own of that iteration and later ones, which are trained again."""
+        kept = tuple(own for own in self.reports if own.iteration < report.iteration)
+        return replace(self, reports=(*kept, report))
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; scores that are not finite become null."""
+        values: dict[str, Any] = finite(asdict(self))
+        return values
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Trial":
+        """The trial that `to_dict` wrote."""
+        tree = dict(values)
+        tree["reports"] = tuple(_report(own) for own in tree["reports"])
+        tree["generations"] = tuple(Generation(**own) for own in tree["generations"])
+        return cls(**tree)
+
+
+def _report(values: Mapping[str, Any]) -> Report:
+    scores = {key: math.nan if score is None else score for key, score in values["scores"].items()}
+    return Report(**{**values, "scores": scores})
+
+
+@dataclass(frozen=True)
+class Options:
+    """How a sweep searches. `metrics` are dev scores, higher is better; several ask for their Pareto front.
+
+    `evaluations`: reports of a trial as long as the recipe. `grace`: reports before a scheduler may stop a trial;
+    `reduction`: of as many trials one goes on (ASHA). `budget_seconds` and `budget_tokens` bound the sweep as a whole.
+    `keep`: trials whose checkpoints are kept, the best ones.
+    """
+
+    trials: int
+    search: str = "random"
+    scheduler: str = "fifo"
+    metrics: tuple[str, ...] = ("dev/mean",)
+    repeats: int = 1
+    baselines: bool = False
+    seed: int = 0
+    evaluations: int = 9
+    grace: int = 1
+    reduction: int = 3
+    concurrent: int | None = None
+    budget_seconds: float | None = None
+    budget_tokens: int | None = None
+    keep: int = 5
+
+    @property
+    def selection(self) -> str:
+        """The score that chooses each trial's best checkpoint."""
+        return self.metrics[0] if len(self.metrics) == 1 else "dev/mean"
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return asdict(self) | {"metrics": list(self.metrics)}
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Options":
+        """The options that `to_dict` wrote."""
+        return cls(**{**values, "metrics": tuple(values["metrics"])})
+
+
+@dataclass(frozen=True)
+class Sweep:
+    """A sweep and its trials as its folder holds them.
+
+    `base`: the recipe's config as plain values. `space`: `name`, `about`, `identity` and `parameters`, each a name to its
+    description (`tune_spaces.Space.describe`). `elapsed`: seconds that it ran, over all sittings; `status` is `running` also
+    where its driver was killed.
+    """
+
+    name: str
+    place: str
+    recipe: str
+    base: dict[str, Any]
+    space: dict[str, Any]
+    options: Options
+    trials: tuple[Trial, ...] = ()
+    status: Literal["running", "finished", "stopped", "failed"] = "running"
+    elapsed: float = 0.0
+    created: float = 0.0
+    versions: dict[str, str] = field(default_factory=dict)
