@@ -1,6 +1,5 @@
 """From a checkpoint to an export."""
 
-import importlib.metadata
 import tempfile
 from pathlib import Path
 
@@ -10,33 +9,10 @@ from cluster.checkpoint import FOLDER, checkpoint_name, load_weights, read_state
 from cluster.engine import import_deepspeed
 from cluster.run_folder import RunFolder
 from cluster.storage import Storage
+from cluster.versions import installed_versions
 from multitask.errors import UserError
 from multitask.export import write_export
 from multitask.model import MultitaskModel, build_model
-
-VERSIONED = (
-    "concord-mtl",
-    "torch",
-    "transformers",
-    "deepspeed",
-    "ray",
-    "wandb",
-    "torchjd",
-    "pyarrow",
-    "peft",
-    "pytorch_optimizer",
-)
-
-
-def installed_versions() -> dict[str, str]:
-    """Versions of the packages that a result depends on."""
-    found = {}
-    for name in VERSIONED:
-        try:
-            found[name] = importlib.metadata.version(name)
-        except importlib.metadata.PackageNotFoundError:
-            found[name] = "not installed"
-    return found
 
 
 def export_run(run: str, target: str | None, which: str) -> str:

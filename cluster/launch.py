@@ -2,18 +2,15 @@
 
 import logging
 import os
-import secrets
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from typing import Any, cast
+from typing import Any
 
 from cluster.observers import Observer, Outcome, WandbTracker
 from cluster.resources import ResourcePlan, plan_resources
-from cluster.storage import Storage
 from multitask.config import RunConfig
 from multitask.errors import UserError
 
@@ -21,6 +18,17 @@ from multitask.errors import UserError
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
 os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
 os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+# Tune's own output, loggers and snapshots: the sweep's folder and display are ours. A trial that fails at once reports no score.
+for _name, _value in {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}.items():
+    os.environ.setdefault(_name, _value)
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 
@@ -96,38 +104,17 @@ def _start() -> str:
 
 
 def _fit(config: RunConfig, plan: ResourcePlan, display: Observer, started: float) -> Outcome:
-    import ray.train
-    from ray.train import FailureConfig, ScalingConfig
-    from ray.train.torch import TorchTrainer
-
     from cluster.observers.board import BoardObserver, BoardReader, ControllerObserver, create_board
-    from cluster.ray_session import train_worker
+    from cluster.trainer import RunTrainer
 
     board, watcher = create_board(), _Watcher(display)
     observer = ControllerObserver([WandbTracker(config.tracking), BoardObserver(board)])
-    # A name of its own for every launch: checkpoints lie in the run folder, and a torn record of Ray's cannot block it.
-    name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-    storage = Storage(config.cluster.storage).below(f"{config.name}/ray")
-    trainer = TorchTrainer(
-        cast(Any, train_worker),
-        train_loop_config={"config": _absolute(config).to_dict(), "started": started},
-        scaling_config=ScalingConfig(
-            num_workers=plan.workers, use_gpu=plan.use_gpu, resources_per_worker=plan.per_worker
-        ),
-        run_config=ray.train.RunConfig(
-            name=name,
-            storage_path=storage.path("") if storage.is_local else storage.location,
-            failure_config=FailureConfig(max_failures=config.cluster.max_failures),
-            callbacks=[cast(Any, observer)],
-        ),
-    )
     with BoardReader(board, watcher):
         error, result = None, None
         try:
-            result = trainer.fit()
+            result = RunTrainer(config, plan, started, [observer]).fit()
         except Exception as raised:
             error = raised
-    storage.delete_folder("")
     return _outcome(watcher, result, error)
 
 
@@ -162,19 +149,3 @@ class _Watcher:
         if self._begun:
             self.outcome = outcome
             self._display.finish(outcome)
-
-
-def _absolute(config: RunConfig) -> RunConfig:
-    """The config with folders that do not depend on a process's working folder; Ray's workers have their own."""
-    tree = config.to_dict()
-    for section, key in (("data", "root"), ("data", "cache"), ("cluster", "storage")):
-        tree[section][key] = _absolute_path(tree[section][key])
-    if os.path.isdir(os.path.expanduser(config.encoder.name)):
-        tree["encoder"]["name"] = _absolute_path(config.encoder.name)
-    return RunConfig.model_validate(tree)
-
-
-def _absolute_path(location: str) -> str:
-    if "://" in location or location.startswith("package:"):
-        return location
-    return os.path.abspath(os.path.expanduser(location))

@@ -3,8 +3,9 @@
 from typing import TYPE_CHECKING, Any
 
 from cluster.agreement import from_rank_zero
-from cluster.export import export_checkpoint, installed_versions
+from cluster.export import export_checkpoint
 from cluster.observers import Outcome, RunInfo
+from cluster.versions import installed_versions
 
 if TYPE_CHECKING:
     from cluster.run import Run
@@ -69,8 +70,9 @@ def end_run(run: "Run", status: str, error: str | None) -> Outcome:
     """Export the best checkpoint, write the result, and say how it went."""
     files = {"run folder": run.folder.location}
     if run.progress.best_step is not None and status != "failed":
-        with run.watch("save"):
-            files |= from_rank_zero(lambda: _export(run))
+        if run.config.cluster.export:
+            with run.watch("save"):
+                files |= from_rank_zero(lambda: _export(run))
         tables = run.folder.read_json("best_tables.json") if run.session.rank == 0 else {}
         run.session.report(run.position() | {"tables": from_rank_zero(lambda: tables)})
     result = result_values(run, status)

@@ -9,14 +9,15 @@ from typing import Any
 class Progress:
     """Counters and scores of a run; the same on every rank, and restored from a checkpoint.
 
-    `history`: one dict per evaluation with `step`, `epoch` and the dev scores. `waited`: evaluations since the best.
-    `trained_steps`: task to steps that trained it. `tokens`: real tokens so far.
+    `history`: one dict per evaluation with `step`, `epoch`, `rows`, `tokens` and the dev scores. `waited`: evaluations since
+    the best. `trained_steps`: task to steps that trained it. `rows` and `tokens`: trained so far, padding not counted.
     """
 
     step: int = 0
     best_step: int | None = None
     best_score: float | None = None
     waited: int = 0
+    rows: int = 0
     tokens: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     skipped_steps: int = 0
@@ -26,7 +27,8 @@ class Progress:
 
     def evaluated(self, epoch: float, scores: dict[str, float], selection: str) -> bool:
         """Take in an evaluation; True where it is the best so far."""
-        self.history.append({"step": self.step, "epoch": epoch, **scores})
+        position = {"step": self.step, "epoch": epoch, "rows": self.rows, "tokens": self.tokens}
+        self.history.append({**position, **scores})
         score = scores[selection]
         better = math.isfinite(score) and (self.best_score is None or score > self.best_score)
         if better:

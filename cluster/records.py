@@ -63,6 +63,7 @@ class TrainRecord:
         record["throughput/padding"] = 1 - self._tokens / self._slots
         if self._extra_tokens:
             record["throughput/regularization_tokens"] = self._extra_tokens / (self._tokens + self._extra_tokens)
+        record["train/rows"], record["train/tokens"] = progress.rows, progress.tokens
         record["train/skipped_steps"] = progress.skipped_steps
         for task, steps in progress.trained_steps.items():
             record[f"train/share/{task}"] = steps / progress.step

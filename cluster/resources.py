@@ -35,6 +35,11 @@ def plan_resources(cluster: ClusterConfig, nodes: Sequence[Mapping[str, float]])
     gpus = sum(node.get("GPU", 0) for node in nodes)
     use_gpu = cluster.device == "gpu" or (cluster.device == "auto" and gpus > 0)
     per_worker = {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if use_gpu else {})
+    if use_gpu and cluster.gpus_per_worker < 1 and cluster.workers > 1:
+        raise UserError(
+            f"cluster.gpus_per_worker={cluster.gpus_per_worker:g}: the workers of one run cannot share a GPU, NCCL refuses it; "
+            "set cluster.workers=1, so that several runs share one"
+        )
     plan = ResourcePlan(cluster.workers, use_gpu, per_worker)
     for name, wanted in plan.total.items():
         found = sum(node.get(name, 0) for node in nodes)
@@ -43,7 +48,7 @@ def plan_resources(cluster: ClusterConfig, nodes: Sequence[Mapping[str, float]])
                 f"cluster.workers={cluster.workers} asks for {wanted:g} {name} ({plan.describe()}), "
                 f"the cluster has {found:g} {name} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}"
             )
-    fits = sum(_workers_on(node, per_worker) for node in nodes)
+    fits = workers_that_fit(nodes, per_worker)
     if fits < cluster.workers:
         largest = ", ".join(f"{max(node.get(name, 0) for node in nodes):g} {name}" for name in per_worker)
         raise UserError(
@@ -52,5 +57,6 @@ def plan_resources(cluster: ClusterConfig, nodes: Sequence[Mapping[str, float]])
     return plan
 
 
-def _workers_on(node: Mapping[str, float], per_worker: Mapping[str, float]) -> int:
-    return min(int((node.get(name, 0) + 1e-9) // amount) for name, amount in per_worker.items())
+def workers_that_fit(nodes: Sequence[Mapping[str, float]], per_worker: Mapping[str, float]) -> int:
+    """How many workers the nodes can hold, each worker whole on one of them."""
+    return sum(min(int((node.get(name, 0) + 1e-9) // own) for name, own in per_worker.items()) for node in nodes)

@@ -106,6 +106,7 @@ class Run:
             with self.watch("regularization"), self.engine.whole_weights():
                 self.teacher.follow(self.engine.model)
         progress.step += 1
+        progress.rows += work.rows
         progress.tokens += result.tokens
         for task in result.losses:
             progress.trained_steps[task] = progress.trained_steps.get(task, 0) + 1
@@ -118,16 +119,14 @@ class Run:
     def _after_step(self, record: TrainRecord) -> None:
         """Report, evaluate and save where the step count says so."""
         step, training = self.progress.step, self.config.training
-        end = step == self.schedule.steps
-        every = training.evaluate_every
-        evaluates = end or (self.schedule.is_epoch_end(step) if every is None else step % every == 0)
+        evaluates = self.schedule.evaluates_after(step)
         metrics = {}
         if evaluates or step % training.log_every == 0:
             metrics = self.position() | record.take(self.progress)
         if evaluates:
             scores, tables = self._evaluate()
             best = self.progress.evaluated(self.schedule.epochs_done(step), scores, training.selection)
-            metrics |= {**scores, "dev/best": best}
+            metrics |= {**scores, "dev/best": best, "train/evaluations": len(self.progress.history)}
             if best and self.session.rank == 0:
                 self.folder.write_json("best_tables.json", tables)
         if metrics:

@@ -40,13 +40,27 @@ class RunFolder:
             self._check_same(config)
         else:
             run = {"run_id": f"{config.name}-{secrets.token_hex(4)}"}
-        text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
-        self.storage.write("config.yaml", text.encode())
+        self._write_config(config)
         if not begun:
             # Last: a folder with run.json has a config, too, wherever the start was cut off.
             self.storage.write("run.json", json.dumps(run).encode())
         run_id: str = run["run_id"]
         return run_id
+
+    def continue_as(self, config: RunConfig, previous: "RunFolder") -> None:
+        """Begin the run of `config`, which is the tracked run of `previous` with another config."""
+        run = previous.storage.read("run.json")
+        rows = f"wandb/{json.loads(run)['run_id']}.next_row"
+        if previous.storage.exists(rows):
+            self.storage.write(rows, previous.storage.read(rows))
+        if (history := previous.read_json("history.json")) is not None:
+            self.write_json("history.json", history)
+        self._write_config(config)
+        self.storage.write("run.json", run)
+
+    def _write_config(self, config: RunConfig) -> None:
+        text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+        self.storage.write("config.yaml", text.encode())
 
     def config(self) -> RunConfig:
         """The run's config.

@@ -78,10 +78,20 @@ class Storage:
         selector = fs.FileSelector(self.path(path), allow_not_found=True)
         return sorted(info.base_name for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File)
 
+    def delete_file(self, path: str) -> None:
+        """Remove a file, if it is there."""
+        if self.exists(path):
+            self._fs.delete_file(self.path(path))
+
     def delete_folder(self, path: str) -> None:
         """Remove a folder with all that is in it, if it is there."""
         if self.exists(path):
             self._fs.delete_dir(self.path(path))
+
+    def copy_folder(self, source: "Storage", path: str) -> None:
+        """Copy the folder `path` of `source` to the same place here."""
+        self._fs.create_dir(self.path(path), recursive=True)
+        fs.copy_files(source.path(path), self.path(path), source_filesystem=source._fs, destination_filesystem=self._fs)
 
     def upload_folder(self, folder: Path, path: str) -> None:
         """Copy a local folder to `path`."""

@@ -21,9 +21,10 @@ class MicroBatch:
 
 @dataclass(frozen=True)
 class RoundWork:
-    """One rank's share of `round`. `holders[rank]`: positions in `round.tasks` of the tasks that `rank` computes."""
+    """One rank's share of `round`. `rows`: of all ranks and tasks. `holders[rank]`: positions in `round.tasks` of its tasks."""
 
     round: Round
+    rows: int
     batches: Mapping[str, Sequence[MicroBatch]]
     holders: tuple[tuple[int, ...], ...]
 
@@ -69,7 +70,7 @@ class WorkSource:
             for k, task in enumerate(round.tasks)
             if k in holders[self._rank]
         }
-        return RoundWork(round, batches, holders)
+        return RoundWork(round, sum(map(len, rows)), batches, holders)
 
     def _micro_batches(self, task: str, everyone: np.ndarray, mine: np.ndarray) -> list[MicroBatch]:
         pieces = [piece for piece in np.array_split(mine, self._pieces) if len(piece)]

@@ -13,6 +13,7 @@ from cluster.cli.output import print_json
 from cluster.cli.predict import predict
 from cluster.cli.recipes import recipes
 from cluster.cli.report import report
+from cluster.cli.sweep import sweep
 from cluster.cli.train import train
 from multitask.errors import UserError
 
@@ -48,6 +49,7 @@ app.command()(export)
 app.command()(evaluate)
 app.command()(predict)
 app.command()(report)
+app.add_typer(sweep, name="sweep")
 app.add_typer(recipes, name="recipes")
 data.command()(check)
 app.add_typer(data, name="data")

@@ -30,9 +30,11 @@ class ControllerObserver(ControllerCallback, ReportCallback):
     The observers are pickled on their way to the controller.
     """
 
-    def __init__(self, observers: Sequence[Observer]) -> None:
+    def __init__(self, observers: Sequence[Observer], when_aborted: str = "interrupted") -> None:
         self._observers = ObserverGroup(observers)
+        self._when_aborted = when_aborted
         self._run: RunInfo | None = None
+        self._best: dict[str, Any] = {}
         self._outcome: Outcome | None = None
         self._finished = False
 
@@ -52,9 +54,9 @@ class ControllerObserver(ControllerCallback, ReportCallback):
         self._finish()
 
     def before_controller_abort(self) -> None:
-        """The driver was interrupted."""
+        """The driver was interrupted, or a sweep ends the run."""
         if self._outcome is None:
-            self._outcome = self._unfinished("stopped", "interrupted")
+            self._outcome = self._unfinished("stopped", self._when_aborted)
         self._finish()
 
     def _take(self, record: dict[str, Any]) -> None:
@@ -63,6 +65,8 @@ class ControllerObserver(ControllerCallback, ReportCallback):
             self._run = RunInfo(**run)
             self._observers.start(self._run)
         if record:
+            if record.get("dev/best"):
+                self._best = record
             self._observers.report(record)
         if outcome is not None:
             self._outcome = Outcome(**outcome)
@@ -72,7 +76,17 @@ class ControllerObserver(ControllerCallback, ReportCallback):
         self._outcome = replace(outcome, status="failed", error=outcome.error or error)
 
     def _unfinished(self, status: Any, error: str) -> Outcome:
-        return Outcome(status=status, error=error, files={"run folder": self._run.folder} if self._run else {})
+        """What is known of a run that could not tell it itself: its best evaluation so far."""
+        selection = self._run.config["training"]["selection"] if self._run else "dev/mean"
+        return Outcome(
+            status=status,
+            error=error,
+            selection=selection,
+            best_step=self._best.get("step"),
+            best_score=self._best.get(selection),
+            dev={key: value for key, value in self._best.items() if key.startswith("dev/") and key != "dev/best"},
+            files={"run folder": self._run.folder} if self._run else {},
+        )
 
     def _finish(self) -> None:
         if self._outcome is not None and not self._finished:

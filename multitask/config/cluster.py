@@ -1,6 +1,6 @@
 """Where a run runs and who watches it."""
 
-from typing import Literal
+from typing import Any, Literal
 
 from pydantic import Field
 
@@ -18,6 +18,7 @@ class ClusterConfig(Config):
         default="runs", description="run folders are made here: a folder or URI that every worker can write"
     )
     max_failures: int = Field(default=3, ge=0, description="worker failures after which the run is given up")
+    export: bool = Field(default=True, description="write the best checkpoint as an export when the run ends")
     address: str | None = Field(default=None, description="a running Ray cluster; found or started if not given")
 
 
@@ -29,4 +30,6 @@ class TrackingConfig(Config):
     entity: str | None = None
     group: str | None = None
     tags: tuple[str, ...] = ()
+    job_type: str = Field(default="train", description="what W&B calls the kind of run, as `trial` in a sweep")
+    extra: dict[str, Any] = Field(default={}, description="added to the W&B run's config under its own keys")
     log_model: bool = Field(default=True, description="upload the exported best model as an artifact")

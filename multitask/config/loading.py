@@ -63,6 +63,14 @@ def override_config(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
     return parse_config(_override(config.to_dict(), overrides), "override")
 
 
+def read_value(text: str) -> object:
+    """The value of `key.path=text`, as YAML reads it."""
+    try:
+        return yaml.load(text, _Loader)
+    except yaml.YAMLError:
+        raise UserError(f"{text!r} is not valid YAML") from None
+
+
 def parse_config(tree: Mapping, source: str) -> RunConfig:
     """Validate plain values from `source`; every error is one line that names the key and the valid ones."""
     try:
@@ -141,10 +149,7 @@ def _apply(tree: dict, override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise UserError(f"an override is key.path=value, got {override!r}")
-    try:
-        value = yaml.load(text, _Loader)
-    except yaml.YAMLError:
-        raise UserError(f"{override!r}: the value is not valid YAML") from None
+    value = read_value(text)
     *parents, last = path.split(".")
     node: dict | list = tree
     for depth, key in enumerate(parents):

@@ -125,6 +125,9 @@ class PhaseConfig(Config):
     sampling: SamplingConfig = RoundRobin()
     epochs: int = Field(default=1, ge=1)
     steps_per_epoch: int | None = Field(default=None, ge=1, description="as the strategy counts an epoch if not given")
+    rows_per_epoch: int | None = Field(
+        default=None, ge=1, description="the training rows of an epoch, the same for every strategy, instead of its steps"
+    )
     lr: float | None = Field(
         default=None, gt=0, description="peak learning rate of this phase; optimizer.lr if not given"
     )
@@ -132,3 +135,9 @@ class PhaseConfig(Config):
         default="trained",
         description="gradual: heads alone in the phase's first epoch, then one more encoder layer in each, from the top",
     )
+
+    @model_validator(mode="after")
+    def _one_length(self) -> "PhaseConfig":
+        if self.steps_per_epoch is not None and self.rows_per_epoch is not None:
+            raise ValueError("steps_per_epoch and rows_per_epoch both say how long an epoch is: give one of them")
+        return self

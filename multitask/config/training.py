@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, ClassVar, Literal
 
-from pydantic import Discriminator, Field, Tag
+from pydantic import Discriminator, Field, Tag, model_validator
 
 from multitask.config.base import Config
 
@@ -67,6 +67,9 @@ class TrainingConfig(Config):
         default=None, gt=0, description="largest norm of the combined gradient; no clipping if null"
     )
     evaluate_every: int | None = Field(default=None, ge=1, description="steps; at the end of every epoch if not given")
+    evaluate_rows: int | None = Field(
+        default=None, ge=1, description="training rows between two evaluations, instead of evaluate_every"
+    )
     evaluate_before: bool = Field(default=False, description="also before the first step, to show what training gains")
     save_every: int | None = Field(default=None, ge=1, description="steps, beside the saves at each evaluation")
     selection: str = Field(default="dev/mean", description="the score that chooses the best checkpoint")
@@ -75,6 +78,13 @@ class TrainingConfig(Config):
     )
     non_finite_limit: int = Field(default=10, ge=0, description="skipped non-finite steps after which the run stops")
     log_every: int = Field(default=10, ge=1, description="steps between two records of losses, weights and norms")
+
+
+    @model_validator(mode="after")
+    def _one_interval(self) -> "TrainingConfig":
+        if self.evaluate_every is not None and self.evaluate_rows is not None:
+            raise ValueError("evaluate_every and evaluate_rows both say when to evaluate: give one of them")
+        return self
 
 
 class ZeroConfig(Config):

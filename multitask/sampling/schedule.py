@@ -10,7 +10,7 @@ from multitask.sampling.drawn import DrawnStrategy
 from multitask.sampling.proportional import ProportionalStrategy
 from multitask.sampling.round_robin import RoundRobinStrategy
 from multitask.sampling.sequential import SequentialStrategy
-from multitask.sampling.sizes import TaskSize
+from multitask.sampling.sizes import TaskSize, rows_per_step
 from multitask.sampling.strategy import Plan, Strategy
 
 STRATEGIES = {
@@ -24,6 +24,8 @@ STRATEGIES = {
     "annealed": DrawnStrategy,
     "weights": DrawnStrategy,
 }
+# Steps times rows a step is not always exact where batch sizes differ.
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -58,9 +60,10 @@ class Schedule:
     def __init__(self, config: RunConfig, sizes: Sequence[Mapping[str, TaskSize]]) -> None:
         self._order = tuple(config.tasks)
         self._phases = [
-            _Phase(phase, _strategy(config, index, phase, own))
+            _Phase(config, index, phase, own)
             for index, (phase, own) in enumerate(zip(config.phases, sizes, strict=True))
         ]
+        self._every, self._unit = config.training.evaluate_every, config.training.evaluate_rows
         self._starts, self._epochs_before = [0], [0]
         for phase in self._phases:
             self._starts.append(self._starts[-1] + phase.steps)
@@ -93,6 +96,27 @@ class Schedule:
         """Whether an epoch ends after `steps_done` steps."""
         return steps_done in self._ends
 
+    def rows_done(self, steps_done: int) -> float:
+        """Training rows after `steps_done` steps, by each strategy's average."""
+        return sum(
+            max(0, min(steps_done, end) - start) * phase.rows_per_step
+            for start, end, phase in zip(self._starts, self._starts[1:], self._phases, strict=False)
+        )
+
+    def evaluates_after(self, steps_done: int) -> bool:
+        """Whether the model is evaluated after `steps_done` steps; after the last one always.
+
+        By rows it is at the first step at or above each multiple of `training.evaluate_rows`, but for a last multiple that is
+        nearer than half of them to the end.
+        """
+        if steps_done == self.steps:
+            return True
+        if self._unit is None:
+            return self.is_epoch_end(steps_done) if self._every is None else steps_done % self._every == 0
+        reached = int(self.rows_done(steps_done) / self._unit + _ROUNDING)
+        crossed = reached > int(self.rows_done(steps_done - 1) / self._unit + _ROUNDING)
+        return crossed and self.rows_done(self.steps) - reached * self._unit >= self._unit / 2
+
     def epochs_done(self, steps_done: int) -> float:
         """Epochs after `steps_done` steps, with the fraction."""
         index = min(self.phase_of(steps_done), len(self._phases) - 1)
@@ -112,13 +136,13 @@ class Schedule:
 
 
 class _Phase:
-    def __init__(self, config: PhaseConfig, strategy: Strategy) -> None:
-        self.strategy = strategy
-        self.epochs = config.epochs
-        self.steps_per_epoch = config.steps_per_epoch or -(-strategy.slots_per_epoch // strategy.slots_per_step)
+    def __init__(self, config: RunConfig, index: int, phase: PhaseConfig, sizes: Mapping[str, TaskSize]) -> None:
+        self.rows_per_step = rows_per_step(phase.sampling, sizes)
+        wanted = phase.steps_per_epoch
+        if phase.rows_per_epoch is not None:
+            wanted = max(1, round(phase.rows_per_epoch / self.rows_per_step))
+        plan = Plan(sizes, (config.seed, index), phase.epochs, wanted)
+        self.strategy: Strategy = STRATEGIES[phase.sampling.name](phase.sampling, plan)
+        self.epochs = phase.epochs
+        self.steps_per_epoch = wanted or -(-self.strategy.slots_per_epoch // self.strategy.slots_per_step)
         self.steps = self.epochs * self.steps_per_epoch
-
-
-def _strategy(config: RunConfig, index: int, phase: PhaseConfig, sizes: Mapping[str, TaskSize]) -> Strategy:
-    plan = Plan(sizes, (config.seed, index), phase.epochs, phase.steps_per_epoch)
-    return STRATEGIES[phase.sampling.name](phase.sampling, plan)

@@ -139,7 +139,7 @@ def _share(whole: dict[str, Batch], rank: int, world: int, *, packed: bool) -> R
             ]
             mine[task] = [MicroBatch(Batch(*own, sequences=1), 1 / len(batch.rows))]
     holders = tuple(tuple(k for k, p in enumerate(share) if p.stop > p.start) for share in shares)
-    return RoundWork(Round(0, 0, 0.0, tuple(TaskBatch(task, (0,)) for task in whole)), mine, holders)
+    return RoundWork(Round(0, 0, 0.0, tuple(TaskBatch(task, (0,)) for task in whole)), 0, mine, holders)
 
 
 def measure(arguments: argparse.Namespace, session: Any) -> dict[str, Any]:

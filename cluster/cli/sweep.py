@@ -1,0 +1,285 @@
+"""`concord sweep`."""
+
+import time
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+from typer.core import TyperGroup
+
+from cluster.cli.durations import read_amount, read_duration
+from cluster.cli.output import print_json
+from multitask.errors import UserError
+
+if TYPE_CHECKING:
+    from cluster.sweep.folder import SweepFolder
+    from cluster.sweep.opening import Search
+    from cluster.sweep.records import Options, Sweep
+
+
+class _RunUnlessNamed(TyperGroup):
+    """`concord sweep RECIPE` is `concord sweep run RECIPE`."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        if args and args[0] not in self.commands and args[0] != "--help":
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+
+sweep = typer.Typer(
+    cls=_RunUnlessNamed,
+    help="Search learning rate, dropout, sampling and combination: concord sweep RECIPE --space default --trials 20.",
+    no_args_is_help=True,
+)
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
+Runs = Annotated[str, typer.Option("--storage", help="Folder or URI in which sweeps lie.")]
+Name = Annotated[str, typer.Argument(help="A sweep's name, or its folder.", metavar="NAME")]
+
+
+@sweep.command()
+def run(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.", metavar="RECIPE")],
+    changes: Annotated[
+        list[str] | None,
+        typer.Argument(help="Changes of the recipe; one that names a parameter fixes it.", metavar="[KEY=VALUE]..."),
+    ] = None,
+    space: Annotated[str, typer.Option(help="A shipped space, FILE.yaml, or package.module:function.")] = "default",
+    name: Annotated[str | None, typer.Option(help="The sweep's name; recipe and space if not given.")] = None,
+    trials: Annotated[
+        int | None, typer.Option(min=1, help="Configurations, the recipe among them; 20, or the grid.")
+    ] = None,
+    search: Annotated[str, typer.Option(help="random, grid, optuna or nsga2.")] = "random",
+    scheduler: Annotated[str, typer.Option(help="fifo, asha, median or pbt.")] = "fifo",
+    metric: Annotated[
+        list[str] | None, typer.Option(help="Score to maximise; several ask for their Pareto front.")
+    ] = None,
+    repeats: Annotated[int, typer.Option(min=1, help="Trials of each configuration, with other seeds.")] = 1,
+    baselines: Annotated[bool, typer.Option("--baselines", help="Also train every task alone.")] = False,
+    budget: Annotated[str | None, typer.Option(help="Time for the sweep as a whole: 2h, 90m.")] = None,
+    budget_tokens: Annotated[str | None, typer.Option(help="Tokens for the sweep as a whole: 5M.")] = None,
+    workers_per_trial: Annotated[
+        int | None, typer.Option(min=1, help="The recipe's cluster.workers if not given.")
+    ] = None,
+    concurrent: Annotated[
+        int | None, typer.Option(min=1, help="Trials at a time; as many as fit if not given.")
+    ] = None,
+    evaluations: Annotated[int, typer.Option(min=1, help="Evaluations of a trial as long as the recipe.")] = 9,
+    grace: Annotated[int, typer.Option(min=1, help="Evaluations before a trial may be stopped or changed.")] = 1,
+    reduction: Annotated[int, typer.Option(min=2, help="asha: of so many trials one goes on.")] = 3,
+    seed: Annotated[int, typer.Option(min=0, help="Seed of the search.")] = 0,
+    keep: Annotated[int, typer.Option(min=1, help="Trials whose checkpoints are kept.")] = 5,
+    storage: Runs = "runs",
+    resume_old: Annotated[
+        bool, typer.Option("--resume", help="Go on with the sweep of this name as it was planned.")
+    ] = False,
+    new: Annotated[bool, typer.Option("--new", help="Begin another sweep under the next free name.")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="Print trials, resources and time; train nothing.")
+    ] = False,
+    json: Json = False,
+) -> None:
+    """Search a space around RECIPE, the recipe itself being trial 0. The same command again goes on."""
+    from cluster.sweep.opening import open_search
+    from cluster.sweep.records import Options
+
+    workers = [f"cluster.workers={workers_per_trial}"] if workers_per_trial else []
+    found = open_search(recipe, [*(changes or []), *workers], space)
+    options = Options(
+        trials=trials or _number_of_trials(found, search),
+        search=search,
+        scheduler=scheduler,
+        metrics=tuple(metric or ["dev/mean"]),
+        repeats=repeats,
+        baselines=baselines,
+        seed=seed,
+        evaluations=evaluations,
+        grace=grace,
+        reduction=reduction,
+        concurrent=concurrent,
+        budget_seconds=read_duration("--budget", budget) if budget else None,
+        budget_tokens=read_amount("--budget-tokens", budget_tokens) if budget_tokens else None,
+        keep=keep,
+    )
+    if dry_run:
+        from cluster.sweep.dry_run import describe_sweep
+
+        describe_sweep(found, options, name or default_name(found), json=json)
+        return
+    folder, opened, found = _open(found, options, name or default_name(found), storage, resume_old, new)
+    _go(folder, opened, found, json)
+
+
+@sweep.command()
+def resume(
+    name: Name,
+    trials: Annotated[int | None, typer.Option(min=1, help="Configurations from now on.")] = None,
+    budget: Annotated[str | None, typer.Option(help="Time for the sweep as a whole from now on: 4h.")] = None,
+    budget_tokens: Annotated[str | None, typer.Option(help="Tokens for the sweep as a whole from now on.")] = None,
+    concurrent: Annotated[int | None, typer.Option(min=1, help="Trials at a time.")] = None,
+    storage: Runs = "runs",
+    json: Json = False,
+) -> None:
+    """Go on with a sweep, after whatever ended it. Finished trials stay as they are, others go on from their checkpoints."""
+    from cluster.sweep.folder import SweepFolder
+    from cluster.sweep.opening import extended, reopen_search
+
+    folder = SweepFolder.find(name, storage)
+    opened = extended(
+        folder.read(),
+        trials=trials,
+        budget_seconds=read_duration("--budget", budget) if budget else None,
+        budget_tokens=read_amount("--budget-tokens", budget_tokens) if budget_tokens else None,
+        concurrent=concurrent,
+    )
+    _go(folder, opened, reopen_search(opened), json)
+
+
+@sweep.command()
+def status(
+    name: Name,
+    watch: Annotated[bool, typer.Option("--watch", help="Until the sweep ends, or Ctrl-C.")] = False,
+    storage: Runs = "runs",
+    json: Json = False,
+) -> None:
+    """Show a sweep: its best trials, those that run, and failures."""
+    from rich.console import Console
+    from rich.live import Live
+
+    from cluster.sweep.display import sweep_view
+    from cluster.sweep.folder import SweepFolder
+    from cluster.sweep.state import describe_state, standing
+
+    folder = SweepFolder.find(name, storage)
+    if json:
+        print_json(describe_state(folder))
+        return
+    console = Console()
+    if not watch:
+        console.print(sweep_view(standing(folder), limit=1000))
+        return
+    with Live(console=console, refresh_per_second=2) as live:
+        while True:
+            now = standing(folder)
+            live.update(sweep_view(now))
+            if now.status != "running":
+                return
+            time.sleep(1)
+
+
+@sweep.command("list")
+def list_sweeps(storage: Runs = "runs", json: Json = False) -> None:
+    """List the sweeps of a storage."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from cluster.sweep.folder import SweepFolder
+    from cluster.sweep.state import describe_state
+
+    found = [describe_state(folder) for folder in SweepFolder.all_in(storage)]
+    if json:
+        print_json({"sweeps": found})
+        return
+    table = Table("sweep", "space", "search", "state", "trials", "best", box=None, padding=(0, 2, 0, 0))
+    for own in found:
+        best = "" if own["best_score"] is None else f"{own['best_score']:.3f}"
+        table.add_row(own["name"], own["space"], own["search"], own["status"], own["progress"], best)
+    Console().print(table if found else f"no sweeps in {storage}")
+
+
+@sweep.command()
+def stop(name: Name, storage: Runs = "runs") -> None:
+    """Ask a running sweep to end; `resume` goes on with it."""
+    from cluster.sweep.folder import STOP, SweepFolder
+    from cluster.sweep.state import standing
+
+    folder = SweepFolder.find(name, storage)
+    now = standing(folder)
+    if now.status != "running":
+        raise UserError(f"sweep {now.name} is not running, it is {now.status}")
+    folder.storage.write(STOP, b"")
+    print(f"sweep {now.name} ends its trials within seconds; concord sweep resume {now.name} goes on")
+
+
+@sweep.command()
+def spaces() -> None:
+    """List the spaces that concord ships, and the questions that they answer."""
+    from rich.console import Console
+    from rich.table import Table
+
+    from tune_spaces import shipped_spaces
+
+    table = Table("space", "what it answers", box=None, padding=(0, 2, 0, 0))
+    for own, about in shipped_spaces().items():
+        table.add_row(own, about)
+    Console().print(table)
+
+
+def default_name(found: "Search") -> str:
+    """Recipe and space."""
+    return f"{found.base.name}-{found.space.name}"
+
+
+def _number_of_trials(found: "Search", search: str) -> int:
+    return 1 + len(found.space.points) + len(found.space.grid()) if search == "grid" else 20
+
+
+def _open(
+    found: "Search", options: "Options", name: str, storage: str, resume_old: bool, new: bool
+) -> "tuple[SweepFolder, Sweep, Search]":
+    from cluster.storage import Storage
+    from cluster.sweep.folder import SweepFolder
+    from cluster.sweep.opening import check_name, create_sweep, reopen_search
+
+    check_name(name)
+    folder = SweepFolder(Storage(storage).below(name))
+    number = 2
+    while new and folder.exists():
+        folder = SweepFolder(Storage(storage).below(f"{name}-{number}"))
+        name, number = (f"{name}-{number}" if not folder.exists() else name), number + 1
+    if not folder.exists():
+        return folder, create_sweep(found, name, options, folder), found
+    old = folder.read()
+    same = old.base == found.base.to_dict() and old.options == options
+    same = same and old.space["identity"] == found.space.describe()["identity"]
+    if not (same or resume_old):
+        raise UserError(
+            f"--name {name}: {folder.location} holds a sweep over {old.space['name']} with another plan; "
+            "go on with that one by --resume, or begin another by --new or --name"
+        )
+    return folder, old, reopen_search(old)
+
+
+def _go(folder: "SweepFolder", opened: "Sweep", found: "Search", json: bool) -> None:
+    from cluster.sweep.display import SweepDisplay
+    from cluster.sweep.opening import check_alone, run_sweep
+
+    check_alone(folder)
+    folder.write_plan(opened)
+    display = SweepDisplay(json=json)
+    try:
+        reason = run_sweep(folder, opened, found, display)
+    finally:
+        display.close()
+    _conclude(folder, reason, json)
+
+
+def _conclude(folder: "SweepFolder", reason: str | None, json: bool) -> None:
+    """Print how it stands. Exit code 1 where no trial succeeded, 130 where Ctrl-C ended it."""
+    from rich.console import Console
+
+    from cluster.sweep.display import sweep_view
+    from cluster.sweep.state import describe_state, standing
+
+    now = standing(folder)
+    if json:
+        print_json({"event": "sweep", **describe_state(folder)})
+    else:
+        Console().print(sweep_view(now))
+        if reason:
+            print(f"{reason}; concord sweep resume {now.name} goes on")
+        else:
+            print(f"concord best {now.name}    concord report {now.name}")
+    ended: list[Any] = [trial for trial in now.trials if trial.has_ended]
+    if ended and not any(trial.reports for trial in ended):
+        raise typer.Exit(1)
+    if reason == "interrupted":
+        raise typer.Exit(130)

@@ -1,0 +1,124 @@
+"""Population based training (Jaderberg et al. 2017): bad trials go on with the weights of good ones and other settings."""
+
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pyarrow as pa
+from ray.tune.schedulers import PopulationBasedTraining
+
+from cluster.checkpoint import FOLDER, checkpoint_name, find_checkpoint, read_state, verify
+from cluster.run_folder import RunFolder
+from cluster.storage import Storage
+from cluster.sweep.records import Generation
+from cluster.sweep.trial import CURRENT, ITERATION
+from multitask.config import RunConfig
+from multitask.errors import UserError
+
+if TYPE_CHECKING:
+    from cluster.sweep.book import Book
+    from tune_spaces import Space
+
+FACTORS = (0.8, 1.25)
+RESAMPLED = 0.25
+_ATTEMPTS = 20
+
+
+class Population(PopulationBasedTraining):
+    """Tune's scheduler with our donors: weights come from the donor's run folder, settings from the space.
+
+    Tune exploits a donor only when it has a checkpoint of Tune's own, which trials that drive a Train run do not have; ours
+    save a note of where their weights are (`TrialRunner.save_checkpoint`).
+    """
+
+    def __init__(self, book: "Book", space: "Space") -> None:
+        super().__init__(
+            time_attr=ITERATION,
+            metric=CURRENT,
+            mode="max",
+            perturbation_interval=book.options.grace,
+            hyperparam_mutations={name: [None] for name in space.mutable if name in space.parameters},
+            log_config=False,
+        )
+        self._book, self._space = book, space
+
+    def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:
+        run, donor = trial.config["run"], trial_to_clone.config["run"]
+        own, other = self._book.trial(run), self._book.trial(donor)
+        number = len(own.generations) + 1
+        generator = np.random.default_rng([self._book.options.seed, own.number + 1000, number])
+        sample = other.generations[-1].sample if other.generations else other.sample
+        generation = Generation(
+            run=f"{run}-g{number}",
+            iteration=other.reports[-1].iteration,
+            step=other.reports[-1].step,
+            donor=self._book.current_run(other),
+            sample=self._mutated(sample, generator),
+        )
+        return self._book.tune_config(self._book.exploit(run, generation)), {}
+
+    def _mutated(self, sample: dict[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+        """Another sample near this one that the recipe can be trained with."""
+        for _ in range(_ATTEMPTS):
+            changed = mutate(self._space, sample, generator)
+            try:
+                self._book.sampled_config(changed)
+            except UserError:
+                continue
+            return changed
+        return sample
+
+
+def mutate(space: "Space", sample: dict[str, Any], generator: np.random.Generator) -> dict[str, Any]:
+    """Each number that may change is multiplied by 0.8 or 1.25, within its range, or with probability 1/4 drawn anew; choices are drawn anew."""
+    fresh = space.draw(generator)
+    changed = dict(sample)
+    for name in space.mutable:
+        if name not in sample:
+            continue
+        resample = generator.random() < RESAMPLED
+        factor = FACTORS[int(generator.integers(2))]
+        domain = space.parameters[name].domain
+        if isinstance(sample[name], bool | str) or not hasattr(domain, "lower"):
+            changed[name] = fresh.get(name, sample[name]) if resample else sample[name]
+        elif resample and name in fresh:
+            changed[name] = fresh[name]
+        else:
+            value = min(max(sample[name] * factor, domain.lower), domain.upper)
+            changed[name] = round(value) if isinstance(sample[name], int) else value
+    return changed
+
+
+def inherit(config: RunConfig, donor: str, previous: str) -> None:
+    """Give the run of `config`, if it has not begun, the newest and the best checkpoint of the run `donor`.
+
+    It stays the W&B run that the trial's `previous` run was. `donor` and `previous` lie beside the run's folder.
+
+    Raises:
+        UserError: the donor holds no whole checkpoint.
+    """
+    storage = Storage(config.cluster.storage)
+    own = RunFolder.of(config)
+    if own.storage.exists("run.json"):
+        return
+    source = storage.below(donor)
+    for _ in range(_ATTEMPTS):
+        own.storage.delete_folder(FOLDER)
+        # The donor trains on and may remove a checkpoint while it is read.
+        try:
+            if _copy_checkpoints(source, own.storage):
+                own.continue_as(config, RunFolder(storage.below(previous)))
+                return
+        except (OSError, pa.ArrowException, KeyError):
+            continue
+    raise UserError(f"{source.location} holds no whole checkpoint to go on from")
+
+
+def _copy_checkpoints(source: Storage, target: Storage) -> bool:
+    newest, _ = find_checkpoint(source)
+    if newest is None:
+        return False
+    best = read_state(source, newest)["progress"]["best_step"]
+    wanted = {newest} | ({f"{FOLDER}/{checkpoint_name(best)}"} if best is not None else set())
+    for path in wanted:
+        target.copy_folder(source, path)
+    return all(verify(target, path) is None for path in wanted)
