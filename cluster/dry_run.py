@@ -25,7 +25,7 @@ def describe_run(config: RunConfig, *, json: bool) -> None:
     Raises:
         UserError: data or resources are not as the config wants them.
     """
-    plan = plan_resources(config.cluster, _nodes(config))
+    plan = plan_resources(config.cluster, available_nodes(config))
     tables = prepare_tables(config)
     summary = summarise(config, plan, tables)
     if json:
@@ -77,7 +77,8 @@ def _phase_line(config: RunConfig, number: int, sizes: Mapping[str, TaskSize]) -
     return f"{epochs} of {phase.sampling.name} over {tasks}"
 
 
-def _nodes(config: RunConfig) -> list[dict[str, float]]:
+def available_nodes(config: RunConfig) -> list[dict[str, float]]:
+    """Resources of the nodes that a run of `config` would find, without a Ray of its own."""
     if config.cluster.address or os.environ.get("RAY_ADDRESS"):
         with ray_cluster(config) as nodes:
             return nodes

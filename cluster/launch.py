@@ -7,6 +7,7 @@ import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Any
 
 from cluster.observers import Observer, Outcome, WandbTracker
@@ -31,6 +32,7 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 _OBJECT_STORE_BYTES = 128 * 2**20
+_PREFIX = "concord-ray-"
 
 
 def train_on_ray(config: RunConfig, display: Observer, started: float) -> Outcome:
@@ -91,7 +93,8 @@ def _start() -> str:
     import ray
 
     # Short, since socket paths below it are limited to 107 characters; its own, so that it can be removed again.
-    folder = tempfile.mkdtemp(prefix="concord-")
+    _remove_remains()
+    folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")
     ray.init(
         address="local",
         include_dashboard=False,
@@ -101,6 +104,14 @@ def _start() -> str:
         _temp_dir=folder,
     )
     return folder
+
+
+def _remove_remains() -> None:
+    """Remove what Ray left behind where the process that had started it was killed."""
+    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
+        pid = folder.name.removeprefix(_PREFIX).split("-")[0]
+        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").is_dir():
+            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fit(config: RunConfig, plan: ResourcePlan, display: Observer, started: float) -> Outcome:

@@ -83,14 +83,15 @@ class Run:
         self.engine.deepspeed.train()
         record.restart_clock()
         while progress.step < self.schedule.steps and not self._out_of_patience():
-            self._one_step(record)
+            self.train_step(record)
             if progress.skipped_steps > self.config.training.non_finite_limit:
                 return end_run(self, "failed", non_finite_error(self))
             self._after_step(record)
         stopped = progress.step < self.schedule.steps
         return end_run(self, "stopped" if stopped else "finished", None)
 
-    def _one_step(self, record: TrainRecord) -> None:
+    def train_step(self, record: TrainRecord) -> None:
+        """One optimizer step, without anything that follows it."""
         progress = self.progress
         with self.watch("data"):
             work = self.source.share(self.schedule.round(progress.step))

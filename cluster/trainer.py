@@ -20,6 +20,9 @@ from cluster.resources import ResourcePlan
 from cluster.storage import Storage
 from multitask.config import RunConfig
 
+# The controller waits inside its event loop, which Ray would warn of.
+_NO_WARNING = {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0"}
+
 
 def train_on_worker(arguments: dict[str, Any]) -> dict[str, Any]:
     """The train function. Only workers import what trains: a driver starts seconds faster without torch."""
@@ -76,7 +79,7 @@ class RunTrainer(TorchTrainer):
         """As Ray's own, with the controller's handle given away."""
         here = {RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
         actor: Any = ray.remote(TrainController).options(
-            num_cpus=0, label_selector=here, runtime_env={"env_vars": controller_environment()}
+            num_cpus=0, label_selector=here, runtime_env={"env_vars": get_env_vars_to_propagate() | _NO_WARNING}
         )
         controller = actor.remote(**arguments)
         if threading.current_thread() is threading.main_thread():
@@ -85,9 +88,3 @@ class RunTrainer(TorchTrainer):
             self._on_controller(controller)
         ray.get(controller.run.remote())
         return ray.get(controller.get_result.remote())
-
-
-def controller_environment() -> dict[str, str]:
-    """Environment of a controller and, by it, of its workers."""
-    environment: dict[str, str] = get_env_vars_to_propagate()
-    return environment | {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0"}

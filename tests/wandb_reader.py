@@ -25,6 +25,7 @@ class OfflineRun:
         self.artifacts: list[Any] = []
         self.exit_code: int | None = None
         self.kinds: set[str] = set()
+        self.run: Any = None
         for record in _records(next(folder.glob("run-*.wandb"))):
             self._take(record)
 
@@ -36,7 +37,7 @@ class OfflineRun:
         kind = record.WhichOneof("record_type")
         self.kinds.add(kind)
         if kind == "run":
-            self.id = record.run.run_id
+            self.id, self.run = record.run.run_id, record.run
             self.config |= _values(record.run.config.update)
         elif kind == "config":
             self.config |= _values(record.config.update)
@@ -76,7 +77,7 @@ def _records(path: Path) -> Iterator[Any]:
         chunk = data[offset + _HEADER.size : offset + _HEADER.size + length]
         offset += _HEADER.size + length
         payload = chunk if kind in (_FULL, _FIRST) else payload + chunk
-        if kind in (_FULL, _LAST):
+        if kind in (_FULL, _LAST) and len(chunk) == length:
             record = wandb_internal_pb2.Record()
             record.ParseFromString(payload)
             yield record

@@ -1,4 +1,10 @@
 """What a sweep searches: one module per search space.
 
-Each gives `space()`, the parameters that Ray Tune draws from, and `to_config(base, sample)`, a validated run config.
+Each gives `space(base)`, names of parameters to what Ray Tune draws from, and, where dotted keys are not enough,
+`to_config(base, values)`, a validated run config. `tune_spaces.space` holds what they have in common.
 """
+
+from tune_spaces.space import Parameter, Space, open_space, shipped_spaces
+from tune_spaces.wandb_sweep import sweep_definition
+
+__all__ = ["Parameter", "Space", "open_space", "shipped_spaces", "sweep_definition"]

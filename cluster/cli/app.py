@@ -6,6 +6,7 @@ from typing import Annotated
 
 import typer
 
+from cluster.cli.best import best
 from cluster.cli.check import check
 from cluster.cli.evaluate import evaluate
 from cluster.cli.export import export
@@ -15,6 +16,7 @@ from cluster.cli.recipes import recipes
 from cluster.cli.report import report
 from cluster.cli.sweep import sweep
 from cluster.cli.train import train
+from cluster.cli.wandb import wandb
 from multitask.errors import UserError
 
 app = typer.Typer(
@@ -50,6 +52,8 @@ app.command()(evaluate)
 app.command()(predict)
 app.command()(report)
 app.add_typer(sweep, name="sweep")
+app.command()(best)
+app.add_typer(wandb, name="wandb")
 app.add_typer(recipes, name="recipes")
 data.command()(check)
 app.add_typer(data, name="data")

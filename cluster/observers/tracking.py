@@ -1,14 +1,18 @@
 """One Weights & Biases run for each training run."""
 
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cluster.observers.observer import Outcome, RunInfo, one_line
-from cluster.observers.panels import confusion_chart, error_table
+from cluster.observers.panels import CONFLICTS, conflict_chart, cosines_of, tables_as_panels
 from cluster.observers.redact import without_secrets
-from cluster.observers.wandb_mode import choose_mode
+from cluster.observers.wandb_config import agent_settings, tracked_config
+from cluster.observers.wandb_ledger import WandbLedger
+from cluster.observers.wandb_mode import choose_mode, why_not_online
+from cluster.wandb_runs.fragments import find_fragments, lost_rows, mark_sent
 from multitask.config.cluster import TrackingConfig
 
 if TYPE_CHECKING:
@@ -17,6 +21,7 @@ if TYPE_CHECKING:
 INIT_TIMEOUT_S = 30.0
 FINISH_TIMEOUT_S = 300.0
 NOT_PLOTTED = ("dev/best", "tables")
+STATES = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
 
 
 class WandbTracker:
@@ -27,15 +32,20 @@ class WandbTracker:
 
     Steps: W&B ignores rows whose step is not above that of the last row, and an offline run that goes on in a new process
     counts from 0 again. So the training step is a metric of its own, `step`, which all curves are drawn over, and the row
-    number is the step or the next free number, whichever is higher; the latter is kept in a file beside the run.
+    number is the step or the next free number, whichever is higher; the latter is kept in a file beside the run, with the
+    best dev scores, which the summary holds as `<metric>.max`.
+
+    A run that a W&B agent started takes the id that the agent gave it, also where it is tracked in another process than the
+    one in which the tracker was made.
     """
 
     def __init__(self, tracking: TrackingConfig) -> None:
         self.files: dict[str, str] = {}
         self._tracking = tracking
+        self._agent = agent_settings() if tracking.job_type == "train" else {}
         self._run: wandb.Run | None = None
-        self._next_row = 0
-        self._row_file: Path | None = None
+        self._ledger = WandbLedger(None, "")
+        self._cosines: dict[str, float] = {}
         self._started = False
         self._warned = False
 
@@ -52,16 +62,17 @@ class WandbTracker:
             self._guard(lambda: self._report(metrics))
 
     def finish(self, outcome: Outcome) -> None:
-        """Send the outcome and the exported model, and end the W&B run: exit code 1 after an error, else 0.
+        """Send the outcome and the exported model, and end the W&B run: exit code 1 where it failed, else 0.
 
         A model at a URI is named in the summary and not sent.
         """
         if self._run is not None:
+            self._guard(self._log_conflicts)
             self._guard(lambda: self._summarise(outcome))
             export = outcome.files.get("export", "")
             if self._tracking.log_model and export and "://" not in export:
                 self.log_model(export, self._run.name or self._run.id, ("best",))
-            self._guard(lambda: self._finish(1 if outcome.status == "failed" or outcome.error else 0))
+            self._guard(lambda: self._finish(1 if outcome.status == "failed" else 0))
 
     def log_model(self, path: str, name: str, aliases: tuple[str, ...]) -> None:
         """Send a folder as a model artifact, without a copy: its files must stay until they are uploaded."""
@@ -75,38 +86,80 @@ class WandbTracker:
         if mode == "missing":
             self._warn("not logged in (wandb login)", "recording offline")
             mode = "offline"
-        if "://" not in run.folder:
-            (Path(run.folder) / "wandb").mkdir(parents=True, exist_ok=True)
-            self._row_file = Path(run.folder) / "wandb" / f"{run.run_id}.next_row"
-        self._run = self._init(run, mode)
-        self._next_row = max(self._run.step, _read_number(self._row_file))
-        self._run.define_metric("step")
-        for group in ("train/*", "combination/*", "throughput/*"):
-            self._run.define_metric(group, step_metric="step")
-        self._run.define_metric("dev/*", step_metric="step", summary="max,last")
+        self._run = self._init(self._arguments(run), mode)
+        if self._run.resumed and self._ledger.next_row == 0:
+            self._ledger.recall(dict(cast(Any, self._run.summary)))
+        self._ledger.next_row = max(self._run.step, self._ledger.next_row)
+        self._ledger.keep()
+        self._define_metrics(self._run)
         self.files["W&B"] = str(Path(self._run.dir).parent) if self._run.offline else self._run.url or ""
+        if self._run.resumed and self._ledger.continued:
+            self._send_lost_rows(self._run, Path(run.folder))
 
-    def _init(self, run: RunInfo, mode: Literal["online", "offline"]) -> "wandb.Run":
+    def _define_metrics(self, run: "wandb.Run") -> None:
+        run.define_metric("step")
+        for group in ("train/*", "combination/*", "throughput/*"):
+            run.define_metric(group, step_metric="step")
+        run.define_metric("dev/*", step_metric="step", summary="none" if self._agent else "max,last")
+        run.summary.update({"state": "running", **self._best_scores()})
+
+    def _best_scores(self) -> dict[str, Any]:
+        """The dev scores of the summary; a W&B sweep wants plain numbers to search by, and is given the best ones."""
+        if self._agent:
+            return {key: own["max"] for key, own in self._ledger.scores.items()}
+        return dict(self._ledger.scores)
+
+    def _send_lost_rows(self, run: "wandb.Run", folder: Path) -> None:
+        """Send again what an earlier process of this online run had recorded but not yet sent when it was killed."""
+        for fragment in find_fragments(folder):
+            if fragment.run_id == run.id and fragment.state != "live" and fragment.waits and not fragment.offline:
+                for row in lost_rows(fragment, run.step):
+                    number = row["_step"]
+                    run.log({key: value for key, value in row.items() if key[0] != "_"}, step=number, commit=True)
+                mark_sent(fragment)
+
+    def _init(self, arguments: dict[str, Any], mode: Literal["online", "offline"]) -> "wandb.Run":
         """Start the W&B run, offline if online fails."""
         import wandb
 
         try:
-            return wandb.init(**self._arguments(run), mode=mode)
+            return wandb.init(**arguments, mode=mode)
         except Exception as error:
             if mode == "offline":
                 raise
             # wandb-core still holds the run id; only its end sets it free.
             wandb.teardown(exit_code=1)
-            offline = wandb.init(**self._arguments(run), mode="offline")
-            self._warn(one_line(error), "recording offline; `wandb sync` sends it later")
+            offline = wandb.init(**arguments, mode="offline")
+            self._warn(why_not_online(error), "recording offline; `concord wandb sync` sends it later")
             return offline
 
     def _arguments(self, run: RunInfo) -> dict[str, Any]:
+        # W&B's own reports of what went wrong would go out, and say on stderr when they cannot.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        local = "://" not in run.folder
+        folder = Path(run.folder) / "wandb"
+        if local:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._ledger = WandbLedger(folder / f"{run.run_id}.json" if local else None, run.run_id)
+        self._ledger.wandb_id = self._agent.get("run_id", self._ledger.wandb_id)
+        return {
+            "project": self._agent.get("project", self._tracking.project),
+            "entity": self._agent.get("entity", self._tracking.entity),
+            "group": self._tracking.group,
+            "tags": self._tracking.tags,
+            "id": self._ledger.wandb_id,
+            "name": run.name,
+            "job_type": self._tracking.job_type,
+            "dir": run.folder if local else None,
+            "config": without_secrets(tracked_config(run, self._tracking.extra)),
+            "resume": "allow",
+            "reinit": "create_new",
+            "settings": self._settings(),
+        }
+
+    def _settings(self) -> "wandb.Settings":
         import wandb
 
-        about = {"workers": run.workers, "device": run.device, "total_steps": run.total_steps, "tasks": run.tasks}
-        config = run.config | {"run": about | {"folder": run.folder}}
-        config |= {"data_hashes": run.data_hashes, "versions": run.versions}
         # Statistics and metadata are of this process's machine, its command line and its user: not of the workers.
         settings = wandb.Settings(
             console="off",
@@ -120,36 +173,36 @@ class WandbTracker:
             disable_code=True,
             x_transaction_log_flush_interval=1,
         )
-        return {
-            "project": self._tracking.project,
-            "entity": self._tracking.entity,
-            "group": self._tracking.group,
-            "tags": self._tracking.tags,
-            "id": run.run_id,
-            "name": run.name,
-            "job_type": "train",
-            "dir": run.folder if self._row_file else None,
-            "config": without_secrets(config),
-            "resume": "allow",
-            "reinit": "create_new",
-            "settings": settings,
-        }
+        if self._agent:
+            settings.sweep_id = self._agent["sweep_id"]
+        return settings
 
     def _report(self, metrics: dict[str, Any]) -> None:
         assert self._run is not None
         row = {key: value for key, value in metrics.items() if key not in NOT_PLOTTED}
-        for key, table in metrics.get("tables", {}).items():
-            row[key] = confusion_chart(key, table) if key.startswith("confusion/") else error_table(table)
-        number = max(metrics["step"], self._next_row)
+        row |= tables_as_panels(metrics.get("tables", {}))
+        self._cosines |= cosines_of(metrics)
+        number = max(metrics["step"], self._ledger.next_row)
         # Without commit the row stays open in memory until the next one, and a kill would lose it.
         self._run.log(row, step=number, commit=True)
-        self._next_row = number + 1
-        if self._row_file:
-            self._row_file.write_text(str(self._next_row))
+        self._ledger.take(number, row)
+        if (self._ledger.continued or self._agent) and any(key.startswith("dev/") for key in row):
+            self._run.summary.update(self._best_scores())
+
+    def _log_conflicts(self) -> None:
+        """Once, at the end: W&B keeps every table as an artifact."""
+        assert self._run is not None
+        if self._cosines:
+            number = self._ledger.next_row
+            self._run.log({CONFLICTS: conflict_chart(self._cosines)}, step=number, commit=True)
+            self._ledger.take(number, {})
 
     def _summarise(self, outcome: Outcome) -> None:
         assert self._run is not None
         summary: dict[str, Any] = {"status": outcome.status, "selection": outcome.selection}
+        summary["state"] = STATES[outcome.status]
+        if outcome.error is not None:
+            summary["reason"] = outcome.error
         for key in ("error", "best_step", "best_score", "tokens_per_s"):
             if (value := getattr(outcome, key)) is not None:
                 summary[key] = value
@@ -190,10 +243,3 @@ class WandbTracker:
         if not self._warned:
             self._warned = True
             print(f"W&B: {problem}; {consequence}", file=sys.stderr)
-
-
-def _read_number(file: Path | None) -> int:
-    try:
-        return int(file.read_text()) if file else 0
-    except (FileNotFoundError, ValueError):
-        return 0

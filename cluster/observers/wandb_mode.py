@@ -2,9 +2,12 @@
 
 import netrc
 import os
+import re
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
+
+from cluster.observers.observer import one_line
 
 PUBLIC_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 Mode = Literal["online", "offline", "disabled", "missing"]
@@ -49,3 +52,10 @@ def _netrc_names(host: str) -> bool:
             except (netrc.NetrcParseError, OSError):
                 return False
     return False
+
+
+def why_not_online(error: BaseException) -> str:
+    """Why a run could not be started online, in one line: what W&B says of a refused key does not name the key."""
+    if re.search(r"\b40[13]\b|invalid api key", str(error), re.IGNORECASE):
+        return "the server refused the API key (`wandb login --relogin` takes another)"
+    return one_line(error)

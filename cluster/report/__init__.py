@@ -1,4 +1,4 @@
-"""One self-contained HTML page about a run, or about several side by side."""
+"""One self-contained HTML page about a run, about several side by side, or about a sweep."""
 
 from cluster.report.page import write_report
 

@@ -42,9 +42,13 @@ def _distinct(names: list[str]) -> list[str]:
 
 def _row(key: str, sources: Sequence[Source]) -> Row:
     values = [source.scores.get(key) for source in sources]
+    return Row(key.removeprefix("dev/").replace("/", " "), values, best_places(values))
+
+
+def best_places(values: Sequence[float | None]) -> frozenset[int]:
+    """Where the highest of the finite values stands, once or more often."""
     known = [value for value in values if value is not None and math.isfinite(value)]
-    best = frozenset(i for i, value in enumerate(values) if value in known and value == max(known))
-    return Row(key.removeprefix("dev/").replace("/", " "), values, best)
+    return frozenset(place for place, value in enumerate(values) if value in known and value == max(known))
 
 
 def _differences(sources: Sequence[Source]) -> list[tuple[str, list[str]]]:

@@ -11,26 +11,36 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from matplotlib.artist import Artist
     from matplotlib.axes import Axes
+    from matplotlib.figure import Figure as Canvas
 
 # Okabe and Ito's colours, which colour-blind readers can tell apart; the page gives each one a light and a dark value.
 SERIES = tuple(f"#0000{number:02x}" for number in range(1, 7))
-INK, FAINT, CELL = "#000101", "#000102", "#000103"
-_VARIABLES = {colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, start=1)} | {
-    INK: "var(--ink)",
-    FAINT: "var(--faint)",
-    CELL: "var(--cell)",
-}
+INK, FAINT, CELL, PANEL = "#000101", "#000102", "#000103", "#000104"
+# From the worst to the best: hue and lightness change together, so that it can be read without colours, too.
+RAMP = tuple(f"#0002{number:02x}" for number in range(9))
+_VARIABLES = (
+    {colour: f"var(--series-{number})" for number, colour in enumerate(SERIES, start=1)}
+    | {colour: f"var(--ramp-{number})" for number, colour in enumerate(RAMP)}
+    | {INK: "var(--ink)", FAINT: "var(--faint)", CELL: "var(--cell)", PANEL: "var(--panel)"}
+)
 DASHES = ("-", "--", "-.", ":")
+WIDTH = 3.9
 _numbers = itertools.count(1)
 
 
 @dataclass(frozen=True)
 class Figure:
-    """`svg`: an `<svg>` element. `title` and `caption` are plain text."""
+    """`svg`: an `<svg>` element, drawn `width` inches wide. `title` and `caption` are plain text."""
 
     title: str
     caption: str
     svg: str
+    width: float = WIDTH
+
+    @property
+    def is_wide(self) -> bool:
+        """Whether it would be too small to read on a phone, which scrolls it sideways instead."""
+        return self.width > WIDTH
 
 
 def style(index: int) -> dict[str, Any]:
@@ -38,8 +48,17 @@ def style(index: int) -> dict[str, Any]:
     return {"color": SERIES[index % len(SERIES)], "linestyle": DASHES[index // len(SERIES) % len(DASHES)]}
 
 
-def draw(title: str, caption: str, paint: Callable[["Axes"], None], height: float = 2.4) -> Figure:
-    """A figure, 3.9 inches wide, that `paint` draws on one pair of axes. On a phone its letters are about 9 pixels high."""
+def draw(
+    title: str, caption: str, paint: Callable[["Axes"], None], height: float = 2.4, width: float = WIDTH
+) -> Figure:
+    """A figure that `paint` draws on one pair of axes."""
+    return draw_panels(title, caption, lambda canvas: paint(canvas.subplots()), height, width)
+
+
+def draw_panels(
+    title: str, caption: str, paint: Callable[["Canvas"], None], height: float, width: float = WIDTH
+) -> Figure:
+    """A figure that `paint` divides into axes as it needs. With the usual width its letters are about 9 pixels on a phone."""
     import matplotlib as mpl
     from matplotlib.figure import Figure as Canvas
 
@@ -51,6 +70,7 @@ def draw(title: str, caption: str, paint: Callable[["Axes"], None], height: floa
         # Names of classes and tasks are no formulas.
         "text.parse_math": False,
         "axes.formatter.limits": (-3, 5),
+        "axes.facecolor": "none",
         "axes.edgecolor": FAINT,
         "axes.labelcolor": INK,
         "text.color": INK,
@@ -65,14 +85,12 @@ def draw(title: str, caption: str, paint: Callable[["Axes"], None], height: floa
     with mpl.rc_context(settings), warnings.catch_warnings():
         # The browser has letters that matplotlib's own font lacks.
         warnings.filterwarnings("ignore", message="Glyph .* missing from")
-        canvas = Canvas(figsize=(3.9, height), layout="constrained")
+        canvas = Canvas(figsize=(width, height), layout="constrained")
         canvas.patch.set_alpha(0)
-        axes = canvas.subplots()
-        axes.patch.set_alpha(0)
-        paint(axes)
+        paint(canvas)
         stream = io.StringIO()
         canvas.savefig(stream, format="svg", metadata={"Date": None, "Creator": None})
-    return Figure(title, caption, _inline(stream.getvalue(), title))
+    return Figure(title, caption, _inline(stream.getvalue(), title), width)
 
 
 def legend_columns(names: Sequence[str]) -> int:
@@ -106,7 +124,7 @@ def _inline(svg: str, title: str) -> str:
     svg = re.sub(r'\bid="', f'id="f{number}-', svg)
     svg = re.sub(r"url\(#", f"url(#f{number}-", svg)
     svg = re.sub(r'xlink:href="#', f'href="#f{number}-', svg)
-    svg = re.sub(r"#0000[0-9a-f]{2}|#00010[1-3]", lambda found: _VARIABLES.get(found[0], found[0]), svg)
+    svg = re.sub(r"#0000[0-9a-f]{2}|#00010[1-4]|#00020[0-8]", lambda found: _VARIABLES.get(found[0], found[0]), svg)
     svg = re.sub(r"font: ([\d.]+)px [^;\"]*", r"font-size: \1px; font-family: inherit", svg)
     head = re.compile(r'<svg [^>]*viewBox="([^"]*)"[^>]*>', re.S)
     name = f'aria-labelledby="f{number}-title"><title id="f{number}-title">{escape(title)}</title>'

@@ -49,36 +49,6 @@ def training_figures(source: Source) -> list[Figure]:
     return figures
 
 
-def gradient_figures(source: Source) -> list[Figure]:
-    """How the tasks pull on the shared encoder, and what weight each has."""
-    figures = []
-    if cosines := curves(source.train, "combination/cosine/"):
-        caption = (
-            "Whether two tasks want the shared encoder to move the same way: 1 is the same direction, 0 means that they do not "
-            "mind each other, below 0 one undoes what the other does. Gradient surgery acts where a curve is below 0."
-        )
-        figures.append(
-            line_chart("Agreement of the tasks' gradients", caption, cosines, "cosine", zero=True, smooth=True)
-        )
-    weights = curves(source.train, "combination/weight/")
-    if weights and constant_weights(source) is None:
-        caption = (
-            "The weight of each task's gradient in the update. With gradient surgery it changes with the conflicts."
-        )
-        figures.append(line_chart("Weight of each task", caption, weights, "weight", source.config.tasks, smooth=True))
-    return figures
-
-
-def constant_weights(source: Source) -> str | None:
-    """The weight of each task in words where none of them ever changes; None otherwise, or where none is known."""
-    weights = curves(source.train, "combination/weight/")
-    if not weights or any(min(values) != max(values) for _, values in weights.values()):
-        return None
-    if {values[0] for _, values in weights.values()} == {1.0}:
-        return "all 1"
-    return ", ".join(f"{task} {values[0]:.3g}" for task, (_, values) in weights.items())
-
-
 def confusion_figure(task: str, table: Mapping[str, Any]) -> Figure:
     """Counts by true and predicted class; shades are shares of the true class."""
     matrix = np.array(table["matrix"], dtype=float)

@@ -1,100 +1,69 @@
-"""From runs to a page."""
+"""From runs or a sweep to a page."""
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+import re
+from collections.abc import Sequence
 from importlib.metadata import version
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import yaml
-
-from cluster.report.comparison import Comparison, compare_sources
-from cluster.report.drawing import Figure
-from cluster.report.figures import (
-    class_figure,
-    confusion_figure,
-    constant_weights,
-    cost_figure,
-    gradient_figures,
-    scatter_figure,
-    training_figures,
-)
-from cluster.report.source import Source, open_source
+from cluster.report.comparison import compare_sources
+from cluster.report.run_part import run_part
+from cluster.report.source import Source, is_source, open_source
+from cluster.report.sweep.page import sweep_part
+from cluster.sweep.folder import SweepFolder
 from multitask.errors import UserError
 
-_ERRORS = {
-    "worst": "Worst errors",
-    "false_positives": "False positives: said yes, the label is no; the surest first",
-    "false_negatives": "False negatives: said no, the label is yes; the surest first",
-}
+if TYPE_CHECKING:
+    from markupsafe import Markup
 
 
-@dataclass(frozen=True)
-class Score:
-    """One dev score: before training (None if not measured), and at the best checkpoint."""
+def write_report(places: Sequence[str], output: str | None = None, storage: str = "runs") -> Path:
+    """Write the page about the runs or exports at `places`, or about one sweep, to `output`, and give its path.
 
-    task: str
-    metric: str
-    before: float | None
-    after: float
-    is_selected: bool
-
-
-@dataclass(frozen=True)
-class ErrorTable:
-    """Rows with text, each (id, text, second text, label, prediction), out of `total` (None where every row has an error)."""
-
-    title: str
-    rows: Sequence[Sequence[Any]]
-    is_pair: bool
-    total: int | None
-
-
-@dataclass(frozen=True)
-class TaskPart:
-    """What is shown of one task."""
-
-    name: str
-    about: str
-    figures: list[Figure] = field(default_factory=list)
-    errors: list[ErrorTable] = field(default_factory=list)
-
-
-@dataclass(frozen=True)
-class RunPart:
-    """What is shown of one run."""
-
-    source: Source
-    facts: dict[str, str]
-    scores: list[Score]
-    has_baseline: bool
-    training: list[Figure]
-    gradients: list[Figure]
-    tasks: list[TaskPart]
-    cost: list[Figure]
-    config: str
-
-
-def write_report(places: Sequence[str], output: str | None = None) -> Path:
-    """Write the page about the runs or exports at `places` to `output`, and give its path.
-
-    Without `output` it is `report.html` in the one run's folder, or in the working folder for several.
+    A sweep is named by its folder or by its name below `storage`. Without `output` the page is `report.html` in the one
+    run's or sweep's folder, or in the working folder for several.
 
     Raises:
-        UserError: a place is neither a run nor an export; the file cannot be written.
+        UserError: a place is neither a run, an export nor a sweep; a sweep is not alone; the file cannot be written.
     """
-    sources = [open_source(place) for place in places]
-    path = Path(output) if output else _default_path(places)
+    sweep = _find_sweep(places, storage)
+    html = render_sweep(sweep) if sweep else render([open_source(place) for place in places])
+    path = Path(output) if output else _default_path([sweep.location] if sweep else places)
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        path.write_text(render(sources), encoding="utf-8")
+        path.write_text(html, encoding="utf-8")
     except OSError as error:
         raise UserError(f"--output: cannot write {path}: {error.strerror}") from None
     return path
 
 
+def _find_sweep(places: Sequence[str], storage: str) -> SweepFolder | None:
+    """The sweep that is asked for; None where it is runs or exports."""
+    for place in (place for place in places if not is_source(place)):
+        try:
+            sweep = SweepFolder.find(place, storage)
+        except UserError as error:
+            raise UserError(f"{place} is neither a run folder nor an export, and {error}") from None
+        if len(places) > 1:
+            raise UserError(f"{place} is a sweep: it has a report of its own and cannot be compared with others")
+        return sweep
+    return None
+
+
 def render(sources: Sequence[Source]) -> str:
-    """The page as one HTML text."""
+    """The page about runs as one HTML text."""
+    comparison = compare_sources(sources) if len(sources) > 1 else None
+    title = " · ".join(comparison.names if comparison else [source.name for source in sources])
+    return _render("report.html.j2", title=title, runs=[run_part(source) for source in sources], comparison=comparison)
+
+
+def render_sweep(folder: SweepFolder) -> str:
+    """The page about a sweep as one HTML text."""
+    part = sweep_part(folder)
+    return _render("sweep.html.j2", title=part.name, part=part)
+
+
+def _render(template: str, **values: Any) -> str:
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(
@@ -104,114 +73,18 @@ def render(sources: Sequence[Source]) -> str:
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    comparison: Comparison | None = compare_sources(sources) if len(sources) > 1 else None
-    title = " · ".join(comparison.names if comparison else [source.name for source in sources])
-    return environment.get_template("report.html.j2").render(
-        title=title,
-        runs=[_run_part(source) for source in sources],
-        comparison=comparison,
-        version=version("concord-mtl"),
-    )
+    environment.filters["code"] = _code
+    return environment.get_template(template).render(version=version("concord-mtl"), **values)
+
+
+def _code(text: str) -> "Markup":
+    """The text as HTML, what stands between backticks as code."""
+    from markupsafe import Markup, escape
+
+    return Markup(re.sub(r"`([^`]*)`", r"<code>\1</code>", str(escape(text))))
 
 
 def _default_path(places: Sequence[str]) -> Path:
     if len(places) == 1 and Path(places[0]).is_dir():
         return Path(places[0]) / "report.html"
     return Path("report.html")
-
-
-def _run_part(source: Source) -> RunPart:
-    seconds = source.result.get("seconds", {})
-    scores = _scores(source)
-    return RunPart(
-        source=source,
-        facts=_facts(source),
-        scores=scores,
-        has_baseline=any(score.before is not None for score in scores),
-        training=training_figures(source),
-        gradients=gradient_figures(source),
-        tasks=[
-            part for task in source.config.scored_tasks if (part := _task_part(source, task)).figures or part.errors
-        ],
-        cost=[cost_figure(seconds)] if any(seconds.values()) else [],
-        config=yaml.safe_dump(source.config.to_dict(), sort_keys=False, allow_unicode=True, width=88),
-    )
-
-
-def _facts(source: Source) -> dict[str, str]:
-    config, result = source.config, source.result
-    phases = "; then ".join(phase.sampling.name.replace("_", " ") for phase in config.phases)
-    facts = {
-        "encoder": config.encoder.name,
-        "sampling": phases,
-        "combination": config.combination.name.replace("_", " "),
-        "optimizer": f"{config.optimizer.name}, learning rate {config.optimizer.lr:g}",
-        "seed": str(config.seed),
-    }
-    if (weights := constant_weights(source)) is not None:
-        facts["task weights"] = weights
-    if result:
-        facts |= {
-            "status": str(result["status"]),
-            "steps": f"{result['step']:,} of {result['steps']:,}, best at {_number(result['best_step'])}",
-            "workers": str(result["workers"]),
-            "tokens per second": _number(result.get("tokens_per_s")),
-        }
-        if result.get("skipped_steps"):
-            facts["skipped steps"] = f"{result['skipped_steps']} (a loss or gradient was not finite)"
-    return facts
-
-
-def _number(value: float | None) -> str:
-    return "unknown" if value is None else f"{value:,.0f}"
-
-
-def _scores(source: Source) -> list[Score]:
-    before: Mapping[str, float] = source.result.get("baseline", {})
-    found = []
-    for key, value in source.scores.items():
-        _, task, *metric = key.split("/")
-        if metric:
-            own = source.config.tasks[task].selection_metric
-            found.append(Score(task, metric[0], before.get(key), value, metric[0] == own))
-    if "dev/mean" in source.scores:
-        found.append(Score("mean", "", before.get("dev/mean"), source.scores["dev/mean"], True))
-    return found
-
-
-def _task_part(source: Source, task: str) -> TaskPart:
-    config, tables = source.config.tasks[task], source.tables
-    figures = []
-    if (confusion := tables.get(f"confusion/{task}")) is not None:
-        figures += [confusion_figure(task, confusion), class_figure(task, confusion)]
-    if (scatter := tables.get(f"scatter/{task}")) and scatter["rows"]:
-        figures.append(scatter_figure(task, scatter, source.scores.get(f"dev/{task}/pearson")))
-    pairs = f", {config.pair_encoding.name.replace('_', '-')} pairs" if config.pair_encoding else ""
-    return TaskPart(task, f"{config.kind.name}{pairs}", figures, _error_tables(task, config.is_pair, tables))
-
-
-def _error_tables(task: str, is_pair: bool, tables: Mapping[str, Any]) -> list[ErrorTable]:
-    """Binary tasks have one for each way to be wrong, others one in all."""
-    wanted = ("false_positives", "false_negatives") if f"false_positives/{task}" in tables else ("worst",)
-    confusion = tables.get(f"confusion/{task}")
-    found = []
-    for name in wanted:
-        if (table := tables.get(f"{name}/{task}")) is not None:
-            rows = [_named(row, confusion["labels"]) if confusion else row for row in table["rows"]]
-            found.append(
-                ErrorTable(_ERRORS[name], rows, is_pair, _total(name, confusion["matrix"]) if confusion else None)
-            )
-    return found
-
-
-def _named(row: Sequence[Any], labels: Sequence[str]) -> list[Any]:
-    """The row with the names of its classes instead of their numbers."""
-    *texts, label, prediction = row
-    return [*texts, labels[int(label)], labels[int(prediction)]]
-
-
-def _total(name: str, matrix: Sequence[Sequence[int]]) -> int:
-    """How many rows are wrong in this way."""
-    if name == "worst":
-        return sum(map(sum, matrix)) - sum(row[place] for place, row in enumerate(matrix))
-    return matrix[0][1] if name == "false_positives" else matrix[1][0]

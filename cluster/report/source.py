@@ -31,6 +31,13 @@ class Source:
     notes: tuple[str, ...] = ()
 
 
+def is_source(place: str) -> bool:
+    """Whether a run or an export lies at `place`."""
+    from multitask.export import DESCRIPTION
+
+    return (Path(place) / DESCRIPTION).is_file() or Storage(place).exists("config.yaml")
+
+
 def open_source(place: str) -> Source:
     """The run or export at `place`.
 

@@ -123,6 +123,7 @@ class Book:
         return {
             **self._shared,
             "run": trial.run,
+            "generation": len(trial.generations),
             "config": self.config(trial).to_dict(),
             "selection": "dev/mean" if trial.role == "baseline" else self.options.selection,
             "best": best.scores[self.options.selection] if best else None,
@@ -211,10 +212,10 @@ class Book:
 
     def _with_history(self, trial: Trial) -> Trial:
         """The trial with the evaluations that its run folder knows of and its record lacks."""
-        history = (self._result(trial) or {}).get("history", [])
-        for iteration, point in enumerate(history, start=1):
-            if iteration > (trial.reports[-1].iteration if trial.reports else 0):
+        known = {report.iteration: report for report in trial.reports}
+        for iteration, point in enumerate((self._result(trial) or {}).get("history", []), start=1):
+            if iteration not in known:
                 scores = {k: math.nan if v is None else v for k, v in point.items() if k.startswith("dev/")}
-                report = Report(iteration, point["step"], point["rows"], point["tokens"], trial.seconds, scores)
-                trial = trial.with_report(report)
-        return trial
+                position = (point["step"], point["rows"], point["tokens"])
+                known[iteration] = Report(iteration, *position, trial.seconds, scores)
+        return replace(trial, reports=tuple(known[iteration] for iteration in sorted(known)))

@@ -101,8 +101,7 @@ def trial_table(sweep: Sweep, trials: Sequence[Trial]) -> Table:
         name = trial.run.removeprefix(f"{sweep.name}-")
         what = describe_sample(trial)
         style = _STYLES.get(trial.status, "")
-        state = "stopped early" if trial.status == "stopped" else trial.status
-        table.add_row(name, state, _done(trial), *scores, Text(what), style=style)
+        table.add_row(name, trial.status, _done(trial), *scores, Text(what), style=style)
     return table
 
 

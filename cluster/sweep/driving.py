@@ -22,7 +22,7 @@ from cluster.sweep.population import Population
 from cluster.sweep.records import Sweep, Trial
 from cluster.sweep.release import Releaser
 from cluster.sweep.retention import keep_best
-from cluster.sweep.schedulers import STOPPING, StoppingScheduler
+from cluster.sweep.schedulers import STOPPING, Hear, StoppingScheduler
 from cluster.sweep.searcher import BookSearcher
 from cluster.sweep.trial import TrialRunner
 from tune_spaces import Space
@@ -35,9 +35,9 @@ Watch = Callable[[Sweep], None]
 
 @dataclass(frozen=True)
 class Drive:
-    """What the driver is given besides the book."""
+    """What the driver is given besides the book. `bundle`: what Tune reserves for a trial's own process."""
 
-    plan: ResourcePlan
+    bundle: dict[str, float]
     concurrent: int
     space: Space
     watch: Watch
@@ -54,12 +54,10 @@ def drive(book: Book, board: Any, given: Drive) -> str | None:
     place = tempfile.mkdtemp(prefix="concord-tune-")
     try:
         tuner = tune.Tuner(
-            # Tune knows nothing of the workers' resources: the number of trials at a time is worked out beforehand. The trial's
-            # own process takes none of them; an empty request is refused, a byte of memory is not.
-            tune.with_resources(TrialRunner, tune.PlacementGroupFactory([{"memory": 1.0}])),
+            tune.with_resources(TrialRunner, tune.PlacementGroupFactory([given.bundle])),
             tune_config=tune.TuneConfig(
                 search_alg=BookSearcher(book),
-                scheduler=_scheduler(book, given.space),
+                scheduler=_scheduler(book, given.space, sitting.hear),
                 num_samples=-1,
                 max_concurrent_trials=given.concurrent,
                 reuse_actors=True,
@@ -96,10 +94,10 @@ def _name(trial: Any) -> str:
     return name
 
 
-def _scheduler(book: Book, space: Space) -> TrialScheduler:
+def _scheduler(book: Book, space: Space, hear: Hear) -> TrialScheduler:
     if book.options.scheduler == "pbt":
-        return Population(book, space)
-    return StoppingScheduler(STOPPING[book.options.scheduler](book.options), book)
+        return Population(book, space, hear)
+    return StoppingScheduler(STOPPING[book.options.scheduler](book.options), book, hear)
 
 
 class _Sitting(Callback):
@@ -122,10 +120,9 @@ class _Sitting(Callback):
         """Seconds of all sittings."""
         return self._before + time.time() - self._began
 
-    def on_trial_result(self, iteration: int, trials: list, trial: Any, result: dict[str, Any], **info: Any) -> None:
-        """An evaluation has come in."""
-        if "train/evaluations" in result and not result.get("done"):
-            self._guard(lambda: self._book.report(trial.config["run"], result))
+    def hear(self, run: str, result: dict[str, Any]) -> None:
+        """An evaluation of trial `run` has come in."""
+        self._guard(lambda: self._book.report(run, result))
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """The trial ended by itself, or the scheduler or the sweep ended it."""

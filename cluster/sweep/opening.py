@@ -146,12 +146,15 @@ def run_sweep(folder: SweepFolder, sweep: Sweep, search: Search, watch: Callable
         tables = background.submit(_prepare, search.base)
         with ray_cluster(search.base) as nodes:
             from cluster.sweep.driving import Drive, create_board, drive, shared_config
-            from cluster.sweep.placement import plan_trials
+            from cluster.sweep.placement import driver_bundle, plan_trials
 
             plan, concurrent = plan_trials(search.base.cluster, nodes, sweep.options.concurrent)
+            is_population = sweep.options.scheduler == "pbt"
+            bundle = driver_bundle(nodes, concurrent, is_population=is_population)
+            at_a_time = sweep.options.trials if is_population else concurrent
             board = create_board()
             book = open_book(folder, sweep, search, tables.result(), shared_config(board, plan))
-            return drive(book, board, Drive(plan, concurrent, search.space, watch))
+            return drive(book, board, Drive(bundle, at_a_time, search.space, watch))
 
 
 def open_book(folder: SweepFolder, sweep: Sweep, search: Search, tables: "Tables", shared: dict[str, Any]) -> "Book":

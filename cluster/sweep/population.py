@@ -1,5 +1,6 @@
 """Population based training (Jaderberg et al. 2017): bad trials go on with the weights of good ones and other settings."""
 
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from cluster.checkpoint import FOLDER, checkpoint_name, find_checkpoint, read_st
 from cluster.run_folder import RunFolder
 from cluster.storage import Storage
 from cluster.sweep.records import Generation
+from cluster.sweep.schedulers import Hear
 from cluster.sweep.trial import CURRENT, ITERATION
 from multitask.config import RunConfig
 from multitask.errors import UserError
@@ -30,16 +32,38 @@ class Population(PopulationBasedTraining):
     save a note of where their weights are (`TrialRunner.save_checkpoint`).
     """
 
-    def __init__(self, book: "Book", space: "Space") -> None:
+    def __init__(self, book: "Book", space: "Space", hear: Hear) -> None:
         super().__init__(
             time_attr=ITERATION,
             metric=CURRENT,
             mode="max",
             perturbation_interval=book.options.grace,
-            hyperparam_mutations={name: [None] for name in space.mutable if name in space.parameters},
+            # What Tune is told to change; what is changed is the space's affair.
+            hyperparam_mutations={"generation": [0]},
             log_config=False,
         )
-        self._book, self._space = book, space
+        self._book, self._space, self._hear = book, space, hear
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """A trial begins or goes on. Tune refuses searchers here since they would not hear of changes; ours has them in its book."""
+        super().on_trial_add(SimpleNamespace(search_alg=None), trial)  # type: ignore[arg-type]
+        own = self._book.trial(trial.config["run"])
+        if own.reports:
+            state = self._trial_state[trial]
+            state.last_perturbation_time = state.last_train_time = own.reports[-1].iteration
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Whether the trial goes on as it is."""
+        self._hear(trial.config["run"], result)
+        if result[ITERATION] >= self._book.trial(trial.config["run"]).planned_iterations:
+            return self.CONTINUE
+        decision: str = super().on_trial_result(tune_controller, trial, result)
+        return decision
+
+    def _exploit(self, tune_controller: Any, trial: Any, trial_to_clone: Any) -> None:
+        """The recipe stays what it is: others are compared with it."""
+        if self._book.trial(trial.config["run"]).role != "recipe":
+            super()._exploit(tune_controller, trial, trial_to_clone)
 
     def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         run, donor = trial.config["run"], trial_to_clone.config["run"]

@@ -46,6 +46,10 @@ def _median(options: Options) -> TrialScheduler:
 STOPPING: Mapping[str, Callable[[Options], TrialScheduler]] = {"fifo": _fifo, "asha": _asha, "median": _median}
 
 
+# Takes a trial's run and its result into the book. Schedulers call it, since Tune tells them before anybody else.
+Hear = Callable[[str, dict[str, Any]], None]
+
+
 class _Past:
     """A trial of an earlier sitting, as far as a scheduler looks at one."""
 
@@ -64,9 +68,9 @@ class StoppingScheduler(TrialScheduler):
     part of the race.
     """
 
-    def __init__(self, rule: TrialScheduler, book: "Book") -> None:
+    def __init__(self, rule: TrialScheduler, book: "Book", hear: Hear) -> None:
         super().__init__()
-        self._rule, self._book = rule, book
+        self._rule, self._book, self._hear = rule, book, hear
         for trial in book.trials:
             if trial.has_ended and trial.role in ("recipe", "sample"):
                 self._replay(_Past(trial.run), trial)
@@ -85,6 +89,7 @@ class StoppingScheduler(TrialScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Whether the trial goes on."""
+        self._hear(trial.config["run"], result)
         own = self._own(trial)
         if own.role == "baseline":
             return TrialScheduler.CONTINUE

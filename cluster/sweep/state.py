@@ -7,7 +7,7 @@ from typing import Any
 
 from cluster.sweep.folder import SweepFolder
 from cluster.sweep.opening import SILENCE_S, is_alive
-from cluster.sweep.records import Sweep
+from cluster.sweep.records import Sweep, Trial
 
 
 def standing(folder: SweepFolder) -> Sweep:
@@ -16,9 +16,13 @@ def standing(folder: SweepFolder) -> Sweep:
     if sweep.status == "running":
         silent = not state or time.time() - state["heartbeat"] >= SILENCE_S
         if silent or not is_alive(state):
-            return replace(sweep, status="stopped")
+            return replace(sweep, status="stopped", trials=tuple(map(_waiting, sweep.trials)))
         return replace(sweep, elapsed=sweep.elapsed + time.time() - state["heartbeat"])
     return sweep
+
+
+def _waiting(trial: Trial) -> Trial:
+    return replace(trial, status="waiting", reason="interrupted") if trial.status == "running" else trial
 
 
 def describe_state(folder: SweepFolder) -> dict[str, Any]:

@@ -1,14 +1,17 @@
-"""How the tasks' losses or gradients become one update."""
+"""How the tasks' losses or gradients become one update. A combination with `SEARCH` joins the spaces that search it."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
 from multitask.config.base import Config
+from multitask.config.search import PerTask, Ranges
 
 
 class Sum(Config):
     """The sum of the task losses."""
+
+    SEARCH: ClassVar[Ranges] = {}
 
     name: Literal["sum"] = "sum"
 
@@ -16,11 +19,15 @@ class Sum(Config):
 class SizeWeighted(Config):
     """Each loss weighted by its task's share of the training rows, scaled so that the weights sum to the number of tasks."""
 
+    SEARCH: ClassVar[Ranges] = {}
+
     name: Literal["size_weighted"] = "size_weighted"
 
 
 class Weights(Config):
     """Each loss times a weight given by hand."""
+
+    SEARCH: ClassVar[Ranges] = {"weights": PerTask(0.25, 4)}
 
     name: Literal["weights"] = "weights"
     weights: dict[str, float]
@@ -36,6 +43,9 @@ class Weights(Config):
 
 class PCGrad(Config):
     """Gradient surgery (Yu et al. 2020): each task gradient loses what points against another task's."""
+
+    SEARCH: ClassVar[Ranges] = {}
+    NEEDS_SEVERAL_TASKS: ClassVar[bool] = True
 
     name: Literal["pcgrad"] = "pcgrad"
     groups: tuple[tuple[str, ...], ...] | None = Field(

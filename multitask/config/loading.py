@@ -63,6 +63,14 @@ def override_config(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
     return parse_config(_override(config.to_dict(), overrides), "override")
 
 
+def change_config(config: RunConfig, changes: Mapping[str, object], source: str) -> RunConfig:
+    """`config` with the values of `changes` at their dotted keys, in order; errors name `source`."""
+    tree = config.to_dict()
+    for path, value in changes.items():
+        _set(tree, path, value)
+    return parse_config(tree, source)
+
+
 def read_value(text: str) -> object:
     """The value of `key.path=text`, as YAML reads it."""
     try:
@@ -149,7 +157,10 @@ def _apply(tree: dict, override: str) -> None:
     path, equals, text = override.partition("=")
     if not equals or not path:
         raise UserError(f"an override is key.path=value, got {override!r}")
-    value = read_value(text)
+    _set(tree, path, read_value(text))
+
+
+def _set(tree: dict, path: str, value: object) -> None:
     *parents, last = path.split(".")
     node: dict | list = tree
     for depth, key in enumerate(parents):

@@ -1,10 +1,11 @@
-"""Which task trains when."""
+"""Which task trains when. A strategy with `SEARCH` joins the spaces that search sampling."""
 
-from typing import Annotated, Literal
+from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from multitask.config.base import Config
+from multitask.config.search import Between, OneOf, PerTask, Ranges, TasksInStep
 
 
 class Sequential(Config):
@@ -25,6 +26,8 @@ TasksPerStep = Annotated[int | Literal["all"], BeforeValidator(_number_or_all)]
 class RoundRobin(Config):
     """The tasks in turn, `tasks_per_step` of them in each step; small sets start again until the largest is through."""
 
+    SEARCH: ClassVar[Ranges] = {"tasks_per_step": TasksInStep(draws=False)}
+
     name: Literal["round_robin"] = "round_robin"
     tasks_per_step: TasksPerStep = "all"
 
@@ -35,6 +38,12 @@ class ProportionalBatches(Config):
     `batches`: every task has this many in a pass. Or `largest`: the batch size of the largest set, which gives the
     number of batches. The tasks' own batch sizes must be left out.
     """
+
+    SEARCH: ClassVar[Ranges] = {
+        "largest": OneOf((16, 32, 64)),
+        "batches": OneOf((None,)),
+        "tasks_per_step": TasksInStep(draws=False),
+    }
 
     name: Literal["proportional_batches"] = "proportional_batches"
     batches: int | None = Field(default=None, ge=1)
@@ -54,12 +63,16 @@ class Proportional(Config):
     Each step takes `batches_per_step` of them; several of one task become one larger batch.
     """
 
+    SEARCH: ClassVar[Ranges] = {"batches_per_step": TasksInStep(draws=False)}
+
     name: Literal["proportional"] = "proportional"
     batches_per_step: int = Field(default=1, ge=1)
 
 
 class _Drawn(Config):
     """Each step draws `tasks_per_step` different tasks. An epoch has as many batches as all sets together."""
+
+    SEARCH: ClassVar[Ranges] = {"tasks_per_step": TasksInStep(draws=True)}
 
     tasks_per_step: int = Field(default=1, ge=1)
 
@@ -79,6 +92,12 @@ class SquareRoot(_Drawn):
 class Temperature(_Drawn):
     """Tasks drawn with p ∝ min(N, cap)^(1/temperature) (Raffel et al. 2020, T5): 1 is proportional, large is uniform."""
 
+    SEARCH: ClassVar[Ranges] = {
+        **_Drawn.SEARCH,
+        "temperature": Between(1, 10, log=True),
+        "cap": OneOf((None, 4_096, 16_384, 65_536)),
+    }
+
     name: Literal["temperature"] = "temperature"
     temperature: float = Field(default=2.0, ge=1)
     cap: int | None = Field(default=None, ge=1, description="rows above which a set counts as no larger")
@@ -90,6 +109,8 @@ class Annealed(_Drawn):
     α = start − (start − end) · (e − 1) / (E − 1) with e = 1 … E.
     """
 
+    SEARCH: ClassVar[Ranges] = {**_Drawn.SEARCH, "start": Between(0.5, 1), "end": Between(0, 0.5)}
+
     name: Literal["annealed"] = "annealed"
     start: float = Field(default=1.0, ge=0, le=1)
     end: float = Field(default=0.2, ge=0, le=1)
@@ -97,6 +118,8 @@ class Annealed(_Drawn):
 
 class DrawnByWeights(_Drawn):
     """Tasks drawn with p ∝ weights given by hand."""
+
+    SEARCH: ClassVar[Ranges] = {**_Drawn.SEARCH, "weights": PerTask(0.25, 4)}
 
     name: Literal["weights"] = "weights"
     weights: dict[str, float]
@@ -126,7 +149,9 @@ class PhaseConfig(Config):
     epochs: int = Field(default=1, ge=1)
     steps_per_epoch: int | None = Field(default=None, ge=1, description="as the strategy counts an epoch if not given")
     rows_per_epoch: int | None = Field(
-        default=None, ge=1, description="the training rows of an epoch, the same for every strategy, instead of its steps"
+        default=None,
+        ge=1,
+        description="the training rows of an epoch, the same for every strategy, instead of its steps",
     )
     lr: float | None = Field(
         default=None, gt=0, description="peak learning rate of this phase; optimizer.lr if not given"

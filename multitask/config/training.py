@@ -79,7 +79,6 @@ class TrainingConfig(Config):
     non_finite_limit: int = Field(default=10, ge=0, description="skipped non-finite steps after which the run stops")
     log_every: int = Field(default=10, ge=1, description="steps between two records of losses, weights and norms")
 
-
     @model_validator(mode="after")
     def _one_interval(self) -> "TrainingConfig":
         if self.evaluate_every is not None and self.evaluate_rows is not None:

@@ -3,6 +3,7 @@
 import re
 import shutil
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +15,7 @@ from cluster.session import LocalSession
 from cluster.worker import train
 from multitask.config import parse_config
 from tests.builders import tiny_config, write_tiny_tasks
+from tests.unit.report.fake_sweep import PARAMETERS, make_trials, write_sweep
 
 # The last ones keep Chromium from looking for its maker's hosts.
 FLAGS = (
@@ -38,7 +40,7 @@ def browser() -> Iterator[Browser]:
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> dict[str, Path]:
-    """Reports of a run with gradient surgery and regularization, of its export, and of two runs."""
+    """Reports of a run with gradient surgery and regularization, of its export, of two runs, and of two sweeps."""
     folder = tmp_path_factory.mktemp("report")
     write_tiny_tasks(folder, rows=30)
     for file in ("sst-dev.csv", "quora-dev.csv"):
@@ -54,7 +56,24 @@ def pages(tmp_path_factory: pytest.TempPathFactory, tiny_bert: Path) -> dict[str
         "run": write_report([places[0]], str(folder / "run.html")),
         "export": write_report([f"{places[0]}/export"], str(folder / "export.html")),
         "both": write_report(places, str(folder / "both.html")),
+        "sweep": write_report([str(_sweep(folder))], str(folder / "sweep.html")),
+        "large": write_report([str(_large_sweep(folder))], str(folder / "large.html")),
     }
+
+
+def _sweep(folder: Path) -> Path:
+    """16 configurations, some stopped, two failed, with repeats and baselines; its texts try to run scripts."""
+    trials = [replace(t, reason=EVIL if t.status == "failed" else t.reason) for t in make_trials()]
+    return write_sweep(folder, trials, name="sweep")
+
+
+def _large_sweep(folder: Path) -> Path:
+    """Eight tasks, twelve parameters, and names that are long."""
+    tasks = ("sst", "quora", "sts", "nli", "cola", "paws", "emotion", "a_task_with_quite_a_long_name")
+    number = PARAMETERS["encoder.dropout"]
+    parameters = PARAMETERS | {f"sampling.weights.{task}": number for task in tasks[2:]}
+    trials = make_trials(24, tasks, parameters)
+    return write_sweep(folder, trials, tasks, parameters, name="large")
 
 
 def _train(folder: Path, bert: Path, session: LocalSession, name: str, seed: int) -> str:
@@ -69,6 +88,14 @@ def _train(folder: Path, bert: Path, session: LocalSession, name: str, seed: int
 
 # Font size of each text in pixels of the screen.
 _HEIGHTS = "texts => texts.map(t => parseFloat(getComputedStyle(t).fontSize) * t.ownerSVGElement.getScreenCTM().a)"
+# Pairs of texts of one figure that lie on each other.
+_OVERLAPS = """figures => figures.flatMap(figure => {
+    const texts = [...figure.querySelectorAll('svg text')].filter(text => text.textContent.trim())
+    const boxes = texts.map(text => [text.textContent, text.getBoundingClientRect()])
+    const meet = (a, b) => Math.min(a.right, b.right) - Math.max(a.left, b.left) > 1
+        && Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top) > 0.3 * Math.min(a.height, b.height)
+    return boxes.flatMap(([one, a], i) => boxes.slice(i + 1).filter(([, b]) => meet(a, b)).map(([other]) => [one, other]))
+})"""
 # The colours of the strongest cell of the first confusion matrix, of its count and of what lies behind.
 _CELL = """() => {
     const figure = [...document.querySelectorAll('figure')].find(f => f.innerText.includes('predicted against true'))
@@ -90,7 +117,7 @@ def _open(browser: Browser, page: Path, **settings: Any) -> tuple[Page, list[str
     return opened, [t for t in troubles if t != f"request: {page.as_uri()}"]
 
 
-@pytest.mark.parametrize(("name", "figures"), [("run", 12), ("export", 5), ("both", 28)])
+@pytest.mark.parametrize(("name", "figures"), [("run", 12), ("export", 5), ("both", 28), ("sweep", 19)])
 def test_page_is_whole_and_asks_for_nothing(browser: Browser, pages: dict[str, Path], name: str, figures: int) -> None:
     page, troubles = _open(browser, pages[name])
     assert not troubles
@@ -109,8 +136,9 @@ def test_page_is_whole_and_asks_for_nothing(browser: Browser, pages: dict[str, P
     assert all(page.locator(aim).count() == 1 for aim in aims)
 
 
-def test_texts_are_shown_as_they_are(browser: Browser, pages: dict[str, Path]) -> None:
-    page, _ = _open(browser, pages["run"])
+@pytest.mark.parametrize("name", ["run", "sweep"])
+def test_texts_are_shown_as_they_are(browser: Browser, pages: dict[str, Path], name: str) -> None:
+    page, _ = _open(browser, pages[name])
     assert EVIL in page.locator("body").inner_text()
     assert page.title() != "taken"
 
@@ -122,6 +150,20 @@ def test_phone_scrolls_down_only(browser: Browser, pages: dict[str, Path]) -> No
         assert page.evaluate("document.documentElement.scrollWidth") <= 380
         letters = page.eval_on_selector_all("figure svg text", _HEIGHTS)
         assert min(letters) > 8
+
+
+@pytest.mark.parametrize("width", [380, 1280])
+@pytest.mark.parametrize("name", ["sweep", "large"])
+def test_no_label_lies_on_another(browser: Browser, pages: dict[str, Path], name: str, width: int) -> None:
+    page, _ = _open(browser, pages[name], viewport={"width": width, "height": 800})
+    page.evaluate("document.querySelectorAll('details').forEach(d => { d.open = true })")
+    assert page.eval_on_selector_all("figure", _OVERLAPS) == []
+
+
+def test_wide_figures_scroll_by_themselves(browser: Browser, pages: dict[str, Path]) -> None:
+    page, _ = _open(browser, pages["large"], viewport={"width": 380, "height": 800})
+    wide = page.locator("figure.wide .scroll").first
+    assert wide.evaluate("box => box.scrollWidth > 2 * box.clientWidth")
 
 
 def test_dark_and_light_differ_in_page_and_figures(browser: Browser, pages: dict[str, Path]) -> None:

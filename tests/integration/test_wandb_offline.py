@@ -4,13 +4,16 @@ import json
 import time
 
 import pytest
+import ray
 import wandb
 
 from cluster.observers import Observer, WandbTracker
 from cluster.observers import tracking as tracking_module
 from multitask.config.cluster import TrackingConfig
+from tests.tracked_process import track_and_kill, wait_for
 from tests.unit.observers.samples import dev_record, outcome, run_info, train_record
 from tests.wandb_reader import OfflineRun, read_runs
+from tests.wandb_server import log_in, own_environment, serving
 
 TRACKING = TrackingConfig(project="p")
 TABLES = {
@@ -22,11 +25,7 @@ TABLES = {
 @pytest.fixture(autouse=True)
 def own_wandb(monkeypatch, tmp_path):
     """No login, no network, no file outside of the test's folder, and no W&B process afterwards."""
-    for name in ("WANDB_API_KEY", "WANDB_MODE"):
-        monkeypatch.delenv(name, raising=False)
-    for name in ("DATA", "CACHE", "CONFIG", "ARTIFACT"):
-        monkeypatch.setenv(f"WANDB_{name}_DIR", str(tmp_path / "home" / name.lower()))
-    monkeypatch.setenv("NETRC", str(tmp_path / "netrc"))
+    own_environment(monkeypatch, tmp_path)
     wandb.teardown()
     yield
     wandb.teardown()
@@ -104,7 +103,7 @@ def _check_metrics(run: OfflineRun) -> None:
 
 
 def _check_tables(run: OfflineRun, folder) -> None:
-    row = run.history[-1]
+    row = run.history[-2]
     (media,) = (folder / "wandb").glob("offline-run-*/files")
     worst = json.loads((media / row["worst/sst/path"]).read_text())
     assert worst["columns"] == ["text", "label", "predicted"]
@@ -152,16 +151,8 @@ def test_what_is_logged_can_be_read_within_a_second_or_two(tmp_path):
     tracker = WandbTracker(TrackingConfig())
     tracker.start(run_info(str(tmp_path)))
     tracker.report(dev_record(10, 0.1))
-    _wait_for(lambda: read_runs(tmp_path)[0].points("dev/mean") == [(10, 0.45)])
+    wait_for(lambda: read_runs(tmp_path)[0].points("dev/mean") == [(10, 0.45)])
     tracker.finish(outcome())
-
-
-def _wait_for(condition, seconds=10.0):  # W&B flushes every 15 s unless told otherwise
-
-    deadline = time.monotonic() + seconds
-    while not condition():
-        assert time.monotonic() < deadline
-        time.sleep(0.1)
 
 
 def test_an_unreachable_server_means_an_offline_run(tmp_path, monkeypatch, capfd):
@@ -174,4 +165,120 @@ def test_an_unreachable_server_means_an_offline_run(tmp_path, monkeypatch, capfd
     assert run.exit_code == 0
     warnings = [line for line in capfd.readouterr().err.splitlines() if line.startswith("W&B:")]
     assert len(warnings) == 1
-    assert warnings[0].endswith("recording offline; `wandb sync` sends it later")
+    assert warnings[0].endswith("recording offline; `concord wandb sync` sends it later")
+
+
+def test_a_refused_key_costs_one_line_and_the_run_is_recorded_offline(tmp_path, monkeypatch, capfd):
+    with serving(refuse=True) as server:
+        log_in(monkeypatch, server.url)
+        run = track(tmp_path, dev_record(10, 0.1))
+    assert run.points("dev/mean") == [(10, 0.45)]
+    lines = [line for line in capfd.readouterr().err.splitlines() if not line.startswith("wandb: [wandb.login()]")]
+    problem = "the server refused the API key (`wandb login --relogin` takes another)"
+    assert lines == [f"W&B: {problem}; recording offline; `concord wandb sync` sends it later"]
+
+
+def test_a_killed_process_loses_nothing_and_its_run_goes_on_in_the_next(tmp_path):
+    track_and_kill(tmp_path, (10, 0.5), (20, 0.9))
+    (killed,) = read_runs(tmp_path)
+    assert killed.points("dev/sst/accuracy") == [(10, 0.5), (20, 0.9)]
+    assert killed.exit_code is None
+    assert killed.summary["state"] == "running"
+    track(tmp_path, dev_record(20, 0.7), dev_record(30, 0.6), resumed_step=10)
+    first, second = read_runs(tmp_path)
+    assert first.id == second.id
+    assert second.summary["state"] == "finished"
+    assert [row["_step"] for run in (first, second) for row in run.history] == [10, 20, 21, 30]
+    # The second process saw nothing better than 0.7, and its summary is the one that W&B keeps.
+    assert second.summary["dev/sst/accuracy"] == {"max": 0.9, "last": 0.6}
+
+
+def test_a_run_killed_before_its_first_row_in_a_new_process_keeps_its_best_scores(tmp_path):
+    track_and_kill(tmp_path, (10, 0.5))
+    track_and_kill(tmp_path)
+    assert read_runs(tmp_path)[1].summary["dev/sst/accuracy"] == {"max": 0.5, "last": 0.5}
+
+
+@pytest.mark.ray
+def test_nothing_is_lost_when_the_controller_is_killed(tmp_path):
+    ray.init(address="local", num_cpus=1, include_dashboard=False, log_to_driver=False, logging_level="ERROR")
+    try:
+        controller = ray.remote(num_cpus=0)(_Controller).remote(str(tmp_path))
+        ray.get(controller.report.remote(10, 0.5))
+        ray.get(controller.report.remote(20, 0.9))
+        time.sleep(1.5)
+        ray.kill(controller)
+        wait_for(lambda: read_runs(tmp_path)[0].points("dev/sst/accuracy") == [(10, 0.5), (20, 0.9)])
+    finally:
+        ray.shutdown()
+
+
+class _Controller:
+    def __init__(self, folder: str) -> None:
+        self._tracker = WandbTracker(TrackingConfig(mode="offline"))
+        self._tracker.start(run_info(folder))
+
+    def report(self, step: int, accuracy: float) -> None:
+        self._tracker.report(dev_record(step, accuracy))
+
+
+def test_a_trial_is_tracked_as_one_of_its_sweep(tmp_path):
+    sample = {"optimizer.lr": 1e-4, "sampling.name": "annealed", "sampling.annealed.start": 1.0}
+    tracking = TrackingConfig(
+        project="p",
+        group="main-default",
+        job_type="trial",
+        tags=("sampling:annealed", "combination:pcgrad"),
+        extra={"sweep": "main-default", "sample": sample},
+    )
+    end = outcome(status="stopped", error="the scheduler ended it after 2 of 9 evaluations")
+    run = track(tmp_path, dev_record(10, 0.1), tracking=tracking, end=end)
+    assert (run.run.run_group, run.run.job_type) == ("main-default", "trial")
+    assert list(run.run.tags) == ["sampling:annealed", "combination:pcgrad"]
+    assert run.config["sweep"] == "main-default"
+    # A dot in a name is a level to W&B: it would find no `optimizer.lr`.
+    assert run.config["sample"] == {
+        "optimizer": {"lr": 1e-4},
+        "sampling": {"name": "annealed", "annealed": {"start": 1}},
+    }
+    assert (run.config["run"]["sampling"], run.config["run"]["combination"]) == ("annealed", "pcgrad")
+    assert (run.summary["state"], run.exit_code) == ("stopped early", 0)
+    assert run.summary["reason"] == "the scheduler ended it after 2 of 9 evaluations"
+
+
+def test_a_failed_trial_says_why(tmp_path):
+    run = track(tmp_path, end=outcome(status="failed", error="worker 0: boom"))
+    assert (run.summary["state"], run.summary["reason"], run.exit_code) == ("failed", "worker 0: boom", 1)
+
+
+def test_a_run_of_a_wandb_agent_takes_its_id_also_in_another_process(tmp_path, monkeypatch):
+    agent = {"SWEEP_ID": "sw33p", "RUN_ID": "agent-run", "PROJECT": "theirs", "ENTITY": "me"}
+    for name, value in agent.items():
+        monkeypatch.setenv(f"WANDB_{name}", value)
+    tracker = WandbTracker(TRACKING)
+    for name in agent:
+        monkeypatch.delenv(f"WANDB_{name}")  # the controller's process does not inherit them
+    tracker.start(run_info(str(tmp_path)))
+    for step, accuracy in ((10, 0.5), (20, 0.9), (30, 0.6)):
+        tracker.report(dev_record(step, accuracy))
+    tracker.finish(outcome())
+    (run,) = read_runs(tmp_path)
+    assert run.summary["dev/sst/accuracy"] == 0.9  # a number that W&B can search by
+    assert (run.id, run.run.sweep_id, run.run.project, run.run.entity) == ("agent-run", "sw33p", "theirs", "me")
+    wandb.teardown()
+    assert track(tmp_path).id == "agent-run"  # and keeps it when it goes on without the agent
+
+
+def test_an_agents_id_is_not_for_trials_of_a_sweep_of_ours(tmp_path, monkeypatch):
+    monkeypatch.setenv("WANDB_RUN_ID", "agent-run")
+    assert track(tmp_path, tracking=TrackingConfig(job_type="trial")).id == "main-1"
+
+
+def test_the_conflicts_between_the_tasks_are_shown_at_the_end(tmp_path):
+    run = track(tmp_path, train_record(10), train_record(20) | dev_record(20, 0.6))
+    *rows, last = run.history
+    assert not any(key.startswith("conflicts/") for row in rows for key in row)
+    (media,) = (tmp_path / "wandb").glob("offline-run-*/files")
+    table = json.loads((media / last["conflicts/cosines_table/path"]).read_text())
+    assert table["columns"] == ["Actual", "Predicted", "nPredictions"]
+    assert sorted(table["data"]) == [["sst", "sst", 1], ["sst", "sts", -0.2], ["sts", "sst", -0.2], ["sts", "sts", 1]]

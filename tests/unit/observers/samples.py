@@ -8,6 +8,8 @@ TASKS = {
     "sst": {"train_rows": 8544, "dev_rows": 1101, "cut_rows": 0, "kind": "classification", "metric": "accuracy"},
     "sts": {"train_rows": 6040, "dev_rows": 863, "cut_rows": 0, "kind": "regression", "metric": "pearson"},
 }
+PHASES = [{"epochs": 2, "sampling": {"name": "annealed"}}]
+TRAINING = {"selection": "dev/mean"}
 
 
 def run_info(folder: str = "runs/main", **changes: Any) -> RunInfo:
@@ -15,7 +17,13 @@ def run_info(folder: str = "runs/main", **changes: Any) -> RunInfo:
         "run_id": "main-1",
         "name": "main",
         "folder": folder,
-        "config": {"seed": 3, "optimizer": {"name": "adamw", "lr": 5e-5}, "phases": [{"epochs": 2}]},
+        "config": {
+            "seed": 3,
+            "optimizer": {"name": "adamw", "lr": 5e-5},
+            "phases": PHASES,
+            "combination": {"name": "pcgrad"},
+            "training": TRAINING,
+        },
         "workers": 2,
         "device": "cpu",
         "total_steps": 801,

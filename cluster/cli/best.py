@@ -1,0 +1,197 @@
+"""`concord best`."""
+
+import math
+import time
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from cluster.cli.output import print_json
+from multitask.errors import UserError
+
+if TYPE_CHECKING:
+    from cluster.choice.ranking import Ranking
+    from cluster.choice.refit import RefitPlan
+    from cluster.observers import Observer, Outcome
+    from cluster.sweep.folder import SweepFolder
+    from cluster.sweep.records import Sweep
+    from multitask.config import RunConfig
+
+SEEDS = 3
+
+
+def best(
+    name: Annotated[str, typer.Argument(help="A sweep's name, folder or URI.", metavar="NAME")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="With --refit: changes of the config.", metavar="[KEY=VALUE]...")
+    ] = None,
+    by: Annotated[
+        str,
+        typer.Option(
+            "--by", help="A dev score, or weighted, course, worst, knee or no-worse.", metavar="RULE", show_default=True
+        ),
+    ] = "dev/mean",
+    weight: Annotated[
+        list[str] | None, typer.Option("--weight", help="For weighted; 1 if not given.", metavar="TASK=NUMBER")
+    ] = None,
+    baseline: Annotated[
+        list[str] | None, typer.Option("--baseline", help="A task's score without the others.", metavar="TASK=SCORE")
+    ] = None,
+    margin: Annotated[
+        float | None, typer.Option("--margin", help="For no-worse: how far below its baseline a task may be.")
+    ] = None,
+    storage: Annotated[str, typer.Option("--storage", help="Where sweeps lie.")] = "runs",
+    export: Annotated[
+        str | None, typer.Option("--export", help="Export the winner's best checkpoint.", metavar="DIR")
+    ] = None,
+    refit: Annotated[bool, typer.Option("--refit", help="Train the winner's config again.")] = False,
+    seeds: Annotated[int | None, typer.Option("--seeds", help="With --refit: other seeds; 3 if not given.")] = None,
+    epochs_factor: Annotated[
+        float | None, typer.Option("--epochs-factor", help="With --refit: so many times the epochs.")
+    ] = None,
+    no_ray: Annotated[bool, typer.Option("--no-ray", help="With --refit: one plain process.")] = False,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Say which trial of the sweep NAME is the best, how sure that is, and what to try next."""
+    from cluster.choice.ranking import rank
+    from cluster.sweep.folder import SweepFolder
+
+    _check_refit_options(refit, overrides, seeds, epochs_factor, no_ray, export)
+    folder = SweepFolder.find(name, storage)
+    sweep = folder.read()
+    _leave_if_nothing_succeeded(sweep, json)
+    question: dict[str, Any] = {"by": by, "margin": margin}
+    question |= {"weights": _numbers("--weight", weight), "baselines": _numbers("--baseline", baseline)}
+    ranking = rank(sweep, **question)
+    if export is not None:
+        _export(folder, ranking, export, json)
+    elif refit:
+        from cluster.choice.refit import plan_refits
+
+        wanted = (SEEDS if seeds is None else seeds, 1.0 if epochs_factor is None else epochs_factor)
+        plans = plan_refits(folder, ranking, *wanted, overrides or ())
+        _refit(folder, plans, no_ray, json)
+        _show_refits(rank(folder.read(), **question), plans, json)
+    else:
+        _show(ranking, json)
+
+
+def _check_refit_options(
+    refit: bool, overrides: list[str] | None, seeds: int | None, factor: float | None, no_ray: bool, export: str | None
+) -> None:
+    if refit and export is not None:
+        raise UserError("--export and --refit: give one of them; --export takes the refits into account")
+    given = {"KEY=VALUE": overrides, "--seeds": seeds, "--epochs-factor": factor, "--no-ray": no_ray}
+    for option, value in given.items():
+        if value not in (None, False, []) and not refit:
+            raise UserError(f"{option} is for --refit")
+
+
+def _numbers(option: str, given: list[str] | None) -> dict[str, float]:
+    """TASK=NUMBER texts as numbers."""
+    found = {}
+    for text in given or ():
+        task, _, number = text.partition("=")
+        try:
+            found[task] = float(number)
+            if not math.isfinite(found[task]):
+                raise ValueError
+        except ValueError:
+            raise UserError(f"{option} is TASK=NUMBER, got {text!r}") from None
+    return found
+
+
+def _leave_if_nothing_succeeded(sweep: "Sweep", json: bool) -> None:
+    """Print why trials failed and end with exit code 1, where none has a score and some have failed."""
+    from rich.console import Console
+
+    from cluster.choice.configurations import configurations
+    from cluster.choice.display import show_failures
+    from cluster.choice.failures import grouped_failures
+
+    failures = grouped_failures(sweep.trials)
+    if configurations(sweep) or not failures:
+        return
+    message = f"{sweep.name}: no trial has a score"
+    if json:
+        print_json({"error": message, "failures": [{"reason": reason, "runs": runs} for reason, runs in failures]})
+    else:
+        print(message)
+        show_failures(failures, Console())
+    raise typer.Exit(1)
+
+
+def _show(ranking: "Ranking", json: bool) -> None:
+    from rich.console import Console
+
+    from cluster.choice.display import show_choice
+    from cluster.choice.summary import summarise
+
+    choice = summarise(ranking)
+    if json:
+        print_json(choice.to_dict())
+    else:
+        show_choice(choice, Console())
+
+
+def _export(folder: "SweepFolder", ranking: "Ranking", target: str, json: bool) -> None:
+    from cluster.choice.kept import export_winner
+
+    run, place = export_winner(folder, ranking, target)
+    if json:
+        print_json({"run": run, "export": place})
+    else:
+        print(f"exported the best checkpoint of {run} to {place}")
+
+
+def _refit(folder: "SweepFolder", plans: "Sequence[RefitPlan]", no_ray: bool, json: bool) -> None:
+    from cluster.choice.refit import run_refit
+    from cluster.observers import Display
+
+    for plan in plans:
+        run_refit(folder, plan, Display(json=json), _train_here if no_ray else _train_on_ray)
+
+
+def _train_on_ray(config: "RunConfig", observer: "Observer") -> "Outcome":
+    from cluster.launch import train_on_ray
+
+    return train_on_ray(config, observer, time.time())
+
+
+def _train_here(config: "RunConfig", observer: "Observer") -> "Outcome":
+    from cluster.observers import ObserverGroup, WandbTracker
+    from cluster.session import LocalSession
+    from cluster.worker import train
+
+    session = LocalSession(config.cluster.device, [ObserverGroup([WandbTracker(config.tracking), observer])])
+    try:
+        return train(config, session, time.time())
+    finally:
+        session.close()
+
+
+def _show_refits(ranking: "Ranking", plans: "Sequence[RefitPlan]", json: bool) -> None:
+    """The refits beside the recipe; exit code 1 where one has failed."""
+    from rich.console import Console
+
+    from cluster.choice.display import show_refit
+    from cluster.choice.failures import grouped_failures
+    from cluster.choice.refit import refitted
+
+    runs = [plan.trial.run for plan in plans]
+    failures = grouped_failures(trial for trial in ranking.sweep.trials if trial.run in runs)
+    refit = refitted(ranking, plans)
+    if json:
+        from cluster.choice.summary import entry
+
+        recipe = ranking.judge(ranking.recipe) if ranking.recipe else None
+        values = {
+            "refit": entry(ranking, refit) if refit else None,
+            "recipe": entry(ranking, recipe) if recipe else None,
+        }
+        print_json({"by": ranking.rule.name, **values, "failures": [{"reason": r, "runs": own} for r, own in failures]})
+    else:
+        show_refit(refit, ranking, failures, Console())
+    if failures:
+        raise typer.Exit(1)

@@ -1,0 +1,65 @@
+"""What a W&B run needs to know of its past when it goes on in a new process."""
+
+import json
+import math
+import os
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+
+class WandbLedger:
+    """The W&B id of a run, its next free row and its best dev scores, kept in a file that is replaced at every row.
+
+    An offline run that goes on knows nothing of the process before it: neither the rows, nor the best scores, so that its
+    summary would take the place of a better one.
+
+    Args:
+        file: where it is kept; None keeps it in memory only.
+        wandb_id: the W&B id of a run that has none yet.
+    """
+
+    def __init__(self, file: Path | None, wandb_id: str) -> None:
+        self._file = file
+        known = _read(file)
+        self.continued = bool(known)
+        self.wandb_id: str = known.get("id", wandb_id)
+        self.next_row: int = known.get("next_row", 0)
+        self.scores: dict[str, dict[str, float]] = known.get("scores", {})
+
+    def recall(self, summary: Mapping[str, Any]) -> None:
+        """Take over the best scores of the summary that W&B's server holds, where no file could be kept."""
+        self.continued = True
+        for key, known in summary.items():
+            if key.startswith("dev/") and isinstance(known, Mapping) and "max" in known:
+                self.scores[key] = {"max": known["max"], "last": known.get("last", known["max"])}
+
+    def keep(self) -> None:
+        """Replace the file: as a whole, since the process may be killed at any moment."""
+        if self._file is None:
+            return
+        values = {"id": self.wandb_id, "next_row": self.next_row, "scores": self.scores}
+        temporary = self._file.with_suffix(f".{os.getpid()}.part")
+        temporary.write_text(json.dumps(values))
+        temporary.replace(self._file)
+
+    def take(self, row: int, metrics: dict[str, Any]) -> None:
+        """Note that `row` was sent with `metrics`."""
+        self.next_row = row + 1
+        for key, score in metrics.items():
+            if key.startswith("dev/") and isinstance(score, int | float):
+                self.add_score(key, score)
+        self.keep()
+
+    def add_score(self, key: str, score: float) -> None:
+        """Make `score` the last one of `key`, and its best if it is."""
+        best = self.scores.get(key, {}).get("max", math.nan)
+        self.scores[key] = {"max": score if math.isnan(best) or score > best else best, "last": score}
+
+
+def _read(file: Path | None) -> dict[str, Any]:
+    try:
+        known = json.loads(file.read_text()) if file else {}
+    except (FileNotFoundError, ValueError):
+        return {}
+    return known if isinstance(known, dict) else {}

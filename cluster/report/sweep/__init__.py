@@ -1,0 +1,1 @@
+"""What a sweep's page shows: its numbers and its figures."""

@@ -1,0 +1,73 @@
+"""The export for W&B's own sweeps."""
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+import yaml
+
+from multitask.config import RunConfig, load_recipe
+from multitask.errors import UserError
+from tune_spaces import open_space, sweep_definition
+
+
+@pytest.fixture(scope="module")
+def base() -> RunConfig:
+    return load_recipe("main")
+
+
+def test_the_definition_is_what_wandb_reads(base: RunConfig) -> None:
+    space = open_space("tests.unit.tune_spaces.spaces:numbers", base)
+    definition = sweep_definition(space, "main", "mine:numbers", metric="dev/sst/accuracy", stop_after=2)
+    assert definition == {
+        "name": "main-numbers",
+        "description": space.about,
+        "program": "concord",
+        "command": ["${env}", "concord", "train", "main", "--space", "mine:numbers", "--sample", "${args_json}"],
+        "method": "bayes",
+        "metric": {"name": "dev/sst/accuracy", "goal": "maximize"},
+        "early_terminate": {"type": "hyperband", "min_iter": 2},
+        "parameters": {
+            "schedule.warmup": {"distribution": "uniform", "min": 0.1, "max": 0.3},
+            "optimizer.lr": {"distribution": "log_uniform_values", "min": 1e-6, "max": 1e-2},
+            "phases.0.epochs": {"distribution": "int_uniform", "min": 1, "max": 4},
+            "data.batch_size": {"distribution": "q_log_uniform_values", "q": 1, "min": 1, "max": 1024},
+            "encoder.pooling": {"values": ["mean", "cls", "max"]},
+        },
+    }
+    assert yaml.safe_load(yaml.safe_dump(definition)) == definition
+
+
+def test_a_grid_lists_values_and_names_what_has_none(base: RunConfig) -> None:
+    space = open_space("tests.unit.tune_spaces.spaces:grid", base)
+    definition = sweep_definition(space, "main", "mine:grid", method="grid")
+    assert definition["parameters"]["phases.0.epochs"] == {"values": [1, 2, 3]}
+    assert "early_terminate" not in definition
+    with pytest.raises(UserError, match=r"optimizer\.lr .*a grid needs choices"):
+        sweep_definition(open_space("default", base), "main", "default", method="grid")
+    with pytest.raises(UserError, match="no method 'bayse'.*did you mean 'bayes'"):
+        sweep_definition(space, "main", "mine:grid", method="bayse")
+
+
+def test_fixed_values_are_said_on_the_command_line(base: RunConfig) -> None:
+    space = open_space("default", base, {"combination.name": "sum", "encoder.dropout": 0.2})
+    definition = sweep_definition(space, str(Path("own") / "base.yaml"), "default")
+    assert definition["command"][3:6] == ["own/base.yaml", 'combination.name="sum"', "encoder.dropout=0.2"]
+    assert definition["name"] == "base-default"
+    assert "encoder.dropout" not in definition["parameters"]
+
+
+def test_a_sample_with_every_parameter_makes_the_config_of_its_active_ones(base: RunConfig) -> None:
+    space = open_space("default", base)
+    generator = np.random.default_rng(0)
+    for _ in range(50):
+        # What an agent passes on: every parameter, whatever the choices are, through JSON.
+        everything = {name: own.draw(generator) for name, own in space.parameters.items()}
+        sample = json.loads(json.dumps(everything))
+        active = space.active(sample)
+        assert set(active) < set(sample)
+        assert space.config(base, sample) == space.config(base, active)
+        for name, own in space.parameters.items():
+            holds = all(active.get(other) in values for other, values in own.when.items())
+            assert (name in active) is holds

@@ -1,0 +1,15 @@
+"""Which learning rate suits this recipe, everything else being as it is?
+
+One line from 1e-6 to 1e-3, all orders of magnitude alike. The schedule stays, and so does the rate of a phase that has its own.
+"""
+
+from multitask.config import RunConfig
+from tune_spaces.space import rates
+from tune_spaces.space.parameter import Parameter
+
+POINTS = ({"optimizer.lr": 1e-5}, {"optimizer.lr": 1e-4})
+
+
+def space(base: RunConfig) -> dict[str, Parameter]:
+    """`optimizer.lr`."""
+    return {"optimizer.lr": rates.learning_rate(base)}

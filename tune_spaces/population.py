@@ -1,0 +1,16 @@
+"""Which schedules over time suit this recipe: what should change in the middle of the run?
+
+For `--scheduler pbt`: learning rate, dropout, and those numbers of the recipe's own sampling strategy and combination that can
+change while weights are kept, such as temperature, α and weights by task. Choices of methods stay: a population that changed
+them would compare runs whose steps mean different things. To search another method's schedule, name it in the recipe.
+"""
+
+from multitask.config import RunConfig
+from tune_spaces.space.declared import own_numbers
+from tune_spaces.space.parameter import Parameter
+from tune_spaces.space.rates import dropout, learning_rate
+
+
+def space(base: RunConfig) -> dict[str, Parameter]:
+    """Numbers alone, all of them mutable."""
+    return {own.name: own for own in (learning_rate(base), dropout(base))} | own_numbers(base)
