@@ -49,6 +49,19 @@ def train_on_ray(config: RunConfig, display: Observer, started: float) -> Outcom
             return _fit(config, plan, display, started)
 
 
+def train_here(config: RunConfig, display: Observer, started: float) -> Outcome:
+    """Run `config` in this process, one of `torchrun`'s or a plain one, without Ray."""
+    from cluster.observers import ObserverGroup
+    from cluster.session import LocalSession
+    from cluster.worker import train
+
+    session = LocalSession(config.cluster.device, [ObserverGroup([WandbTracker(config.tracking), display])])
+    try:
+        return train(config, session, started)
+    finally:
+        session.close()
+
+
 def _prepare(config: RunConfig) -> None:
     """Read, check and tokenise the data. Imported here, in the background: torch and transformers while Ray starts."""
     from cluster.tables import prepare_tables

@@ -40,9 +40,8 @@ def judge_gap(ranking: Ranking) -> Verdict:
     seeds = (len(first.values.each), len(second.values.each))
     spread, source = pooled_spread([first.values, second.values]), f"{_seeds(seeds[0])} and {_seeds(seeds[1])}"
     if spread is None:
-        others = [own for own in _other_values(ranking) if len(own.each) > 1]
-        spread, source = pooled_spread(others), f"of {len(others)} other configurations: these two have one seed each"
-        source = source.replace("1 other configurations", "another configuration")
+        spread = pooled_spread(_other_values(ranking))
+        source = "that of refits and other configurations: these two have one seed each"
     if spread is None:
         return Verdict(gap, None, seeds, None, _unknown(gap, ranking))
     larger = gap > spread

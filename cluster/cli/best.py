@@ -13,45 +13,50 @@ from multitask.errors import UserError
 if TYPE_CHECKING:
     from cluster.choice.ranking import Ranking
     from cluster.choice.refit import RefitPlan
-    from cluster.observers import Observer, Outcome
     from cluster.sweep.folder import SweepFolder
     from cluster.sweep.records import Sweep
-    from multitask.config import RunConfig
 
 SEEDS = 3
 
+_Name = Annotated[str, typer.Argument(help="A sweep's name, folder or URI.", metavar="NAME")]
+_Overrides = Annotated[
+    list[str] | None, typer.Argument(help="With --refit: changes of the config.", metavar="[KEY=VALUE]...")
+]
+_By = Annotated[
+    str, typer.Option("--by", help="A dev score, or weighted, course, worst, knee or no-worse.", metavar="RULE")
+]
+_Weight = Annotated[
+    list[str] | None, typer.Option("--weight", help="For weighted; 1 if not given.", metavar="TASK=NUMBER")
+]
+_Baseline = Annotated[
+    list[str] | None, typer.Option("--baseline", help="A task's score without the others.", metavar="TASK=SCORE")
+]
+_Margin = Annotated[
+    float | None, typer.Option("--margin", help="For no-worse: how far below its baseline a task may be.")
+]
+_Storage = Annotated[str, typer.Option("--storage", help="Where sweeps lie.")]
+_Export = Annotated[str | None, typer.Option("--export", help="Export the winner's best checkpoint.", metavar="DIR")]
+_Refit = Annotated[bool, typer.Option("--refit", help="Train the winner's config again.")]
+_Seeds = Annotated[int | None, typer.Option("--seeds", help=f"With --refit: other seeds; {SEEDS} if not given.")]
+_EpochsFactor = Annotated[float | None, typer.Option("--epochs-factor", help="With --refit: so many times the epochs.")]
+_NoRay = Annotated[bool, typer.Option("--no-ray", help="With --refit: one plain process.")]
+_Json = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
+
 
 def best(
-    name: Annotated[str, typer.Argument(help="A sweep's name, folder or URI.", metavar="NAME")],
-    overrides: Annotated[
-        list[str] | None, typer.Argument(help="With --refit: changes of the config.", metavar="[KEY=VALUE]...")
-    ] = None,
-    by: Annotated[
-        str,
-        typer.Option(
-            "--by", help="A dev score, or weighted, course, worst, knee or no-worse.", metavar="RULE", show_default=True
-        ),
-    ] = "dev/mean",
-    weight: Annotated[
-        list[str] | None, typer.Option("--weight", help="For weighted; 1 if not given.", metavar="TASK=NUMBER")
-    ] = None,
-    baseline: Annotated[
-        list[str] | None, typer.Option("--baseline", help="A task's score without the others.", metavar="TASK=SCORE")
-    ] = None,
-    margin: Annotated[
-        float | None, typer.Option("--margin", help="For no-worse: how far below its baseline a task may be.")
-    ] = None,
-    storage: Annotated[str, typer.Option("--storage", help="Where sweeps lie.")] = "runs",
-    export: Annotated[
-        str | None, typer.Option("--export", help="Export the winner's best checkpoint.", metavar="DIR")
-    ] = None,
-    refit: Annotated[bool, typer.Option("--refit", help="Train the winner's config again.")] = False,
-    seeds: Annotated[int | None, typer.Option("--seeds", help="With --refit: other seeds; 3 if not given.")] = None,
-    epochs_factor: Annotated[
-        float | None, typer.Option("--epochs-factor", help="With --refit: so many times the epochs.")
-    ] = None,
-    no_ray: Annotated[bool, typer.Option("--no-ray", help="With --refit: one plain process.")] = False,
-    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+    name: _Name,
+    overrides: _Overrides = None,
+    by: _By = "dev/mean",
+    weight: _Weight = None,
+    baseline: _Baseline = None,
+    margin: _Margin = None,
+    storage: _Storage = "runs",
+    export: _Export = None,
+    refit: _Refit = False,
+    seeds: _Seeds = None,
+    epochs_factor: _EpochsFactor = None,
+    no_ray: _NoRay = False,
+    json: _Json = False,
 ) -> None:
     """Say which trial of the sweep NAME is the best, how sure that is, and what to try next."""
     from cluster.choice.ranking import rank
@@ -147,28 +152,12 @@ def _export(folder: "SweepFolder", ranking: "Ranking", target: str, json: bool) 
 
 def _refit(folder: "SweepFolder", plans: "Sequence[RefitPlan]", no_ray: bool, json: bool) -> None:
     from cluster.choice.refit import run_refit
+    from cluster.launch import train_here, train_on_ray
     from cluster.observers import Display
 
+    train = train_here if no_ray else train_on_ray
     for plan in plans:
-        run_refit(folder, plan, Display(json=json), _train_here if no_ray else _train_on_ray)
-
-
-def _train_on_ray(config: "RunConfig", observer: "Observer") -> "Outcome":
-    from cluster.launch import train_on_ray
-
-    return train_on_ray(config, observer, time.time())
-
-
-def _train_here(config: "RunConfig", observer: "Observer") -> "Outcome":
-    from cluster.observers import ObserverGroup, WandbTracker
-    from cluster.session import LocalSession
-    from cluster.worker import train
-
-    session = LocalSession(config.cluster.device, [ObserverGroup([WandbTracker(config.tracking), observer])])
-    try:
-        return train(config, session, time.time())
-    finally:
-        session.close()
+        run_refit(folder, plan, Display(json=json), lambda config, observer: train(config, observer, time.time()))
 
 
 def _show_refits(ranking: "Ranking", plans: "Sequence[RefitPlan]", json: bool) -> None:

@@ -3,6 +3,7 @@
 import os
 import sys
 import time
+from json import JSONDecodeError, loads
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -26,6 +27,12 @@ def train(
     no_ray: Annotated[
         bool, typer.Option("--no-ray", help="One plain process; under torchrun this is always so.")
     ] = False,
+    space: Annotated[
+        str | None, typer.Option(help="With --sample: a search space's name or file.", metavar="SPACE")
+    ] = None,
+    sample: Annotated[
+        str | None, typer.Option(help="Values of the space's parameters as JSON, laid over RECIPE.", metavar="JSON")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="One JSON object per line.")] = False,
 ) -> None:
     """Fine-tune one encoder for the tasks of RECIPE.
@@ -33,6 +40,8 @@ def train(
     A run whose name has been used goes on where it stopped.
     """
     config = load_recipe(recipe, overrides or [])
+    if space or sample:
+        config = _sampled(config, space, sample)
     under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     if dry_run:
         from cluster.dry_run import describe_run
@@ -41,7 +50,7 @@ def train(
         return
     if restart and os.environ.get("RANK", "0") == "0":
         _remove(config)
-    outcome = _train_here(config, json) if no_ray or under_torchrun else _train_on_ray(config, json)
+    outcome = _train(config, json, here=no_ray or under_torchrun)
     if under_torchrun:
         _leave(1 if outcome.status == "failed" else 0)
     if outcome.status == "failed":
@@ -50,23 +59,31 @@ def train(
         raise typer.Exit(1)
 
 
-def _train_on_ray(config: RunConfig, json: bool) -> "Outcome":
-    from cluster.launch import train_on_ray
+def _sampled(config: RunConfig, spec: str | None, text: str | None) -> RunConfig:
+    """The config with a sample of a space, as a W&B agent hands it over."""
+    from multitask.errors import UserError
+    from tune_spaces import open_space
+
+    if spec is None or text is None:
+        raise UserError("--space and --sample belong together: the space says what the sample's values mean")
+    try:
+        values = loads(text)
+    except JSONDecodeError as error:
+        raise UserError(f"--sample is not valid JSON: {error}") from None
+    if not isinstance(values, dict):
+        raise UserError(f"--sample must be a JSON object of parameters and values, got {text}")
+    space = open_space(spec, config)
+    sample = space.active(values)
+    sampled = space.config(config, sample)
+    extra = {**sampled.tracking.extra, "sample": sample}
+    return sampled.model_copy(update={"tracking": sampled.tracking.model_copy(update={"extra": extra})})
+
+
+def _train(config: RunConfig, json: bool, *, here: bool) -> "Outcome":
+    from cluster.launch import train_here, train_on_ray
     from cluster.observers import Display
 
-    return train_on_ray(config, Display(json=json), _STARTED)
-
-
-def _train_here(config: RunConfig, json: bool) -> "Outcome":
-    from cluster.observers import Display, ObserverGroup, WandbTracker
-    from cluster.session import LocalSession
-    from cluster.worker import train as train_loop
-
-    session = LocalSession(config.cluster.device, [ObserverGroup([WandbTracker(config.tracking), Display(json=json)])])
-    try:
-        return train_loop(config, session, _STARTED)
-    finally:
-        session.close()
+    return (train_here if here else train_on_ray)(config, Display(json=json), _STARTED)
 
 
 def _leave(code: int) -> None:

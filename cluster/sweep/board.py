@@ -37,6 +37,10 @@ class SweepBoard:
         self._events.pop(run, None)
         self._controllers[run] = controller
 
+    def is_entered(self, run: str) -> bool:
+        """Whether `run` is to be trained: it has entered, and the driver has not ended it."""
+        return run in self._controllers
+
     def leave(self, run: str) -> list[Any]:
         """The controller of `run` in a list, empty if there is none; it is forgotten."""
         return self._controllers.pop(run, [])

@@ -40,7 +40,8 @@ class Book:
         self.folder, self.sweep, self.options = folder, sweep, sweep.options
         self._base, self._space, self._proposer, self._budget = base, space, proposer, budget
         self._shared = shared
-        self._trials = {trial.run: trial for trial in sweep.trials}
+        # Refits are trained by `concord best`, after the search.
+        self._trials = {trial.run: trial for trial in sweep.trials if trial.role != "refit"}
         self._sittings: dict[str, float] = {}
         self._ended_proposals = False
 
@@ -157,10 +158,11 @@ class Book:
         self._sittings.pop(run, None)
         return self._change(trial)
 
-    def exploit(self, run: str, generation: Generation) -> Trial:
-        """From now on trial `run` goes on with a donor's weights and another sample."""
+    def exploit(self, run: str, generation: Generation, donor: Trial) -> Trial:
+        """From now on trial `run` goes on with a donor's weights and another sample; its past is the donor's."""
         trial = self._trials[run]
-        return self._change(replace(trial, generations=(*trial.generations, generation)))
+        reports = tuple(report for report in donor.reports if report.iteration <= generation.iteration)
+        return self._change(replace(trial, generations=(*trial.generations, generation), reports=reports))
 
     def run_folder(self, trial: Trial) -> RunFolder:
         """Where the trial trains now."""

@@ -11,7 +11,7 @@ from rich.text import Text
 
 from cluster.cli.output import print_json
 from cluster.observers.tables import clock
-from cluster.sweep.records import Sweep, Trial
+from cluster.sweep.records import Status, Sweep, Trial
 
 SHOWN = 10
 _STYLES = {"running": "cyan", "failed": "red", "stopped": "dim", "waiting": "yellow"}
@@ -79,7 +79,7 @@ def heading(sweep: Sweep) -> Text:
     return Text("  ".join(parts), style="bold")
 
 
-_WORDS = {
+_WORDS: dict[Status, str] = {
     "running": "running",
     "finished": "finished",
     "stopped": "stopped early",

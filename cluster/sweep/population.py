@@ -78,7 +78,7 @@ class Population(PopulationBasedTraining):
             donor=self._book.current_run(other),
             sample=self._mutated(sample, generator),
         )
-        return self._book.tune_config(self._book.exploit(run, generation)), {}
+        return self._book.tune_config(self._book.exploit(run, generation, other)), {}
 
     def _mutated(self, sample: dict[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         """Another sample near this one that the recipe can be trained with."""
@@ -101,7 +101,7 @@ def mutate(space: "Space", sample: dict[str, Any], generator: np.random.Generato
             continue
         resample = generator.random() < RESAMPLED
         factor = FACTORS[int(generator.integers(2))]
-        domain = space.parameters[name].domain
+        domain: Any = space.parameters[name].domain
         if isinstance(sample[name], bool | str) or not hasattr(domain, "lower"):
             changed[name] = fresh.get(name, sample[name]) if resample else sample[name]
         elif resample and name in fresh:

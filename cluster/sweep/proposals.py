@@ -2,7 +2,7 @@
 
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
@@ -101,10 +101,14 @@ class OptunaProposer:
         )
 
 
-SEARCHES = {"random": RandomProposer, "grid": GridProposer, "optuna": OptunaProposer, "nsga2": OptunaProposer}
+SEARCHES: dict[str, Callable[["Space", Options], Proposer]] = {
+    "random": RandomProposer,
+    "grid": GridProposer,
+    "optuna": OptunaProposer,
+    "nsga2": OptunaProposer,
+}
 
 
 def create_proposer(space: "Space", options: Options) -> Proposer:
     """The proposer of `options.search`."""
-    proposer: Proposer = SEARCHES[options.search](space, options)
-    return proposer
+    return SEARCHES[options.search](space, options)

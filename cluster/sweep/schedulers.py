@@ -69,7 +69,7 @@ class StoppingScheduler(TrialScheduler):
     """
 
     def __init__(self, rule: TrialScheduler, book: "Book", hear: Hear) -> None:
-        super().__init__()
+        super().__init__()  # type: ignore[no-untyped-call]
         self._rule, self._book, self._hear = rule, book, hear
         for trial in book.trials:
             if trial.has_ended and trial.role in ("recipe", "sample"):

@@ -20,8 +20,8 @@ class BookSearcher(Searcher):
         super().__init__(metric=SCORE, mode="max")
         self._book = book
 
-    def suggest(self, trial_id: str) -> dict[str, Any] | str | None:
-        """The next trial's config."""
+    def suggest(self, trial_id: str) -> Any:
+        """The next trial's config, or that there is none."""
         trial = self._book.next()
         return self.FINISHED if trial is None else self._book.tune_config(trial)
 

@@ -30,7 +30,7 @@ def describe_state(folder: SweepFolder) -> dict[str, Any]:
     sweep = standing(folder)
     counts = Counter(trial.status for trial in sweep.trials)
     selection = sweep.options.selection
-    reached = {trial.run: best.scores[selection] for trial in sweep.trials if (best := trial.best(selection))}
+    reached = {trial.run: own.scores[selection] for trial in sweep.trials if (own := trial.best(selection))}
     compared = {trial.run for trial in sweep.trials if trial.role in ("recipe", "sample")}
     best = max((run for run in reached if run in compared), key=lambda run: reached[run], default=None)
     ended = counts["finished"] + counts["stopped"] + counts["failed"]

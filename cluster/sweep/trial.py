@@ -7,6 +7,7 @@ from typing import Any
 
 import ray
 from ray import tune
+from ray.exceptions import RayActorError
 
 from cluster.observers import Observer, Outcome, WandbTracker
 from cluster.observers.board import ControllerObserver
@@ -18,6 +19,7 @@ from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
 
 POLL_S = 0.1
+MAX_CONTROLLER_FAILURES = 3
 SCORE, CURRENT, ITERATION = "score", "current", "training_iteration"
 # Below every dev score: correlations begin at −1.
 WORST = -2.0
@@ -78,6 +80,7 @@ class TrialRunner(tune.Trainable):
     def cleanup(self) -> None:
         """End the training, if it is still going on."""
         if self._thread is not None and self._controller is not None and self._thread.is_alive():
+            ray.get(self._board.leave.remote(self._run.name))
             self._controller.abort.remote()
             self._thread.join(timeout=30)
             if self._thread.is_alive():
@@ -86,23 +89,34 @@ class TrialRunner(tune.Trainable):
         self._thread = None
 
     def _fit(self) -> None:
-        observers: list[Observer] = [WandbTracker(self._run.tracking), TrialObserver(self._board, self._run.name)]
-        observer = ControllerObserver(observers, when_aborted="ended early by the sweep")
         try:
             if self._donor is not None:
                 from cluster.sweep.population import inherit
 
                 inherit(self._run, **self._donor)
-            result = RunTrainer(self._run, self._plan, time.time(), [observer], self._entered).fit()
-            returned = result.return_value or {}
-            if "user_error" in returned:
-                self._end = {"status": "failed", "reason": returned["user_error"]}
-            elif "outcome" in returned:
-                self._end = _ending(Outcome(**returned["outcome"]))
+            self._end = self._train()
         except UserError as error:
             self._end = {"status": "failed", "reason": str(error)}
         except Exception as error:
             self._end = self._end or {"status": "failed", "reason": one_line(error)}
+
+    def _train(self) -> dict[str, Any]:
+        """Train to the end, and once more where the controller dies of itself: the run goes on from its checkpoint."""
+        for attempt in range(MAX_CONTROLLER_FAILURES + 1):
+            observers: list[Observer] = [WandbTracker(self._run.tracking), TrialObserver(self._board, self._run.name)]
+            observer = ControllerObserver(observers, when_aborted="ended early by the sweep")
+            try:
+                result = RunTrainer(self._run, self._plan, time.time(), [observer], self._entered).fit()
+            except RayActorError:
+                ended = not ray.get(self._board.is_entered.remote(self._run.name))
+                if ended or attempt == MAX_CONTROLLER_FAILURES:
+                    raise
+                continue
+            returned = result.return_value or {}
+            if "user_error" in returned:
+                raise UserError(returned["user_error"])
+            return _ending(Outcome(**returned["outcome"]))
+        raise AssertionError("the last attempt returns or raises")
 
     def _entered(self, controller: Any) -> None:
         self._controller = controller

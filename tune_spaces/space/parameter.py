@@ -93,6 +93,10 @@ class Parameter:
         """A value, from the generator and nothing else."""
         return self.domain.sample(random_state=generator)
 
+    def read(self, value: object) -> object:
+        """`value` as the range has it: W&B and JSON may write a whole number with a fraction of 0."""
+        return int(value) if self.kind == "int" and isinstance(value, float) and value.is_integer() else value
+
     def contains(self, value: object) -> bool:
         """Whether `value` lies in the range."""
         is_bool = isinstance(value, bool)

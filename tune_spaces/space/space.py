@@ -211,7 +211,7 @@ class Space:
         given, values = {**sample, **self.fixed}, dict[str, Any]()
         for name, own in self._all.items():
             if name in given and self._is_active(own, values):
-                values[name] = given[name]
+                values[name] = own.read(given[name])
         return values
 
     def _combinations(self, rest: list[Parameter], values: dict[str, Any]) -> Iterator[dict[str, Any]]:

@@ -41,7 +41,7 @@ def test_spread_of_other_configurations_stands_in_and_that_is_said() -> None:
     verdict = judge_gap(rank(sweep([*_seeds(0, 0.3, 0.32), *_seeds(1, 0.6), *_seeds(2, 0.5)])))
     assert verdict.spread == pytest.approx(np.std([0.3, 0.32], ddof=1))
     assert verdict.larger
-    assert "another configuration" in verdict.words
+    assert "other configurations" in verdict.words
     assert "one seed each" in verdict.words
 
 

@@ -46,7 +46,7 @@ def test_a_grid_lists_values_and_names_what_has_none(base: RunConfig) -> None:
     assert "early_terminate" not in definition
     with pytest.raises(UserError, match=r"optimizer\.lr .*a grid needs choices"):
         sweep_definition(open_space("default", base), "main", "default", method="grid")
-    with pytest.raises(UserError, match="no method 'bayse'.*did you mean 'bayes'"):
+    with pytest.raises(UserError, match=r"no method 'bayse'.*did you mean 'bayes'"):
         sweep_definition(space, "main", "mine:grid", method="bayse")
 
 
@@ -71,3 +71,9 @@ def test_a_sample_with_every_parameter_makes_the_config_of_its_active_ones(base:
         for name, own in space.parameters.items():
             holds = all(active.get(other) in values for other, values in own.when.items())
             assert (name in active) is holds
+
+
+def test_whole_numbers_that_wandb_writes_with_a_fraction_are_whole(base: RunConfig) -> None:
+    space = open_space("tests.unit.tune_spaces.spaces:numbers", base)
+    sample = space.draw(np.random.default_rng(0)) | {"data.batch_size": 32.0}
+    assert repr(space.active(sample)["data.batch_size"]) == repr(space.config(base, sample).data.batch_size) == "32"
