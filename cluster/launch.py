@@ -107,6 +107,8 @@ def _start() -> str:
 
     # Short, since socket paths below it are limited to 107 characters; its own, so that it can be removed again.
     _remove_remains()
+    # Nobody drains the only node; the watch for it is a process more for each run.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")
     ray.init(
         address="local",

@@ -11,6 +11,7 @@ import ray.train
 from ray._raylet import RAY_NODE_ID_KEY  # type: ignore[attr-defined]
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.execution.controller import TrainController
@@ -20,6 +21,8 @@ from cluster.resources import ResourcePlan
 from cluster.storage import Storage
 from multitask.config import RunConfig
 
+# Each starts a process of its own. Batches come from mapped files and not from Ray Data; of the cleaner see `RunTrainer`.
+_UNUSED = (PlacementGroupCleanerCallback, DatasetsCallback)
 # The controller waits inside its event loop, which Ray would warn of.
 _NO_WARNING = {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0"}
 
@@ -73,7 +76,7 @@ class RunTrainer(TorchTrainer):
 
     def _create_default_callbacks(self) -> list[Any]:
         own: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
-        return [c for c in own if not isinstance(c, PlacementGroupCleanerCallback)]
+        return [callback for callback in own if not isinstance(callback, _UNUSED)]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         """As Ray's own, with the controller's handle given away."""

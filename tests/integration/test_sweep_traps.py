@@ -1,0 +1,191 @@
+"""What goes wrong with Ray Tune over Ray Train elsewhere: resources that stay taken, trials that hang, populations that never exploit."""
+
+import os
+import signal
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import pytest
+import ray
+import yaml
+from ray._private.state import state as ray_state
+
+from cluster.launch import ray_cluster
+from cluster.storage import Storage
+from cluster.sweep.driving import Drive, create_board, drive, shared_config
+from cluster.sweep.folder import SweepFolder
+from cluster.sweep.opening import create_sweep, open_book, open_search
+from cluster.sweep.placement import driver_bundle, plan_trials
+from cluster.sweep.records import Options, Sweep
+from cluster.sweep.release import orphaned_placement_groups
+from cluster.tables import prepare_tables
+from tests.builders import tiny_config, write_tiny_tasks
+from tests.integration.commands import write_recipe
+
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
+Watch = Callable[[Sweep], None]
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    path = tmp_path_factory.mktemp("traps")
+    write_tiny_tasks(path)
+    return path
+
+
+@pytest.fixture(scope="module")
+def nodes(folder: Path, tiny_bert: Path) -> Iterator[list[dict[str, float]]]:
+    with ray_cluster(_search(folder, tiny_bert).base) as found:
+        yield found
+
+
+def _search(folder: Path, bert: Path, space: dict[str, Any] | None = None, steps: int = 60, cpus: float = 1.0) -> Any:
+    settings: dict[str, Any] = {
+        "encoder": {"name": str(bert)},
+        "phases": [{"sampling": {"name": "round_robin"}, "epochs": 1, "steps_per_epoch": steps}],
+        "optimizer": {"name": "adamw", "lr": 3e-3},
+        "cluster": {"cpus_per_worker": cpus},
+    }
+    recipe = write_recipe(folder / "tiny.yaml", tiny_config(folder, **settings))
+    space = space or {"parameters": {"optimizer.lr": {"loguniform": [1.0e-9, 1.0e-2]}}}
+    (folder / "space.yaml").write_text(yaml.safe_dump(space, sort_keys=False), encoding="utf-8")
+    return open_search(str(recipe), [], str(folder / "space.yaml"))
+
+
+@dataclass
+class Ran:
+    """A sweep that was driven here, and what was seen of Ray on the way."""
+
+    sweep: Sweep
+    reason: str | None
+    seen: list[Sweep] = field(default_factory=list)
+
+
+def _run(name: str, search: Any, nodes: list, options: Options, folder: Path, watch: Watch = lambda sweep: None) -> Ran:
+    place = SweepFolder(Storage(str(folder / "runs" / name)))
+    sweep = create_sweep(search, name, options, place)
+    plan, concurrent = plan_trials(search.base.cluster, nodes, options.concurrent)
+    board = create_board()
+    book = open_book(place, sweep, search, prepare_tables(search.base), shared_config(board, plan))
+    bundle = driver_bundle(nodes, concurrent, is_population=options.scheduler == "pbt")
+    at_a_time = options.trials if options.scheduler == "pbt" else concurrent
+    reason = drive(book, board, Drive(bundle, at_a_time, search.space, watch))
+    ray.kill(board)
+    return Ran(place.read(), reason)
+
+
+def _alive() -> list[dict[str, Any]]:
+    """Actors of trials; the coordinator is one that Ray Train keeps for the whole job."""
+    alive = [actor for actor in ray_state.actor_table(None).values() if actor["State"] == "ALIVE"]
+    return [actor for actor in alive if actor["ActorClassName"] != "_AutoscalingCoordinatorActor"]
+
+
+def _pid_of(kind: str) -> int | None:
+    found = [actor["Address"].get("WorkerID") and actor for actor in _alive() if kind in actor["ActorClassName"]]
+    return found[0]["Pid"] if found else None
+
+
+def _settles(check: Callable[[], bool], seconds: float = 20) -> bool:
+    deadline = time.monotonic() + seconds
+    while time.monotonic() < deadline:
+        if check():
+            return True
+        time.sleep(0.2)
+    return False
+
+
+def _is_all_released(nodes: list[dict[str, float]]) -> bool:
+    free = ray.available_resources().get("CPU", 0)
+    return free == sum(node["CPU"] for node in nodes) and not _groups() and not _alive()
+
+
+def _groups() -> list[str]:
+    table = ray.util.placement_group_table()
+    return [identity for identity, group in table.items() if group["state"] != "REMOVED"]
+
+
+def test_stopped_trials_release_everything(folder: Path, tiny_bert: Path, nodes: list[dict[str, float]]) -> None:
+    points = [{"optimizer.lr": rate} for rate in (1e-9, 2e-9, 4e-9)]
+    space = {"parameters": {"optimizer.lr": {"loguniform": [1.0e-9, 1.0e-2]}}, "points": points}
+    options = Options(trials=4, scheduler="asha", reduction=2, evaluations=4, concurrent=1)
+    ran = _run(
+        "stopped",
+        _search(folder, tiny_bert, space, steps=200, cpus=sum(n["CPU"] for n in nodes)),
+        nodes,
+        options,
+        folder,
+    )
+    # Each trial takes the whole cluster, so that the next one could not train if anything were still held.
+    assert [trial.status for trial in ran.sweep.trials] == ["finished", "stopped", "stopped", "stopped"]
+    assert _settles(lambda: _is_all_released(nodes)), (_groups(), _alive(), ray.available_resources())
+
+
+def test_a_killed_controller_leaves_no_placement_group_and_its_trial_goes_on(
+    folder: Path, tiny_bert: Path, nodes: list[dict[str, float]]
+) -> None:
+    killed: list[int] = []
+
+    def watch(sweep: Sweep) -> None:
+        if not killed and sweep.trials and sweep.trials[0].reports and (pid := _pid_of("TrainController")):
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+
+    options = Options(trials=1, evaluations=6, concurrent=1)
+    search = _search(folder, tiny_bert, steps=3000, cpus=sum(n["CPU"] for n in nodes))
+    ran = _run("killed", search, nodes, options, folder, watch)
+    assert killed
+    assert [trial.status for trial in ran.sweep.trials] == ["finished"]
+    assert [report.iteration for report in ran.sweep.trials[0].reports] == [1, 2, 3, 4, 5, 6]
+    assert orphaned_placement_groups() == []
+    assert _settles(lambda: _is_all_released(nodes)), (_groups(), _alive())
+
+
+def test_a_trial_goes_on_when_its_driver_dies(folder: Path, tiny_bert: Path, nodes: list[dict[str, float]]) -> None:
+    killed: list[int] = []
+
+    def watch(sweep: Sweep) -> None:
+        if not killed and sweep.trials and sweep.trials[0].reports and (pid := _pid_of("TrialRunner")):
+            killed.append(pid)
+            os.kill(pid, signal.SIGKILL)
+
+    search = _search(folder, tiny_bert, steps=3000)
+    ran = _run("driver", search, nodes, Options(trials=1, evaluations=6, concurrent=1), folder, watch)
+    assert killed
+    assert [trial.status for trial in ran.sweep.trials] == ["finished"]
+    assert [report.iteration for report in ran.sweep.trials[0].reports] == [1, 2, 3, 4, 5, 6]
+    assert _settles(lambda: _is_all_released(nodes)), (_groups(), _alive())
+
+
+def test_a_population_gives_a_bad_trial_the_weights_of_a_good_one(
+    folder: Path, tiny_bert: Path, nodes: list[dict[str, float]]
+) -> None:
+    points = [{"optimizer.lr": rate} for rate in (1e-9, 1e-3, 2e-3)]
+    space = {
+        "parameters": {"optimizer.lr": {"loguniform": [1.0e-9, 1.0e-2]}},
+        "points": points,
+        "mutable": ["optimizer.lr"],
+    }
+    options = Options(trials=4, scheduler="pbt", evaluations=4, grace=2)
+    search = _search(folder, tiny_bert, space, steps=400, cpus=sum(n["CPU"] for n in nodes) / 4)
+    ran = _run("population", search, nodes, options, folder)
+    bad = ran.sweep.trials[1]
+    assert [trial.status for trial in ran.sweep.trials] == ["finished"] * 4
+    assert bad.sample == {"optimizer.lr": 1e-9}
+    assert bad.generations
+    assert bad.generations[0].donor != bad.run
+    donor = next(trial for trial in ran.sweep.trials if trial.run == bad.generations[0].donor)
+    started = bad.generations[0].iteration
+    assert bad.reports[started - 1].scores == donor.reports[started - 1].scores
+    assert bad.best("dev/mean").scores["dev/mean"] >= donor.reports[started - 1].scores["dev/mean"]  # type: ignore[union-attr]
+    assert _settles(lambda: _is_all_released(nodes)), (_groups(), _alive())
+
+
+def test_the_same_seed_gives_the_same_trials(folder: Path, tiny_bert: Path, nodes: list[dict[str, float]]) -> None:
+    options = Options(trials=3, evaluations=1, concurrent=1, seed=5)
+    search = _search(folder, tiny_bert, steps=10)
+    first, second = (_run(name, search, nodes, options, folder).sweep.trials for name in ("once", "again"))
+    assert [trial.sample for trial in first] == [trial.sample for trial in second]
+    assert [trial.reports[-1].scores for trial in first] == [trial.reports[-1].scores for trial in second]
