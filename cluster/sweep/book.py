@@ -129,6 +129,7 @@ class Book:
             "selection": "dev/mean" if trial.role == "baseline" else self.options.selection,
             "best": best.scores[self.options.selection] if best else None,
             "donor": donor,
+            "started": time.time(),
         }
 
     def current_run(self, trial: Trial) -> str:

@@ -45,7 +45,7 @@ class TrialRunner(tune.Trainable):
 
     def _take(self, config: dict[str, Any]) -> None:
         self._board, self._selection = config["board"][0], config["selection"]
-        self._plan, self._donor = ResourcePlan(**config["plan"]), config["donor"]
+        self._plan, self._donor, self._started = ResourcePlan(**config["plan"]), config["donor"], config["started"]
         self._run: RunConfig = parse_config(config["config"], "trial")
         self._events: deque[tuple[str, dict[str, Any]]] = deque()
         self._latest: dict[str, Any] = {} if config["best"] is None else {SCORE: config["best"]}
@@ -106,7 +106,7 @@ class TrialRunner(tune.Trainable):
             observers: list[Observer] = [WandbTracker(self._run.tracking), TrialObserver(self._board, self._run.name)]
             observer = ControllerObserver(observers, when_aborted="ended early by the sweep")
             try:
-                result = RunTrainer(self._run, self._plan, time.time(), [observer], self._entered).fit()
+                result = RunTrainer(self._run, self._plan, self._started, [observer], self._entered).fit()
             except RayActorError:
                 ended = not ray.get(self._board.is_entered.remote(self._run.name))
                 if ended or attempt == MAX_CONTROLLER_FAILURES:

@@ -209,6 +209,13 @@ def test_methods_that_a_recipe_cannot_be_trained_with_are_left_out() -> None:
     assert optimizer_per_task == {"sum", "size_weighted", "weights"}
 
 
+def test_a_number_of_batches_gives_way_to_the_largest_batch() -> None:
+    base = load_recipe("c-variable-batch")
+    space = open_space("sampling", base, {"sampling.name": "proportional_batches"})
+    sample = {"sampling.proportional_batches.largest": 32, "sampling.tasks_per_step": 3}
+    assert space.config(base, sample).phases[0].sampling == ProportionalBatches(largest=32)
+
+
 def test_groups_of_the_recipes_own_surgery_survive() -> None:
     groups = "combination={name: pcgrad, groups: [[sst, sts], [quora]]}"
     base = load_recipe("main", [groups])
