@@ -50,9 +50,9 @@ class RunFolder:
     def continue_as(self, config: RunConfig, previous: "RunFolder") -> None:
         """Begin the run of `config`, which is the tracked run of `previous` with another config."""
         run = previous.storage.read("run.json")
-        rows = f"wandb/{json.loads(run)['run_id']}.next_row"
-        if previous.storage.exists(rows):
-            self.storage.write(rows, previous.storage.read(rows))
+        ledger = f"wandb/{json.loads(run)['run_id']}.json"
+        if previous.storage.exists(ledger):
+            self.storage.write(ledger, previous.storage.read(ledger))
         if (history := previous.read_json("history.json")) is not None:
             self.write_json("history.json", history)
         self._write_config(config)

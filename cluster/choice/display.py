@@ -27,6 +27,8 @@ def show_choice(choice: Choice, console: "Console") -> None:
     if winner.sample:
         _print(console, _parameter_table(ranking))
     _print(console, _ranking_table(ranking))
+    if ranking.front:
+        _print(console, _front_table(ranking))
     if ranking.others:
         names = ", ".join(own.name for own in ranking.others)
         _print(console, f"Not admitted by the rule, or without a score for it: {names}\n")
@@ -128,6 +130,15 @@ def _parameter_table(ranking: Ranking) -> "Table":
     for name in dict.fromkeys([*own, *recipe]):
         cells = [value_text(sample[name]) if name in sample else "–" for sample in (own, recipe)]
         table.add_row(name, *cells)
+    return table
+
+
+def _front_table(ranking: Ranking) -> "Table":
+    """The Pareto front, the best in the first metric first."""
+    metrics = ranking.sweep.options.metrics
+    table = _table("Pareto front", *(_short(metric) for metric in metrics))
+    for own in sorted(ranking.front, key=lambda own: -own.scores[metrics[0]]):
+        table.add_row(own.name, *(f"{own.scores[metric]:.4f}" for metric in metrics))
     return table
 
 

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 
 from cluster.choice.baselines import baseline_scores, task_keys
 from cluster.choice.configurations import Configuration, Values, configurations
+from cluster.choice.pareto import pareto_front
 from cluster.choice.rules import MEAN, NoWorse, Rule, Setting, Weighted, Worst, create_rule
 from cluster.sweep.records import Sweep
 from multitask.config import parse_config
@@ -52,6 +53,16 @@ class Ranking:
         """The recipe itself, also where the rule does not admit it; None if it has no score."""
         everything = (*(own.configuration for own in self.ranked), *self.others)
         return next((own for own in everything if own.role == "recipe"), None)
+
+    @property
+    def front(self) -> list[Configuration]:
+        """The configurations that no other one surpasses in all metrics of a search for several; none of a search for one."""
+        metrics = self.sweep.options.metrics
+        if len(metrics) == 1:
+            return []
+        everything = [*(own.configuration for own in self.ranked), *self.others]
+        points = [[own.scores.get(metric, math.nan) for metric in metrics] for own in everything]
+        return [everything[place] for place in pareto_front(points)]
 
     def judge(self, configuration: Configuration) -> Ranked:
         """What the rule says of `configuration`."""

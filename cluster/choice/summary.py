@@ -38,6 +38,7 @@ class Choice:
             "next": self.advice.to_dict(),
             "refits": [entry(ranking, own) for own in self.refits],
             "baselines": ranking.baselines,
+            "front": [attempt.trial.run for own in ranking.front for attempt in own.attempts],
             "ranking": [entry(ranking, own) for own in ranking.ranked],
             "not_ranked": [entry(ranking, ranking.judge(own)) for own in ranking.others],
             "failures": [{"reason": reason, "runs": runs} for reason, runs in self.failures],

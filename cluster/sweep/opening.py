@@ -47,11 +47,25 @@ def open_search(recipe: str, changes: Sequence[str], spec: str) -> Search:
     plain = load_recipe(recipe, [change for change in changes if change.startswith("+")])
     names = _names(open_space(spec, plain))
     fixed = [change for change in changes if change.partition("=")[0] in names]
-    base = absolute(load_recipe(recipe, [change for change in changes if change not in fixed]))
+    base = absolute(_recipe_with(recipe, [change for change in changes if change not in fixed], fixed, names))
     values = {names[key]: read_value(text) for key, _, text in (change.partition("=") for change in fixed)}
     space = open_space(spec, base, values)
     space.check(base)
     return Search(recipe, base, space, spec, values)
+
+
+def _recipe_with(recipe: str, changes: list[str], fixed: list[str], names: dict[str, str]) -> RunConfig:
+    """The recipe, also with the fixed values of the parameters that are keys of it, so that trial 0 has them, too.
+
+    Where it cannot be trained with them as they stand, the space may make it so; then trial 0 is the recipe without.
+    """
+    keys = {name: key for key, name in names.items() if key != name}
+    as_keys = [f"{keys.get(key, key)}={text}" for key, _, text in (change.partition("=") for change in fixed)]
+    plain = load_recipe(recipe, changes)
+    try:
+        return load_recipe(recipe, [*changes, *as_keys])
+    except UserError:
+        return plain
 
 
 def _names(space: Space) -> dict[str, str]:

@@ -101,14 +101,14 @@ def mutate(space: "Space", sample: dict[str, Any], generator: np.random.Generato
             continue
         resample = generator.random() < RESAMPLED
         factor = FACTORS[int(generator.integers(2))]
-        domain: Any = space.parameters[name].domain
-        if isinstance(sample[name], bool | str) or not hasattr(domain, "lower"):
+        own = space.parameters[name]
+        if own.kind == "choice":
             changed[name] = fresh.get(name, sample[name]) if resample else sample[name]
         elif resample and name in fresh:
             changed[name] = fresh[name]
         else:
-            value = min(max(sample[name] * factor, domain.lower), domain.upper)
-            changed[name] = round(value) if isinstance(sample[name], int) else value
+            value = min(max(sample[name] * factor, own.low), own.high)
+            changed[name] = round(value) if own.kind == "int" else value
     return changed
 
 

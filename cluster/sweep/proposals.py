@@ -33,15 +33,24 @@ class RandomProposer:
 
 
 class GridProposer:
-    """Every combination of the space's values once, in order; number 1 is the first, since 0 is the recipe itself."""
+    """Every combination of the space's values once, in order, after the recipe and the points to try first."""
 
     def __init__(self, space: "Space", options: Options) -> None:
-        self._samples = space.grid()
+        self._samples = grid_samples(space)
         self._first = 1 + len(space.points)
 
     def propose(self, number: int, trials: Sequence[Trial]) -> dict[str, Any] | None:
         place = number - self._first
         return self._samples[place] if place < len(self._samples) else None
+
+
+def grid_samples(space: "Space") -> list[dict[str, Any]]:
+    """The samples of a grid search, without the points that are tried first anyway.
+
+    Raises:
+        UserError: the space is no grid.
+    """
+    return [sample for sample in space.grid() if sample not in space.points]
 
 
 class OptunaProposer:

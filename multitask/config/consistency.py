@@ -12,6 +12,7 @@ from multitask.config.sampling import (
     SamplingConfig,
     Sequential,
 )
+from multitask.config.search import needs_several_tasks
 from multitask.config.task import METRICS, Contrastive, ScaledHead
 from multitask.config.training import LibraryOptimizer
 
@@ -55,10 +56,10 @@ def check_phase(config: "RunConfig", index: int, phase: PhaseConfig) -> None:
                     f"{key}.encoder=frozen leaves nothing to train for task {task}: its head has no weights"
                 )
     one_a_step = tasks_in_one_step(sampling, len(tasks)) == 1
-    if isinstance(config.combination, PCGrad) and len(tasks) > 1 and one_a_step:
+    if needs_several_tasks(type(config.combination)) and len(tasks) > 1 and one_a_step:
         mend = _MENDS.get(sampling.name, "set {key}.sampling.tasks_per_step to 2 or more").format(key=key)
         raise ValueError(
-            f"combination.name=pcgrad needs several tasks in a step, but {key}.sampling trains one at a time: "
+            f"combination.name={config.combination.name} needs several tasks in a step, but {key}.sampling trains one at a time: "
             f"{mend}, or use combination.name=sum"
         )
 

@@ -50,7 +50,7 @@ class Space:
     """Named parameters, of which some are searched only where others have certain values; a sample has the active ones.
 
     `name` suits a folder, `spec` is what the user wrote. `parameters`: those that are searched and can be active, each after
-    those that its `when` names. `fixed`: those that are held instead. `mutable`: what a population may change in the middle of
+    those that its `when` names. `fixed`: those that are held instead. `everything`: all of the definition's parameters. `mutable`: what a population may change in the middle of
     a run. `points`: samples to try first, after the recipe.
     """
 
@@ -58,12 +58,15 @@ class Space:
         self.name, self.spec, self.about = definition.name, definition.spec, definition.about
         self.fixed = dict(fixed)
         self._definition, self._base = definition, base
-        self._all = ordered(definition.parameters)
+        self.everything = ordered(definition.parameters)
         self._outer = {
-            name: own_value(base, name) for own in self._all.values() for name in own.when if name not in self._all
+            name: own_value(base, name)
+            for own in self.everything.values()
+            for name in own.when
+            if name not in self.everything
         }
         self.parameters: dict[str, Parameter] = {}
-        for name, own in self._all.items():
+        for name, own in self.everything.items():
             if name not in fixed and self._can_be_active(own):
                 self.parameters[name] = own
         self.mutable = tuple(name for name, own in self.parameters.items() if own.mutable or name in definition.mutable)
@@ -117,7 +120,7 @@ class Space:
             UserError: a parameter has values without number, or there are too many samples.
         """
         samples = []
-        for values in self._combinations(list(self._all.values()), {}):
+        for values in self._combinations(list(self.everything.values()), {}):
             sample = {name: value for name, value in values.items() if name in self.parameters}
             if self.refusal(sample) is None:
                 samples.append(sample)
@@ -132,7 +135,7 @@ class Space:
             UserError: the sample is not one of the space's, or no run can be trained so.
         """
         values = self._values(sample)
-        for name, own in self._all.items():
+        for name, own in self.everything.items():
             if name not in values and self._is_active(own, values):
                 raise UserError(f"space {self.spec}: the sample has no value for {name} ({own})")
             if name in values and name not in self.fixed and not own.contains(values[name]):
@@ -150,7 +153,7 @@ class Space:
     def sample_of(self, base: RunConfig) -> dict[str, Any] | None:
         """The sample that makes `base` itself, None if the space has none."""
         values: dict[str, Any] = {}
-        for name, own in self._all.items():
+        for name, own in self.everything.items():
             if self._is_active(own, values):
                 values[name] = self.fixed.get(name, self._definition.own(base, name))
                 if values[name] is MISSING:
@@ -198,7 +201,7 @@ class Space:
 
     def _build(self, value: Callable[[Parameter], Any]) -> dict[str, Any]:
         values: dict[str, Any] = {}
-        for name, own in self._all.items():
+        for name, own in self.everything.items():
             if self._is_active(own, values):
                 values[name] = self.fixed[name] if name in self.fixed else value(own)
         return {name: values[name] for name in self.parameters if name in values}
@@ -206,10 +209,10 @@ class Space:
     def _values(self, sample: Mapping[str, Any]) -> dict[str, Any]:
         """Values of all active parameters, as far as the sample has them, and of the fixed ones."""
         for name in sample:
-            if name not in self._all:
+            if name not in self.everything:
                 raise UserError(f"space {self.spec}: no parameter {name!r}; {valid_names(name, self.parameters)}")
         given, values = {**sample, **self.fixed}, dict[str, Any]()
-        for name, own in self._all.items():
+        for name, own in self.everything.items():
             if name in given and self._is_active(own, values):
                 values[name] = own.read(given[name])
         return values

@@ -75,6 +75,21 @@ def test_json_holds_everything(storage: str) -> None:
     assert {"importance", "next", "refits", "notes", "runner_up"} <= set(found)
 
 
+def test_a_search_for_several_metrics_shows_its_pareto_front(tmp_path: Path) -> None:
+    made = [
+        trial(0, scores(0.5, 0.6, 0.9)),
+        trial(1, scores(0.6, 0.1, 0.8)),
+        trial(2, scores(0.55, 0.9, 0.7)),
+        trial(3, scores(0.7, 0.2, 0.3)),
+    ]
+    write(sweep(made, metrics=("dev/sst/accuracy", "dev/sts/pearson")), str(tmp_path))
+    shown = _best("s", "--storage", str(tmp_path)).output
+    front = shown[shown.index("Pareto front") : shown.index("Runner-up")]
+    assert [line.split()[0] for line in front.splitlines()[2:] if line.strip()] == ["s-003", "s-001", "s-000"]
+    found = json.loads(_best("s", "--storage", str(tmp_path), "--json").output)
+    assert sorted(found["front"]) == ["s-000", "s-001", "s-003"]
+
+
 def test_weights_and_baselines_come_from_the_command_line(storage: str) -> None:
     weighted = json.loads(_best("s", "--storage", storage, "--by", "weighted", "--weight", "sst=3", "--json").output)
     assert weighted["winner"]["score"]["value"] == pytest.approx((3 * 0.61 + 0.7 + 0.5) / 5)

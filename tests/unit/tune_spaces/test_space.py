@@ -126,6 +126,7 @@ def test_grid_leaves_out_what_constraints_exclude(base: RunConfig, tmp_path: Any
     assert pairs == [("round_robin", "sum"), ("round_robin", "pcgrad"), ("proportional", "sum")]
 
 
+@pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_optuna_proposes_the_same_parameters_and_can_be_told_of_samples(base: RunConfig) -> None:
     space = open_space("default", base)
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, multivariate=True, group=True))

@@ -50,12 +50,23 @@ def test_a_grid_lists_values_and_names_what_has_none(base: RunConfig) -> None:
         sweep_definition(space, "main", "mine:grid", method="bayse")
 
 
-def test_fixed_values_are_said_on_the_command_line(base: RunConfig) -> None:
-    space = open_space("default", base, {"combination.name": "sum", "encoder.dropout": 0.2})
+def test_fixed_values_are_constants_that_a_trial_takes_from_its_sample(base: RunConfig) -> None:
+    space = open_space("default", base, {"phases.0.sampling.name": "annealed", "sampling.annealed.end": 0.1})
     definition = sweep_definition(space, str(Path("own") / "base.yaml"), "default")
-    assert definition["command"][3:6] == ["own/base.yaml", 'combination.name="sum"', "encoder.dropout=0.2"]
-    assert definition["name"] == "base-default"
-    assert "encoder.dropout" not in definition["parameters"]
+    assert (definition["name"], definition["command"][3:5]) == ("base-default", ["own/base.yaml", "--space"])
+    parameters = definition["parameters"]
+    assert parameters["sampling.name"] == {"value": "annealed"}
+    assert parameters["sampling.annealed.end"] == {"value": 0.1}
+    constants = {name: own["value"] for name, own in parameters.items() if "value" in own}
+    drawn = {name: own.draw(np.random.default_rng(0)) for name, own in space.parameters.items()}
+    trial = open_space("default", base).config(base, constants | drawn)
+    assert trial == space.config(base, drawn)
+
+
+def test_a_fixed_value_that_a_trials_space_does_not_have_is_refused(base: RunConfig) -> None:
+    space = open_space("default", base, {"optimizer.lr": 0.01})
+    with pytest.raises(UserError, match=r"can hold optimizer\.lr within its range \(1e-06 … 0\.001\), got 0\.01"):
+        sweep_definition(space, "main", "default")
 
 
 def test_a_sample_with_every_parameter_makes_the_config_of_its_active_ones(base: RunConfig) -> None:
