@@ -14,6 +14,7 @@ from ray import tune
 from ray.tune import Callback, Stopper
 from ray.tune.schedulers import TrialScheduler
 
+from cluster.observers.observer import one_line
 from cluster.resources import ResourcePlan
 from cluster.sweep.board import create_sweep_board
 from cluster.sweep.book import Book
@@ -130,7 +131,8 @@ class _Sitting(Callback):
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """The trial's own process died too often."""
-        reason = f"its driver died {MAX_DRIVER_FAILURES + 1} times"
+        error = trial.get_pickled_error()
+        reason = f"failed {MAX_DRIVER_FAILURES + 1} times" + (f": {one_line(error)}" if error else "")
         self._guard(lambda: self._end(trial.config["run"], "failed", reason))
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:

@@ -96,7 +96,7 @@ class TrialRunner(tune.Trainable):
                 inherit(self._run, **self._donor)
             self._end = self._train()
         except UserError as error:
-            self._end = {"status": "failed", "reason": str(error)}
+            self._end = {"status": "failed", "reason": str(error).splitlines()[0]}
         except Exception as error:
             self._end = self._end or {"status": "failed", "reason": one_line(error)}
 
