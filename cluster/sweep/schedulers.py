@@ -1,5 +1,6 @@
 """When trials are stopped: Ray Tune's schedulers, which know of trials of earlier sittings, too."""
 
+import math
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -39,7 +40,13 @@ def _asha(options: Options) -> TrialScheduler:
 def _median(options: Options) -> TrialScheduler:
     """Stops a trial whose best score is below the median of the others' running means (Golovin et al. 2017)."""
     return MedianStoppingRule(
-        time_attr=ITERATION, metric=SCORE, mode="max", grace_period=options.grace, min_samples_required=3
+        time_attr=ITERATION,
+        metric=SCORE,
+        mode="max",
+        grace_period=options.grace,
+        min_samples_required=3,
+        # A trial that cannot be judged yet goes on, and does not make room for others.
+        min_time_slice=math.inf,
     )
 
 

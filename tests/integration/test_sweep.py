@@ -124,12 +124,14 @@ def test_a_second_resume_trains_nothing(folder: Path, finished: Sweep) -> None:
     assert _read(folder).trials == finished.trials
 
 
-def test_one_wandb_run_for_each_trial_with_all_that_was_reported(folder: Path, finished: Sweep) -> None:
+def test_one_wandb_run_for_each_trial_with_all_that_was_reported(folder: Path, killed: Sweep, finished: Sweep) -> None:
+    # W&B writes once a second: the last evaluation before kill -9 may not have been written yet.
+    last = killed.trials[0].reports[-1].step
     for trial in finished.trials:
         fragments = read_runs(folder / "runs/rates/trials" / trial.run)
         assert len({fragment.id for fragment in fragments}) == 1
         steps = {step for fragment in fragments for step, _ in fragment.points("dev/mean")}
-        assert steps >= {report.step for report in trial.reports}
+        assert steps >= {report.step for report in trial.reports} - ({last} if trial.attempts > 1 else set())
         assert fragments[-1].exit_code is not None
 
 

@@ -1,0 +1,98 @@
+"""Random and grid search: which configuration comes next."""
+
+import itertools
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from cluster.sweep.proposals import create_proposer, grid_samples
+from cluster.sweep.records import Options, Trial
+from cluster.sweep.rules import SEARCHES
+from multitask.errors import UserError
+from tests.unit.sweep.recipes import Bench, evaluation, recipe, report
+from tune_spaces import open_space
+
+WITH_POINTS = """
+parameters:
+  encoder.dropout: {choice: [0.1, 0.2]}
+  optimizer.weight_decay: {choice: [0.0, 0.5, 1.0]}
+points:
+  - {encoder.dropout: 0.2, optimizer.weight_decay: 0.5}
+"""
+
+
+def _all_samples(bench: Bench, **options: Any) -> dict[str, dict[str, Any]]:
+    """Samples of all trials of a sweep that is driven to its end, one trial after the other."""
+    book = bench.open(**options)
+    while (trial := book.next()) is not None:
+        book.report(trial.run, evaluation(1, 0.1 * trial.number))
+        book.end(trial.run, "finished", None)
+    return {trial.run: trial.sample for trial in book.trials}
+
+
+def test_names_of_searches_are_those_that_are_checked() -> None:
+    from cluster.sweep import proposals
+
+    assert tuple(proposals.SEARCHES) == SEARCHES
+
+
+def test_random_search_is_a_function_of_seed_and_number() -> None:
+    space = open_space("default", recipe())
+    proposer = create_proposer(space, Options(9, seed=3))
+    told = (Trial(0, 0, "recipe", "s-000", {}, "finished", reports=(report(1, 0.9),)),)
+    one_by_one = {number: proposer.propose(number, told) for number in (5, 1, 3)}
+    again = create_proposer(space, Options(30, seed=3, concurrent=4))
+    assert {number: again.propose(number, ()) for number in (1, 3, 5)} == one_by_one
+    assert create_proposer(space, Options(9, seed=4)).propose(5, told) != one_by_one[5]
+    assert one_by_one[1] != one_by_one[3] != one_by_one[5]
+
+
+@pytest.mark.parametrize("search", ["random", "optuna"])
+def test_sweep_that_is_run_twice_has_the_same_trials(tmp_path: Path, search: str) -> None:
+    first, second = (
+        _all_samples(Bench(tmp_path / name, "default", search=search, trials=6)) for name in ("first", "second")
+    )
+    assert list(first) == [f"s-{number:03d}" for number in range(6)]
+    assert first == second
+    assert len({str(sample) for sample in first.values()}) == 6
+
+
+def test_random_search_that_is_made_longer_goes_on_where_it_would_have(tmp_path: Path) -> None:
+    whole = _all_samples(Bench(tmp_path / "whole", "default", trials=7))
+    bench = Bench(tmp_path / "parts", "default", trials=3)
+    part = _all_samples(bench)
+    assert len(part) == 3
+    assert _all_samples(bench, trials=7) == whole
+
+
+def test_grid_has_every_combination_once_in_order(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "paper_a_hyperparameters", search="grid", trials=99)
+    samples = list(_all_samples(bench).values())
+    expected = itertools.product([10, 20], [1e-3, 1e-5, 1e-7], [0.3, 0.4])
+    assert [tuple(sample.values()) for sample in samples[1:]] == list(expected)
+    # The recipe is none of the space's: its epochs are 1.
+    assert samples[0] == {}
+
+
+def test_grid_ends_at_the_number_of_trials(tmp_path: Path) -> None:
+    bench = Bench(tmp_path, "paper_a_hyperparameters", search="grid", trials=5)
+    assert list(_all_samples(bench)) == [f"s-{number:03d}" for number in range(5)]
+
+
+def test_grid_leaves_out_the_points_that_come_first_anyway(tmp_path: Path) -> None:
+    path = tmp_path / "points.yaml"
+    path.write_text(WITH_POINTS, encoding="utf-8")
+    space = open_space(str(path), recipe())
+    assert len(grid_samples(space)) == 5
+    bench = Bench(tmp_path, space, search="grid", trials=99)
+    bench.base = recipe()
+    samples = list(_all_samples(bench).values())[1:]
+    values = [tuple(sample.values()) for sample in samples]
+    rest = [pair for pair in itertools.product([0.1, 0.2], [0.0, 0.5, 1.0]) if pair != (0.2, 0.5)]
+    assert values == [(0.2, 0.5), *rest]
+
+
+def test_grid_over_numbers_is_refused() -> None:
+    with pytest.raises(UserError, match=r"optimizer\.lr.*a grid needs choices"):
+        create_proposer(open_space("default", recipe()), Options(9, search="grid"))
