@@ -15,9 +15,10 @@ def read_duration(option: str, text: str) -> float:
         UserError: it is none of these.
     """
     parts = re.findall(r"(\d+(?:\.\d+)?)([dhms])", text)
-    if not parts or "".join(number + unit for number, unit in parts) != text.replace(" ", ""):
+    seconds = sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    if not seconds or "".join(number + unit for number, unit in parts) != text.replace(" ", ""):
         raise UserError(f"{option} is a time such as 2h, 90m or 1h30m, got {text!r}")
-    return sum(float(number) * _SECONDS[unit] for number, unit in parts)
+    return seconds
 
 
 def read_amount(option: str, text: str) -> int:

@@ -149,7 +149,8 @@ def seconds_left(sweep: Sweep) -> float | None:
     mean = sum(trial.planned_rows for trial in begun) / len(begun)
     going = sum(t.planned_rows - t.reports[-1].rows for t in begun if not t.has_ended)
     number = sweep.options.trials * sweep.options.repeats
-    coming = max(0, number - sum(trial.role in ("recipe", "sample") for trial in begun)) * mean
+    settled = sum(bool(t.reports) or t.has_ended for t in sweep.trials if t.role in ("recipe", "sample"))
+    coming = max(0, number - settled) * mean
     return (going + coming) * share * sweep.elapsed / done
 
 

@@ -7,9 +7,13 @@ CHECKPOINTS = "checkpoints"
 
 
 def keep_best(book: Book) -> None:
-    """Remove the checkpoints of ended trials beyond the best `options.keep`, and of those all but the best one."""
+    """Remove the checkpoints of ended trials beyond the best `options.keep`, and of those all but the best one.
+
+    Baselines keep none: their mean is of one task, and nobody exports them.
+    """
     ended = [trial for trial in book.trials if trial.has_ended]
-    kept = {trial.run for trial in _by_score(ended, book)[: book.options.keep]}
+    rivals = [trial for trial in ended if trial.role != "baseline"]
+    kept = {trial.run for trial in _by_score(rivals, book)[: book.options.keep]}
     for trial in ended:
         current = book.current_run(trial)
         for run in {trial.run, *(own.run for own in trial.generations)}:

@@ -33,7 +33,7 @@ def describe_state(folder: SweepFolder) -> dict[str, Any]:
     reached = {trial.run: own.scores[selection] for trial in sweep.trials if (own := trial.best(selection))}
     compared = {trial.run for trial in sweep.trials if trial.role in ("recipe", "sample")}
     best = max((run for run in reached if run in compared), key=lambda run: reached[run], default=None)
-    ended = counts["finished"] + counts["stopped"] + counts["failed"]
+    ended = sum(trial.has_ended for trial in sweep.trials if trial.role in ("recipe", "sample"))
     return {
         "name": sweep.name,
         "place": sweep.place,

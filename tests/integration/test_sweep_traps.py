@@ -84,8 +84,7 @@ def _alive() -> list[dict[str, Any]]:
 
 
 def _pid_of(kind: str) -> int | None:
-    found = [actor["Address"].get("WorkerID") and actor for actor in _alive() if kind in actor["ActorClassName"]]
-    return found[0]["Pid"] if found else None
+    return next((actor["Pid"] for actor in _alive() if kind in actor["ActorClassName"]), None)
 
 
 def _settles(check: Callable[[], bool], seconds: float = 20) -> bool:
@@ -147,7 +146,7 @@ def test_a_trial_goes_on_when_its_driver_dies(folder: Path, tiny_bert: Path, nod
     killed: list[int] = []
 
     def watch(sweep: Sweep) -> None:
-        if not killed and sweep.trials and sweep.trials[0].reports and (pid := _pid_of("TrialRunner")):
+        if not killed and sweep.trials and sweep.trials[0].reports and (pid := _pid_of("Trainable")):
             killed.append(pid)
             os.kill(pid, signal.SIGKILL)
 
@@ -168,8 +167,8 @@ def test_a_population_gives_a_bad_trial_the_weights_of_a_good_one(
         "points": points,
         "mutable": ["optimizer.lr"],
     }
-    options = Options(trials=4, scheduler="pbt", evaluations=4, grace=2)
-    search = _search(folder, tiny_bert, space, steps=400, cpus=sum(n["CPU"] for n in nodes) / 4)
+    options = Options(trials=4, scheduler="pbt", evaluations=6, grace=2)
+    search = _search(folder, tiny_bert, space, steps=1200, cpus=sum(n["CPU"] for n in nodes) / 4)
     ran = _run("population", search, nodes, options, folder)
     bad = ran.sweep.trials[1]
     assert [trial.status for trial in ran.sweep.trials] == ["finished"] * 4

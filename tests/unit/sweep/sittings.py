@@ -19,6 +19,7 @@ TABLES = cast(Tables, SimpleNamespace(train={task: SimpleNamespace(rows=rows) fo
 
 def open_tiny(folder: Path, space: str = "default", changes: tuple[str, ...] = (), **options: Any) -> Book:
     """The book of a sweep called `s` in `folder`, begun or gone on with, as a driver opens it."""
+    folder.mkdir(exist_ok=True)
     recipe = write_recipe(folder / "tiny.yaml", tiny_config(folder))
     search = open_search(str(recipe), list(changes), space)
     place = SweepFolder(Storage(str(folder / "s")))

@@ -2,7 +2,7 @@
 
 import math
 from collections.abc import Sequence
-from pathlib import Path
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -103,26 +103,37 @@ def test_baselines_and_a_recipe_that_is_no_sample_are_not_told(space: Space, stu
     assert _told(space, studies, trials) == []
 
 
+def _fifteen(space: Space, best: int) -> list[Trial]:
+    """Trials of which those near number `best` are the best by each score."""
+    scores = {n: 1 - abs(n - best) / 15 for n in range(15)}
+    return [_trial(space, n, "finished", own, **{SST: own, STS: own**2}) for n, own in scores.items()]
+
+
 @pytest.mark.parametrize(
-    ("search", "metrics"), [("optuna", ("dev/mean",)), ("optuna", (SST, STS)), ("nsga2", (SST, STS))]
+    ("search", "metrics"),
+    [
+        ("optuna", ("dev/mean",)),
+        ("optuna", (SST, STS)),
+        pytest.param(
+            "nsga2",
+            (SST, STS),
+            marks=pytest.mark.xfail(strict=True, reason="without their generations trials are no population"),
+        ),
+    ],
 )
 def test_proposal_is_a_function_of_seed_number_and_records(space: Space, search: str, metrics: tuple[str, ...]) -> None:
-    def trials(scale: float) -> list[Trial]:
-        return [
-            _trial(space, n, "finished", scale * n / 15, **{SST: scale * n / 15, STS: -scale * n / 15})
-            for n in range(15)
-        ]
-
     def proposal(seed: int, number: int, told: Sequence[Trial]) -> Any:
         return create_proposer(space, Options(16, search=search, metrics=metrics, seed=seed)).propose(number, told)
 
-    first = proposal(0, 15, trials(1))
+    first = proposal(0, 15, _fifteen(space, 2))
     np.random.seed(5)
-    assert proposal(0, 15, trials(1)) == first
-    assert proposal(1, 15, trials(1)) != first
-    assert proposal(0, 16, trials(1)) != first
-    assert proposal(0, 15, trials(-1)) != first
+    assert proposal(0, 15, _fifteen(space, 2)) == first
+    assert proposal(1, 15, _fifteen(space, 2)) != first
+    assert proposal(0, 16, _fifteen(space, 2)) != first
     assert space.refusal(first) is None
+    assert [proposal(seed, 15, _fifteen(space, 12)) for seed in range(3)] != [
+        proposal(seed, 15, _fifteen(space, 2)) for seed in range(3)
+    ]
 
 
 def _searched(space: Space, search: str, seed: int, trials: int) -> list[Trial]:
@@ -157,20 +168,18 @@ def test_parameters_of_a_choice_are_proposed_where_it_is_taken_only(space: Space
 
 
 def test_search_keeps_away_from_what_breaks(space: Space) -> None:
-    """All with a rate above 1e-4 fail."""
+    """The higher the rate the better, but for one above 1e-4 a trial fails, or does not."""
 
-    def proposals(fails: bool) -> list[float]:
-        trials = [_trial(space, n, "finished", 0.5) for n in range(24)]
-        if fails:
-            trials = [
-                Trial(t.number, 0, "sample", t.run, t.sample, "failed", "diverged")
-                if t.sample["optimizer.lr"] > 1e-4
-                else t
-                for t in trials
-            ]
+    def proposed(fails: bool) -> int:
+        trials = [_trial(space, n, "finished") for n in range(24)]
+        for place, trial in enumerate(trials):
+            lr = trial.sample["optimizer.lr"]
+            known = (report(1, math.log10(lr)),)
+            broken = fails and lr > 1e-4
+            trials[place] = replace(trial, status="failed") if broken else replace(trial, reports=known)
         proposer = create_proposer(space, Options(40, search="optuna"))
         samples = [proposer.propose(number, trials) for number in range(24, 54)]
-        return [sample["optimizer.lr"] for sample in samples if sample is not None]
+        return sum(sample["optimizer.lr"] > 1e-4 for sample in samples if sample is not None)
 
-    broken = [sum(lr > 1e-4 for lr in proposals(fails)) for fails in (False, True)]
-    assert broken[1] < broken[0] / 2
+    assert proposed(fails=False) > 20
+    assert proposed(fails=True) < 10

@@ -152,5 +152,5 @@ def test_baselines_of_shipped_recipes_can_be_trained(name: str) -> None:
 @pytest.mark.xfail(strict=True, reason="the message is about a list of phases")
 def test_baseline_of_a_task_that_no_phase_trains_is_refused_by_its_name() -> None:
     base = recipe(phases=[{"tasks": ["sst"]}])
-    with pytest.raises(UserError, match="quora.*no phase"):
+    with pytest.raises(UserError, match=r"quora.*no phase"):
         baseline_config(base, "quora")

@@ -6,11 +6,14 @@ from typing import Any
 
 import pytest
 
+from cluster.sweep.book import Book
+from cluster.sweep.opening import extended
 from cluster.sweep.proposals import create_proposer, grid_samples
 from cluster.sweep.records import Options, Trial
 from cluster.sweep.rules import SEARCHES
 from multitask.errors import UserError
-from tests.unit.sweep.recipes import Bench, evaluation, recipe, report
+from tests.unit.sweep.recipes import recipe, report
+from tests.unit.sweep.sittings import open_tiny, reported
 from tune_spaces import open_space
 
 WITH_POINTS = """
@@ -22,11 +25,10 @@ points:
 """
 
 
-def _all_samples(bench: Bench, **options: Any) -> dict[str, dict[str, Any]]:
+def _all_samples(book: Book) -> dict[str, dict[str, Any]]:
     """Samples of all trials of a sweep that is driven to its end, one trial after the other."""
-    book = bench.open(**options)
     while (trial := book.next()) is not None:
-        book.report(trial.run, evaluation(1, 0.1 * trial.number))
+        reported(book, trial, 0.1 * trial.number)
         book.end(trial.run, "finished", None)
     return {trial.run: trial.sample for trial in book.trials}
 
@@ -50,47 +52,42 @@ def test_random_search_is_a_function_of_seed_and_number() -> None:
 
 @pytest.mark.parametrize("search", ["random", "optuna"])
 def test_sweep_that_is_run_twice_has_the_same_trials(tmp_path: Path, search: str) -> None:
-    first, second = (
-        _all_samples(Bench(tmp_path / name, "default", search=search, trials=6)) for name in ("first", "second")
-    )
+    first, second = (_all_samples(open_tiny(tmp_path / name, search=search, trials=6)) for name in ("first", "second"))
     assert list(first) == [f"s-{number:03d}" for number in range(6)]
     assert first == second
     assert len({str(sample) for sample in first.values()}) == 6
 
 
-def test_random_search_that_is_made_longer_goes_on_where_it_would_have(tmp_path: Path) -> None:
-    whole = _all_samples(Bench(tmp_path / "whole", "default", trials=7))
-    bench = Bench(tmp_path / "parts", "default", trials=3)
-    part = _all_samples(bench)
-    assert len(part) == 3
-    assert _all_samples(bench, trials=7) == whole
+@pytest.mark.parametrize("search", ["random", "optuna"])
+def test_search_that_is_made_longer_goes_on_where_it_would_have(tmp_path: Path, search: str) -> None:
+    # How many trials Optuna draws at random at first depends on their number, and is 3 for either here.
+    whole = _all_samples(open_tiny(tmp_path / "whole", search=search, trials=10))
+    book = open_tiny(tmp_path / "parts", search=search, trials=6)
+    assert len(_all_samples(book)) == 6
+    book.folder.write_plan(extended(book.folder.read(), trials=10))
+    assert _all_samples(open_tiny(tmp_path / "parts")) == whole
 
 
 def test_grid_has_every_combination_once_in_order(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, "paper_a_hyperparameters", search="grid", trials=99)
-    samples = list(_all_samples(bench).values())
+    samples = list(_all_samples(open_tiny(tmp_path, "paper_a_hyperparameters", search="grid", trials=99)).values())
     expected = itertools.product([10, 20], [1e-3, 1e-5, 1e-7], [0.3, 0.4])
     assert [tuple(sample.values()) for sample in samples[1:]] == list(expected)
-    # The recipe is none of the space's: its epochs are 1.
+    # The recipe is none of the space's: it has one epoch.
     assert samples[0] == {}
 
 
 def test_grid_ends_at_the_number_of_trials(tmp_path: Path) -> None:
-    bench = Bench(tmp_path, "paper_a_hyperparameters", search="grid", trials=5)
-    assert list(_all_samples(bench)) == [f"s-{number:03d}" for number in range(5)]
+    book = open_tiny(tmp_path, "paper_a_hyperparameters", search="grid", trials=5)
+    assert list(_all_samples(book)) == [f"s-{number:03d}" for number in range(5)]
 
 
 def test_grid_leaves_out_the_points_that_come_first_anyway(tmp_path: Path) -> None:
     path = tmp_path / "points.yaml"
     path.write_text(WITH_POINTS, encoding="utf-8")
-    space = open_space(str(path), recipe())
-    assert len(grid_samples(space)) == 5
-    bench = Bench(tmp_path, space, search="grid", trials=99)
-    bench.base = recipe()
-    samples = list(_all_samples(bench).values())[1:]
-    values = [tuple(sample.values()) for sample in samples]
+    assert len(grid_samples(open_space(str(path), recipe()))) == 5
+    samples = list(_all_samples(open_tiny(tmp_path, str(path), search="grid", trials=99)).values())[1:]
     rest = [pair for pair in itertools.product([0.1, 0.2], [0.0, 0.5, 1.0]) if pair != (0.2, 0.5)]
-    assert values == [(0.2, 0.5), *rest]
+    assert [tuple(sample.values()) for sample in samples] == [(0.2, 0.5), *rest]
 
 
 def test_grid_over_numbers_is_refused() -> None:
