@@ -102,7 +102,8 @@ def planned(config: RunConfig, table_rows: Mapping[str, int]) -> tuple[int, int]
     schedule = Schedule(config, sizes)
     rows, unit = schedule.rows_done(schedule.steps), config.training.evaluate_rows or 1
     # As in `Schedule.evaluates_after`: a multiple nearer than half a unit to the end is left to the end.
-    return round(rows), max(0, math.floor(rows / unit - 0.5)) + 1
+    evaluations = max(0, math.floor(rows / unit - 0.5)) + 1
+    return round(rows), min(evaluations, schedule.steps)
 
 
 def run_name(sweep: str, number: int, repeat: int, role: Role, task: str | None = None) -> str:

@@ -46,7 +46,7 @@ def _median(options: Options) -> TrialScheduler:
         grace_period=options.grace,
         min_samples_required=3,
         # A trial that cannot be judged yet goes on, and does not make room for others.
-        min_time_slice=math.inf,
+        min_time_slice=math.inf,  # type: ignore[arg-type]
     )
 
 

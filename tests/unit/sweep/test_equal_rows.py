@@ -133,6 +133,17 @@ def test_plan_agrees_with_the_walk(evaluations: int, rows: dict[str, int]) -> No
         assert points[-1] == pytest.approx(planned_rows, rel=0.05)
 
 
+@pytest.mark.parametrize("strategy", STRATEGIES)
+def test_trial_whose_steps_pass_several_evaluations_at_once_plans_no_more_than_it_makes(strategy: str) -> None:
+    rows = {"sst": 60, "quora": 60, "sts": 50}
+    base = recipe()
+    # One every 12 rows, while a step takes up to 64 and more.
+    space, budget = open_space("default", base), budget_of(base, 15, rows)
+    for sample in _samples(space, strategy, 12):
+        config = _config(base, space, sample, budget, 15)
+        assert len(_points(config, rows)) == planned(config, rows)[1]
+
+
 def test_recipe_itself_trains_as_many_steps_as_without_a_sweep() -> None:
     for changes in RECIPES.values():
         base = recipe(**changes)
