@@ -15,6 +15,7 @@ from ray.tune import Callback, Stopper
 from ray.tune.schedulers import TrialScheduler
 
 from cluster.observers.observer import one_line
+from cluster.observers.tables import clock
 from cluster.resources import ResourcePlan
 from cluster.sweep.board import create_sweep_board
 from cluster.sweep.book import Book
@@ -191,7 +192,7 @@ class _Sitting(Callback):
         if self._book.folder.storage.exists(STOP):
             return "stopped by concord sweep stop"
         if options.budget_seconds is not None and self.elapsed >= options.budget_seconds:
-            return f"the budget of {options.budget_seconds / 3600:g} h is spent"
+            return f"the time budget of {clock(options.budget_seconds)} is spent"
         if options.budget_tokens is not None and self._book.tokens >= options.budget_tokens:
             return f"the budget of {options.budget_tokens:,} tokens is spent"
         return None

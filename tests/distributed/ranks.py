@@ -60,7 +60,7 @@ def _train(config: Any, session: Any, steps: int, save: bool) -> dict[str, np.nd
     run.restore()
     run.engine.deepspeed.train()
     for _ in range(run.progress.step, steps):
-        run._one_step(TrainRecord())
+        run.train_step(TrainRecord())
     assert run.progress.skipped_steps == 0
     if save:
         run._save()

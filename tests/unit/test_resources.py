@@ -17,7 +17,7 @@ Nodes = list[dict[str, float]]
         # Four CPUs in all, but three on no node beside another worker.
         ({"cpus_per_worker": 3, "device": "cpu"}, [{"CPU": 3.0}, {"CPU": 2.0}, {"CPU": 2.0}], 1),
         ({"cpus_per_worker": 0.1, "device": "cpu"}, [{"CPU": 0.3}], 3),
-        ({"cpus_per_worker": 2, "gpus_per_worker": 0.5, "device": "gpu"}, [{"CPU": 3.0, "GPU": 4.0}, {"CPU": 9.0}], 1),
+        ({"cpus_per_worker": 2, "gpus_per_worker": 1, "device": "gpu"}, [{"CPU": 3.0, "GPU": 4.0}, {"CPU": 9.0}], 1),
         ({"cpus_per_worker": 2, "device": "gpu"}, [{"CPU": 8.0, "GPU": 2.0}, {"CPU": 2.0, "GPU": 2.0}], 3),
     ],
 )
@@ -32,6 +32,14 @@ def test_node_that_lacks_gpus_is_told_by_its_gpus() -> None:
     nodes = [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 1.0}]
     with pytest.raises(UserError, match=r"only 0 of them fit \(1 worker with 1 CPU, 2 GPU each\).* 1 GPU$"):
         plan_resources(ClusterConfig(workers=1, device="gpu", gpus_per_worker=2), nodes)
+
+
+def test_workers_of_one_run_share_no_gpu() -> None:
+    nodes = [{"CPU": 4.0, "GPU": 1.0}]
+    half = {"device": "gpu", "gpus_per_worker": 0.5}
+    assert plan_resources(ClusterConfig(workers=1, **half), nodes).total == {"CPU": 1.0, "GPU": 0.5}
+    with pytest.raises(UserError, match=r"gpus_per_worker=0\.5: the workers of one run cannot share a GPU"):
+        plan_resources(ClusterConfig(workers=2, **half), nodes)
 
 
 def test_plan_says_what_it_takes() -> None:

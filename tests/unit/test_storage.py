@@ -127,7 +127,6 @@ NODES = [{"CPU": 4.0, "GPU": 1.0}, {"CPU": 4.0}]
         ({"workers": 2, "device": "gpu"}, "asks for 2 GPU .* has 1 GPU"),
         ({"workers": 2, "device": "cpu", "cpus_per_worker": 3}, None),
         ({"workers": 1, "device": "cpu", "cpus_per_worker": 5}, "only 0 of them fit .* no node has more than 4 CPU"),
-        ({"workers": 2, "device": "gpu", "gpus_per_worker": 0.5}, None),
     ],
 )
 def test_resources_are_refused_with_the_numbers(asked: dict[str, Any], told: str | None) -> None:

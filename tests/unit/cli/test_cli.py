@@ -61,7 +61,7 @@ def concord(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.Capture
     [
         ("train mian", "did you mean 'main'?"),
         ("train absent.yaml", "there is no recipe file absent.yaml"),
-        ("report nowhere", "nowhere is neither a run folder (with config.yaml) nor an export (with concord.json)"),
+        ("report nowhere", "nowhere is neither a run folder nor an export, and there is no sweep 'nowhere'"),
         ("recipes show c-b4", "did you mean 'c-b"),
         ("recipes table nowhere", "nowhere is no run folder"),
         ("train main optimizer.name=soap", "optimizer.name: soap keeps a list, which a checkpoint cannot hold"),

@@ -29,8 +29,8 @@ def test_a_change_that_names_a_parameter_holds_it(tmp_path):
     file = tmp_path / "sweep.yaml"
     assert sweep("optimizer.lr=1e-5", "-o", file).exit_code == 0
     definition = yaml.safe_load(file.read_text())
-    assert "optimizer.lr" not in definition["parameters"]
-    assert sum(part.startswith("optimizer.lr=") for part in definition["command"]) == 1
+    assert definition["parameters"]["optimizer.lr"] == {"value": 1e-5}
+    assert not any(part.startswith("optimizer.lr=") for part in definition["command"])
 
 
 def test_a_file_that_cannot_be_written_is_named(tmp_path):
