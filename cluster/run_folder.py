@@ -28,13 +28,18 @@ class RunFolder:
         """Folder or URI."""
         return self.storage.path("") if self.storage.is_local else self.storage.location
 
+    @property
+    def has_begun(self) -> bool:
+        """Whether a run was started here: it goes on with what the folder holds."""
+        return self.storage.exists("run.json")
+
     def start(self, config: RunConfig) -> str:
         """Write the config and give the run's id, which stays the same when the run goes on. One rank calls it.
 
         Raises:
             UserError: the folder holds a run whose config would train something else.
         """
-        begun = self.storage.exists("run.json")
+        begun = self.has_begun
         if begun:
             run = json.loads(self.storage.read("run.json"))
             self._check_same(config)

@@ -98,6 +98,6 @@ def _remove(config: RunConfig) -> None:
     from multitask.errors import UserError
 
     folder = RunFolder.of(config)
-    if folder.storage.exists("") and not folder.storage.exists("run.json"):
+    if folder.storage.exists("") and not folder.has_begun:
         raise UserError(f"--restart: {folder.location} is no run folder, it has no run.json; nothing was removed")
     folder.storage.delete_folder("")

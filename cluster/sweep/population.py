@@ -122,7 +122,7 @@ def inherit(config: RunConfig, donor: str, previous: str) -> None:
     """
     storage = Storage(config.cluster.storage)
     own = RunFolder.of(config)
-    if own.storage.exists("run.json"):
+    if own.has_begun:
         return
     source = storage.below(donor)
     for _ in range(_ATTEMPTS):

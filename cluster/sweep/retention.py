@@ -9,19 +9,24 @@ CHECKPOINTS = "checkpoints"
 def keep_best(book: Book) -> None:
     """Remove the checkpoints of ended trials beyond the best `options.keep`, and of those all but the best one.
 
-    Baselines keep none: their mean is of one task, and nobody exports them.
+    Baselines keep none: their mean is of one task, and nobody exports them. A donor keeps all until its heir has them.
     """
+    donors = {trial.generations[-1].donor for trial in book.trials if _waits_for_donor(book, trial)}
     ended = [trial for trial in book.trials if trial.has_ended]
     rivals = [trial for trial in ended if trial.role != "baseline"]
     kept = {trial.run for trial in _by_score(rivals, book)[: book.options.keep]}
     for trial in ended:
         current = book.current_run(trial)
-        for run in {trial.run, *(own.run for own in trial.generations)}:
+        for run in {trial.run, *(own.run for own in trial.generations)} - donors:
             storage = book.folder.run(run).storage
             best = trial.best(book.options.selection)
             for name in storage.folders(CHECKPOINTS):
                 if trial.run not in kept or run != current or best is None or name != f"step-{best.step:08d}":
                     storage.delete_folder(f"{CHECKPOINTS}/{name}")
+
+
+def _waits_for_donor(book: Book, trial: Trial) -> bool:
+    return bool(trial.generations) and not trial.has_ended and not book.run_folder(trial).has_begun
 
 
 def _by_score(trials: list[Trial], book: Book) -> list[Trial]:

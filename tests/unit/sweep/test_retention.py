@@ -97,6 +97,19 @@ def test_of_a_population_s_trial_the_last_run_alone_stays(tmp_path: Path) -> Non
     assert _left(book) == {donor.run: [20], bad.run: [], f"{bad.run}-g1": [20]}
 
 
+def test_a_donor_keeps_all_until_its_heir_has_begun(tmp_path: Path) -> None:
+    book = open_tiny(tmp_path, "population", scheduler="pbt", keep=1)
+    _trial(book, 0.9)
+    donor, bad = _trial(book, 0.5, 0.7), _trial(book, 0.1, 0.2, status=None)
+    heir = f"{bad.run}-g1"
+    book.exploit(bad.run, Generation(heir, 2, 20, donor.run, {"optimizer.lr": 1e-3}), donor)
+    keep_best(book)
+    assert _left(book)[donor.run] == [10, 20]
+    book.folder.run(heir).storage.write("run.json", b"{}")
+    keep_best(book)
+    assert _left(book)[donor.run] == []
+
+
 @pytest.mark.parametrize("times", [1, 2])
 def test_what_comes_later_takes_the_place_of_what_was_kept(tmp_path: Path, times: int) -> None:
     book = open_tiny(tmp_path, keep=1)
