@@ -21,7 +21,7 @@ from cluster.token_exchange import OwnedTokens, TokenExchange
 from cluster.work import RoundWork
 from multitask.combination import Combination, combined_norm, gramian
 from multitask.config import RunConfig
-from multitask.model import EmbeddingTap
+from multitask.model import EmbeddingTap, TokenGradient
 from multitask.objectives import RowObjective
 from multitask.optimization import SHARED
 
@@ -106,8 +106,7 @@ class MultitaskStep:
             local_words = collector.word_gradients()
         with self.watch("communicate"):
             shards, head = exchange_rows(buffer, self._layouts.shared, self._layouts.head, holders, len(groups))
-            tokens = self._layouts.tokens
-            words = tokens.exchange(local_words, len(groups), self.device) if tokens else None
+            words = self._exchange_words(local_words, len(groups))
         with self.watch("combine"):
             inner = gramian(shards) + (words.gramian() if words else 0)
             inner, totals = self._over_all_ranks(inner, sums, head)
@@ -118,14 +117,11 @@ class MultitaskStep:
             if not culprits:
                 self._combine(weights * self._clip(norm), self._clip(norm), shards, head, words)
         if not culprits:
-            with self.watch("optimizer"):
-                memory = tasks[0] if self.config.optimizer.per_task else None
-                self.engine.step(lr, frozenset({SHARED, *tasks}), lowest_layer, memory)
-        used = [float(weights[row]) * float(weight) for row, weight in zip(rows, loss_weights, strict=True)]
+            self._optimize(tasks, lr, lowest_layer)
         return StepResult(
             losses=dict(zip(tasks, totals.losses.tolist(), strict=True)),
             terms=self._named_terms(tasks, totals.terms),
-            weights=dict(zip(tasks, used, strict=True)),
+            weights=_used_weights(tasks, rows, weights, loss_weights),
             groups=groups,
             gramian=inner if apart else None,
             norm=norm,
@@ -135,6 +131,15 @@ class MultitaskStep:
             applied=not culprits,
             culprits=culprits,
         )
+
+    def _optimize(self, tasks: Sequence[str], lr: float, lowest_layer: int) -> None:
+        with self.watch("optimizer"):
+            memory = tasks[0] if self.config.optimizer.per_task else None
+            self.engine.step(lr, frozenset({SHARED, *tasks}), lowest_layer, memory)
+
+    def _exchange_words(self, local: Mapping[int, TokenGradient], groups: int) -> OwnedTokens | None:
+        tokens = self._layouts.tokens
+        return tokens.exchange(local, groups, self.device) if tokens else None
 
     def _freeze_below(self, lowest_layer: int) -> None:
         if lowest_layer == self._lowest_layer:
@@ -207,6 +212,12 @@ class _Totals(NamedTuple):
     tokens: int
     slots: int
     extra_tokens: int
+
+
+def _used_weights(tasks: Sequence[str], rows: Sequence[int], weights: Tensor, loss_weights: Tensor) -> dict[str, float]:
+    """Task to the factor of its gradient in the update."""
+    used = [float(weights[row]) * float(weight) for row, weight in zip(rows, loss_weights, strict=True)]
+    return dict(zip(tasks, used, strict=True))
 
 
 def _not_finite(

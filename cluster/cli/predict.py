@@ -55,10 +55,7 @@ def predict(
             found["labels"] = [names[value] for value in found["predictions"]]
         lines = _submission(predictor, task, found) if submission else _lines(found, json)
     if output is not None:
-        try:
-            output.write_text("\n".join(lines) + "\n", encoding="utf-8")
-        except OSError as error:
-            raise UserError(f"--output: cannot write {output}: {error.strerror}") from None
+        _write(output, lines)
     elif json:
         print_json(found)
     else:
@@ -116,6 +113,13 @@ def _from_lines(source: str, pair: bool) -> list[Any]:
     if not rows:
         raise UserError(f"{source} holds no text")
     return rows
+
+
+def _write(output: Path, lines: list[str]) -> None:
+    try:
+        output.write_text("\n".join(lines) + "\n", encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"--output: cannot write {output}: {error.strerror}") from None
 
 
 def _lines(found: dict[str, Any], json: bool) -> list[str]:

@@ -36,9 +36,8 @@ def write_export(
     """Write `model` (fp32) to `folder`; the folder appears whole or not at all.
 
     Encoder and tokenizer as Hugging Face lays them out; beside them all else that predicts, by its name in the model:
-    heads, the tasks' adapter layers, what a pooling has learned. `concord.json` with tasks, config, scores and hashes,
-    and a model card. No file needs pickle. Low-rank updates are merged into the encoder. Contrastive tasks have
-    nothing to predict, and leave nothing but their description.
+    heads, the tasks' adapter layers, what a pooling has learned. `concord.json` with tasks, config, scores, hashes; a model
+    card. No file needs pickle. Low-rank updates are merged into the encoder. Of contrastive tasks their description alone.
 
     Raises:
         UserError: `folder` holds something that is no export.
@@ -51,13 +50,9 @@ def write_export(
         merge_lora(model.encoder.model).save_pretrained(made)
         load_tokenizer(config.encoder.name).save_pretrained(made)
         save_file(_beside_encoder(model), made / HEADS)
-        description = {
-            "format": FORMAT,
-            "tasks": {task: _describe(config, task) for task in config.tasks},
+        description = _configured(config) | {
             "scores": dict(scores),
             "step": step,
-            "config": config.to_dict(),
-            "config_hash": config.trajectory_hash(),
             "data_hashes": dict(data_hashes),
             "versions": dict(versions),
             "sha256": {name: file_hash(made / name) for name in (ENCODER, HEADS)},
@@ -93,6 +88,16 @@ def file_hash(path: Path) -> str:
     """sha256 of a file."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _configured(config: RunConfig) -> dict[str, Any]:
+    """What the description says of the config."""
+    return {
+        "format": FORMAT,
+        "tasks": {task: _describe(config, task) for task in config.tasks},
+        "config": config.to_dict(),
+        "config_hash": config.trajectory_hash(),
+    }
 
 
 def _describe(config: RunConfig, task: str) -> dict[str, Any]:
