@@ -42,6 +42,14 @@ def tiny_bert(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return build_tiny_bert(tmp_path_factory.mktemp("tiny-bert"))
 
 
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory, request: pytest.FixtureRequest) -> Path:
+    """A folder that the tests of a module share, with the files of three tiny tasks."""
+    path = tmp_path_factory.mktemp(request.module.__name__.rpartition(".")[2])
+    write_tiny_tasks(path)
+    return path
+
+
 @pytest.fixture
 def tiny_tasks(tmp_path: Path, tiny_bert: Path) -> dict:
     """A recipe tree for `parse_config`: three tiny tasks with their files in `tmp_path`, on `tiny_bert`."""

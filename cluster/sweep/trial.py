@@ -14,6 +14,7 @@ from cluster.observers.board import ControllerObserver
 from cluster.observers.observer import one_line
 from cluster.resources import ResourcePlan
 from cluster.sweep.board import TrialObserver
+from cluster.sweep.inheritance import inherit
 from cluster.trainer import RunTrainer
 from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
@@ -91,8 +92,6 @@ class TrialRunner(tune.Trainable):
     def _fit(self) -> None:
         try:
             if self._donor is not None:
-                from cluster.sweep.population import inherit
-
                 inherit(self._run, **self._donor)
             self._end = self._train()
         except UserError as error:

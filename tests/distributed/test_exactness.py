@@ -9,7 +9,7 @@ import torch
 
 from multitask.config import parse_config
 from multitask.model import build_model
-from tests.builders import tiny_config, write_tiny_tasks
+from tests.builders import tiny_config
 from tests.distributed.ranks import run_ranks
 from tests.distributed.reference import reference_trajectory
 
@@ -36,13 +36,6 @@ def _job(folder: Path, bert: Path, stage: int, pairs: str, method: str, pieces: 
         # Adam divides rounding errors by their own size where a gradient is zero (a key's bias, say); eps keeps them small.
         optimizer={"name": "adamw", "lr": 1e-3, "eps": 1e-4},
     )
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("exactness")
-    write_tiny_tasks(path)
-    return path
 
 
 @pytest.fixture(scope="module")

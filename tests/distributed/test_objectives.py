@@ -12,7 +12,7 @@ from multitask.config import RunConfig, parse_config
 from multitask.data import Batch
 from multitask.model import MultitaskModel
 from multitask.objectives import Teacher
-from tests.builders import merge, tiny_config, write_tiny_tasks
+from tests.builders import merge, tiny_config
 from tests.distributed.ranks import run_ranks
 from tests.distributed.reference import reference_trajectory
 from tests.plain_losses import plain_divergence, plain_smart
@@ -49,13 +49,6 @@ def _contrastive(*names: str) -> dict[str, Any]:
         }
         for name in names
     }
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("objectives")
-    write_tiny_tasks(path)
-    return path
 
 
 def _loss(config: RunConfig) -> Callable[[MultitaskModel, str, Batch, int], torch.Tensor]:

@@ -16,7 +16,7 @@ from multitask.model import MultitaskModel, build_model
 from multitask.optimization import parameter_groups, runs_on_flat_shards
 from multitask.optimization.library import ELEMENTWISE
 from multitask.sampling import Schedule
-from tests.builders import merge, tiny_config, write_tiny_tasks
+from tests.builders import merge, tiny_config
 from tests.distributed.ranks import run_ranks
 from tests.distributed.reference import reference_trajectory
 
@@ -46,13 +46,6 @@ def _job(folder: Path, bert: Path, name: str, stage: int) -> dict[str, Any]:
         zero={"stage": stage},
     )
     return merge(tree, {"optimizer": {"name": name, "lr": LR, **CASES[name]}})
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("optimizers")
-    write_tiny_tasks(path)
-    return path
 
 
 def _plain(tree: dict[str, Any]) -> dict[str, torch.Tensor]:

@@ -18,7 +18,7 @@ from cluster.session import LocalSession
 from cluster.worker import train
 from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
-from tests.builders import merge, tiny_config, write_tiny_tasks
+from tests.builders import merge, tiny_config
 
 Tree = dict[str, Any]
 
@@ -209,13 +209,6 @@ EXEMPT = {
     "TrainingConfig": {"accumulation", "non_finite_limit"},
 }
 _WATCHERS = {"ClusterConfig", "TrackingConfig", "SourceConfig", "ZeroConfig"}
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("fields")
-    write_tiny_tasks(path)
-    return path
 
 
 @pytest.fixture(scope="module")

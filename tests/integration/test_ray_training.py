@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tests.builders import tiny_config, write_tiny_tasks
+from tests.builders import tiny_config
 from tests.integration.commands import (
     CONCORD,
     Command,
@@ -35,13 +35,6 @@ def _tree(folder: Path, bert: Path, name: str, **changes: Any) -> dict[str, Any]
         "tracking": {"mode": "offline"},
     }
     return tiny_config(folder, **(settings | changes))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("ray-training")
-    write_tiny_tasks(path)
-    return path
 
 
 @pytest.fixture(scope="module")

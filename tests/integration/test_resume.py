@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import load_file
 
-from tests.builders import tiny_config, write_tiny_tasks
+from tests.builders import tiny_config
 from tests.integration.commands import (
     CONCORD,
     Command,
@@ -34,13 +34,6 @@ def _tree(folder: Path, bert: Path, name: str, **changes: Any) -> dict[str, Any]
         "training": {"save_every": 4, "log_every": 1, "clip_norm": 1.0},
     }
     return tiny_config(folder, **(settings | changes))
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("resume")
-    write_tiny_tasks(path)
-    return path
 
 
 @pytest.fixture(scope="module")

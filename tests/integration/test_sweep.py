@@ -12,7 +12,7 @@ import multitask
 from cluster.storage import Storage
 from cluster.sweep.folder import SweepFolder
 from cluster.sweep.records import Sweep
-from tests.builders import tiny_config, write_tiny_tasks
+from tests.builders import tiny_config
 from tests.integration.commands import CONCORD, Command, run_concord, write_recipe
 from tests.wandb_reader import read_runs
 
@@ -25,13 +25,6 @@ SPACE = {
     "points": [{"optimizer.lr": 1.0e29}, {"optimizer.lr": 1.0e-6}, {"optimizer.lr": 3.0e-3}],
 }
 ROUNDS = 120
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("sweep")
-    write_tiny_tasks(path)
-    return path
 
 
 @pytest.fixture(scope="module")

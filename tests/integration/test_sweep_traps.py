@@ -22,18 +22,11 @@ from cluster.sweep.placement import driver_bundle, plan_trials
 from cluster.sweep.records import Options, Sweep
 from cluster.sweep.release import orphaned_placement_groups
 from cluster.tables import prepare_tables
-from tests.builders import tiny_config, write_tiny_tasks
+from tests.builders import tiny_config
 from tests.integration.commands import write_recipe
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 Watch = Callable[[Sweep], None]
-
-
-@pytest.fixture(scope="module")
-def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    path = tmp_path_factory.mktemp("traps")
-    write_tiny_tasks(path)
-    return path
 
 
 @pytest.fixture(scope="module")

@@ -10,7 +10,7 @@ import pytest
 from cluster.checkpoint import FORMAT, find_checkpoint
 from cluster.run_folder import RunFolder
 from cluster.storage import Storage
-from cluster.sweep.population import inherit
+from cluster.sweep.inheritance import inherit
 from multitask.config import RunConfig
 from multitask.errors import UserError
 from tests.unit.sweep.recipes import recipe
