@@ -8,8 +8,8 @@ from typing import Any
 from cluster.sweep.records import Options, Role, Trial
 from cluster.tables import Tables
 from multitask.config import RunConfig, parse_config
+from multitask.errors import UserError
 from multitask.sampling import Schedule, task_sizes
-from multitask.sampling.sizes import rows_per_step
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ def measure_budget(base: RunConfig, tables: Tables, evaluations: int) -> Budget:
     schedule = Schedule(base, sizes)
     rows = []
     for index, phase in enumerate(base.phases):
-        steps = len(schedule.phase_steps(index)) // phase.epochs
-        rows.append(max(1, round(steps * rows_per_step(phase.sampling, sizes[index]))))
+        steps = schedule.phase_steps(index)
+        of_all = schedule.rows_done(steps.stop) - schedule.rows_done(steps.start)
+        rows.append(max(1, round(of_all / phase.epochs)))
     total = sum(own * phase.epochs for own, phase in zip(rows, base.phases, strict=True))
     return Budget(tuple(rows), total, math.ceil(total / evaluations), table_rows)
 
@@ -72,7 +73,13 @@ def _tags(config: RunConfig, trial: Trial) -> list[str]:
 
 
 def baseline_config(base: RunConfig, task: str) -> RunConfig:
-    """The recipe with `task` alone: what the task reaches without the others."""
+    """The recipe with `task` alone: what the task reaches without the others.
+
+    Raises:
+        UserError: no phase trains it.
+    """
+    if not any(task in base.phase_tasks(index) for index in range(len(base.phases))):
+        raise UserError(f"--baselines: task {task} has none, no phase of the recipe trains it")
     tree = base.to_dict()
     tree["tasks"] = {task: tree["tasks"][task]}
     phases = [phase for phase in tree["phases"] if phase["tasks"] is None or task in phase["tasks"]]

@@ -80,7 +80,9 @@ class OptunaProposer:
 
         seed = int(np.random.default_rng([self._options.seed, number]).integers(2**31))
         if self._options.search == "nsga2":
-            return optuna.samplers.NSGAIISampler(population_size=max(4, self._options.trials // 4), seed=seed)
+            from cluster.sweep.evolution import RecordedNSGAII
+
+            return RecordedNSGAII(population_size=max(4, self._options.trials // 4), seed=seed)
         startup = min(10, max(3, self._options.trials // 4))
         return optuna.samplers.TPESampler(
             n_startup_trials=startup, multivariate=True, group=True, constant_liar=True, seed=seed

@@ -3,14 +3,16 @@
 from bisect import bisect_right
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 
 from multitask.config import RunConfig
 from multitask.config.sampling import PhaseConfig
 from multitask.sampling.drawn import DrawnStrategy
+from multitask.sampling.pace import rows_per_step
 from multitask.sampling.proportional import ProportionalStrategy
 from multitask.sampling.round_robin import RoundRobinStrategy
 from multitask.sampling.sequential import SequentialStrategy
-from multitask.sampling.sizes import TaskSize, rows_per_step
+from multitask.sampling.sizes import TaskSize
 from multitask.sampling.strategy import Plan, Strategy
 
 STRATEGIES = {
@@ -97,10 +99,11 @@ class Schedule:
         return steps_done in self._ends
 
     def rows_done(self, steps_done: int) -> float:
-        """Training rows after `steps_done` steps, by each strategy's average."""
+        """Training rows after `steps_done` steps, by each strategy's average in each epoch."""
         return sum(
-            max(0, min(steps_done, end) - start) * phase.rows_per_step
-            for start, end, phase in zip(self._starts, self._starts[1:], self._phases, strict=False)
+            phase.rows_done(min(steps_done - start, phase.steps))
+            for start, phase in zip(self._starts, self._phases, strict=False)
+            if steps_done > start
         )
 
     def evaluates_after(self, steps_done: int) -> bool:
@@ -137,12 +140,18 @@ class Schedule:
 
 class _Phase:
     def __init__(self, config: RunConfig, index: int, phase: PhaseConfig, sizes: Mapping[str, TaskSize]) -> None:
-        self.rows_per_step = rows_per_step(phase.sampling, sizes)
+        self._rows = rows_per_step(phase.sampling, sizes, phase.epochs)
         wanted = phase.steps_per_epoch
         if phase.rows_per_epoch is not None:
-            wanted = max(1, round(phase.rows_per_epoch / self.rows_per_step))
+            wanted = max(1, round(phase.rows_per_epoch * phase.epochs / sum(self._rows)))
         plan = Plan(sizes, (config.seed, index), phase.epochs, wanted)
         self.strategy: Strategy = STRATEGIES[phase.sampling.name](phase.sampling, plan)
         self.epochs = phase.epochs
         self.steps_per_epoch = wanted or -(-self.strategy.slots_per_epoch // self.strategy.slots_per_step)
         self.steps = self.epochs * self.steps_per_epoch
+        self._rows_before = (0.0, *accumulate(rows * self.steps_per_epoch for rows in self._rows))
+
+    def rows_done(self, steps: int) -> float:
+        """Rows of the phase's first `steps` steps, at most all of them."""
+        epoch, rest = divmod(steps, self.steps_per_epoch)
+        return self._rows_before[epoch] + (rest * self._rows[epoch] if rest else 0.0)

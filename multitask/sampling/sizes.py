@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from multitask.config import RunConfig
-from multitask.config.sampling import Proportional, ProportionalBatches, SamplingConfig, Sequential
+from multitask.config.sampling import ProportionalBatches
 
 
 @dataclass(frozen=True)
@@ -31,20 +31,6 @@ def task_sizes(config: RunConfig, phase: int, table_rows: Mapping[str, int]) -> 
     else:
         sizes = {task: config.batch_size(task) for task in drawn}
     return {task: TaskSize(rows[task], size, math.ceil(drawn[task] / size)) for task, size in sizes.items()}
-
-
-def rows_per_step(sampling: SamplingConfig, sizes: Mapping[str, TaskSize]) -> float:
-    """Training rows that a step of `sampling` takes on the average, were all batches full.
-
-    In random draws every task counts alike, so that the figure does not depend on the strategy where batch sizes are equal.
-    """
-    batch_sizes = [size.batch_size for size in sizes.values()]
-    if isinstance(sampling, Proportional | Sequential):
-        batches = [size.batches for size in sizes.values()]
-        mean = sum(n * size for n, size in zip(batches, batch_sizes, strict=True)) / sum(batches)
-        return mean * (sampling.batches_per_step if isinstance(sampling, Proportional) else 1)
-    number = sampling.tasks_per_step
-    return sum(batch_sizes) / len(sizes) * (len(sizes) if number == "all" else number)
 
 
 def _proportional_batch_sizes(sampling: ProportionalBatches, drawn: Mapping[str, int]) -> dict[str, int]:

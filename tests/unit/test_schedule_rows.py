@@ -1,14 +1,17 @@
 """Rows of a step, epochs and evaluations that are given in rows."""
 
 from collections.abc import Callable
+from itertools import permutations
 from typing import Any
 
+import numpy as np
 import pytest
 
 from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
 from multitask.sampling import Schedule, TaskSize, task_sizes
-from multitask.sampling.sizes import rows_per_step
+from multitask.sampling.drawn import expected_draws
+from multitask.sampling.pace import rows_per_step
 
 UNEVEN = {"sst": TaskSize(90, 6, 15), "quora": TaskSize(200, 20, 10), "sts": TaskSize(50, 10, 5)}
 ROWS = {"sst": 90, "quora": 200, "sts": 50}
@@ -44,12 +47,35 @@ def _schedule(config: RunConfig) -> Schedule:
         ({"name": "proportional", "batches_per_step": 3}, 34),
         ({"name": "sequential"}, 340 / 30),
         ({"name": "uniform"}, 12),
-        ({"name": "annealed", "tasks_per_step": 2}, 24),
+        ({"name": "uniform", "tasks_per_step": 2}, 24),
+        ({"name": "weights", "weights": {"sst": 1, "quora": 2, "sts": 1}}, 6 / 4 + 20 / 2 + 10 / 4),
+        ({"name": "weights", "weights": {"sst": 1, "quora": 2, "sts": 1}, "tasks_per_step": 3}, 36),
     ],
     ids=str,
 )
 def test_rows_of_a_step_are_the_mean_over_its_batches(make: Make, sampling: dict[str, Any], rows: float) -> None:
-    assert rows_per_step(make({"sampling": sampling}).phases[0].sampling, UNEVEN) == pytest.approx(rows)
+    config = make({"sampling": sampling}).phases[0].sampling
+    assert rows_per_step(config, UNEVEN, 2) == pytest.approx((rows, rows))
+
+
+@pytest.mark.parametrize("chances", [(0.25, 0.5, 0.25), (0.7, 0.2, 0.06, 0.04), (0.9, 0.09, 0.005, 0.004, 0.001)])
+def test_draws_without_replacement_are_counted(chances: tuple[float, ...]) -> None:
+    """Against every order in which the tasks can be drawn."""
+    for number in range(1, len(chances) + 1):
+        expected = np.zeros(len(chances))
+        for order in permutations(range(len(chances)), number):
+            left = 1 - np.cumsum([0.0, *(chances[k] for k in order[:-1])])
+            expected[list(order)] += np.prod([chances[k] / rest for k, rest in zip(order, left, strict=True)])
+        assert expected_draws(np.array(chances), number) == pytest.approx(expected, abs=2e-4)
+
+
+def test_rows_of_annealed_steps_follow_the_epoch(make: Make) -> None:
+    config = make({"sampling": {"name": "annealed", "start": 1, "end": 0}, "epochs": 3, "steps_per_epoch": 100})
+    schedule = _schedule(config)
+    # p ∝ N, √N and 1.
+    pace = [(90 * 6 + 200 * 20 + 50 * 10) / 340, np.average([6, 20, 10], weights=np.sqrt([90, 200, 50])), 12]
+    expected = [0, 50 * pace[0], 100 * pace[0], 100 * pace[0] + 50 * pace[1], 100 * sum(pace)]
+    assert [schedule.rows_done(steps) for steps in (0, 50, 100, 150, 300)] == pytest.approx(expected)
 
 
 @pytest.mark.parametrize("name", ["round_robin", "proportional", "sequential"])

@@ -77,21 +77,7 @@ def test_trials_of_the_default_space_train_and_are_evaluated_alike(changes: dict
         assert planned(config, ROWS) == (round(schedule_of(config).rows_done(schedule_of(config).steps)), 5)
 
 
-@pytest.mark.parametrize(
-    "strategy",
-    [
-        "round_robin",
-        "proportional",
-        "uniform",
-        *(
-            pytest.param(
-                name,
-                marks=pytest.mark.xfail(strict=True, reason="a drawn step's rows do not follow its probabilities"),
-            )
-            for name in ("square_root", "temperature", "annealed", "weights")
-        ),
-    ],
-)
+@pytest.mark.parametrize("strategy", [own for own in STRATEGIES if own != "proportional_batches"])
 def test_batch_sizes_of_their_own_change_nothing_in_it(strategy: str) -> None:
     base = recipe(tasks=batch_sizes(sst=4, quora=32, sts=8))
     space, budget = open_space("default", base), budget_of(base)

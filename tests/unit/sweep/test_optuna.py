@@ -114,11 +114,7 @@ def _fifteen(space: Space, best: int) -> list[Trial]:
     [
         ("optuna", ("dev/mean",)),
         ("optuna", (SST, STS)),
-        pytest.param(
-            "nsga2",
-            (SST, STS),
-            marks=pytest.mark.xfail(strict=True, reason="without their generations trials are no population"),
-        ),
+        ("nsga2", (SST, STS)),
     ],
 )
 def test_proposal_is_a_function_of_seed_number_and_records(space: Space, search: str, metrics: tuple[str, ...]) -> None:
@@ -183,3 +179,25 @@ def test_search_keeps_away_from_what_breaks(space: Space) -> None:
 
     assert proposed(fails=False) > 20
     assert proposed(fails=True) < 10
+
+
+def test_evolution_crosses_the_best_of_the_last_whole_generation(space: Space) -> None:
+    """With 16 trials a population has four: of 15 records the last three are of one that is not whole."""
+    options = Options(16, search="nsga2", metrics=(SST, STS))
+    trials = _fifteen(space, 10)
+    proposed = [create_proposer(space, replace(options, seed=seed)).propose(15, trials) for seed in range(20)]
+    # Of the twelve records of whole generations, the best four by both scores.
+    parents = [trials[number].sample["optimizer.lr"] for number in (8, 9, 10, 11)]
+    inherited = [own["optimizer.lr"] for own in proposed if own and own["optimizer.lr"] in parents]
+    assert len(inherited) > 10
+    assert len(set(inherited)) > 1
+
+
+def test_evolution_begins_at_random(space: Space) -> None:
+    options = Options(16, search="nsga2", metrics=(SST, STS))
+    trials = _fifteen(space, 1)[:3]
+    known = [trial.sample["optimizer.lr"] for trial in trials]
+    for seed in range(10):
+        sample = create_proposer(space, replace(options, seed=seed)).propose(3, trials)
+        assert sample is not None
+        assert sample["optimizer.lr"] not in known

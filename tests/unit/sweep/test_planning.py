@@ -149,7 +149,6 @@ def test_baselines_of_shipped_recipes_can_be_trained(name: str) -> None:
         assert planned(config, own.table_rows)[0] == pytest.approx(own.rows, rel=0.05)
 
 
-@pytest.mark.xfail(strict=True, reason="the message is about a list of phases")
 def test_baseline_of_a_task_that_no_phase_trains_is_refused_by_its_name() -> None:
     base = recipe(phases=[{"tasks": ["sst"]}])
     with pytest.raises(UserError, match=r"quora.*no phase"):

@@ -1,0 +1,27 @@
+"""How many training rows the steps of a phase take."""
+
+from collections.abc import Mapping
+
+import numpy as np
+
+from multitask.config.sampling import Proportional, ProportionalBatches, RoundRobin, SamplingConfig, Sequential
+from multitask.sampling.drawn import expected_draws, task_probabilities
+from multitask.sampling.sizes import TaskSize
+
+
+def rows_per_step(sampling: SamplingConfig, sizes: Mapping[str, TaskSize], epochs: int) -> tuple[float, ...]:
+    """Rows that a step takes on the average in each of the phase's `epochs`, were all batches full."""
+    batch_sizes = np.array([size.batch_size for size in sizes.values()], dtype=np.float64)
+    if isinstance(sampling, Proportional | Sequential):
+        batches = [size.batches for size in sizes.values()]
+        mean = float(np.average(batch_sizes, weights=batches))
+        return (mean * (sampling.batches_per_step if isinstance(sampling, Proportional) else 1),) * epochs
+    mean, number = float(batch_sizes.mean()), sampling.tasks_per_step
+    if isinstance(sampling, RoundRobin | ProportionalBatches):
+        return (mean * (len(sizes) if number == "all" else number),) * epochs
+    rows = {task: size.rows for task, size in sizes.items()}
+    draws = [
+        expected_draws(task_probabilities(sampling, rows, e, epochs), sampling.tasks_per_step) for e in range(epochs)
+    ]
+    # By the distance from the mean: equal batch sizes give the same figure to the bit, whatever the probabilities.
+    return tuple(mean * sampling.tasks_per_step + float(own @ (batch_sizes - mean)) for own in draws)
