@@ -1,6 +1,5 @@
-"""`concord sweep`."""
+"""`concord sweep`: begin a sweep and go on with one."""
 
-import time
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -8,6 +7,7 @@ from typer.core import TyperGroup
 
 from cluster.cli.durations import read_amount, read_duration
 from cluster.cli.output import print_json
+from cluster.cli.sweep_state import Json, Name, Runs, list_sweeps, spaces, status, stop
 from multitask.errors import UserError
 
 if TYPE_CHECKING:
@@ -30,9 +30,6 @@ sweep = typer.Typer(
     help="Search learning rate, dropout, sampling and combination: concord sweep RECIPE --space default --trials 20.",
     no_args_is_help=True,
 )
-Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
-Runs = Annotated[str, typer.Option("--storage", help="Folder or URI in which sweeps lie.")]
-Name = Annotated[str, typer.Argument(help="A sweep's name, or its folder.", metavar="NAME")]
 
 
 @sweep.command()
@@ -133,84 +130,10 @@ def resume(
     _go(folder, opened, reopen_search(opened), json)
 
 
-@sweep.command()
-def status(
-    name: Name,
-    watch: Annotated[bool, typer.Option("--watch", help="Until the sweep ends, or Ctrl-C.")] = False,
-    storage: Runs = "runs",
-    json: Json = False,
-) -> None:
-    """Show a sweep: its best trials, those that run, and failures."""
-    from rich.console import Console
-    from rich.live import Live
-
-    from cluster.sweep.display import sweep_view
-    from cluster.sweep.folder import SweepFolder
-    from cluster.sweep.state import describe_state, standing
-
-    folder = SweepFolder.find(name, storage)
-    if json:
-        print_json(describe_state(folder))
-        return
-    console = Console()
-    if not watch:
-        console.print(sweep_view(standing(folder), limit=1000))
-        return
-    with Live(console=console, refresh_per_second=2) as live:
-        while True:
-            now = standing(folder)
-            live.update(sweep_view(now))
-            if now.status != "running":
-                return
-            time.sleep(1)
-
-
-@sweep.command("list")
-def list_sweeps(storage: Runs = "runs", json: Json = False) -> None:
-    """List the sweeps of a storage."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from cluster.sweep.folder import SweepFolder
-    from cluster.sweep.state import describe_state
-
-    found = [describe_state(folder) for folder in SweepFolder.all_in(storage)]
-    if json:
-        print_json({"sweeps": found})
-        return
-    table = Table("sweep", "space", "search", "state", "trials", "best", box=None, padding=(0, 2, 0, 0))
-    for own in found:
-        best = "" if own["best_score"] is None else f"{own['best_score']:.3f}"
-        table.add_row(own["name"], own["space"], own["search"], own["status"], own["progress"], best)
-    Console().print(table if found else f"no sweeps in {storage}")
-
-
-@sweep.command()
-def stop(name: Name, storage: Runs = "runs") -> None:
-    """Ask a running sweep to end; `resume` goes on with it."""
-    from cluster.sweep.folder import STOP, SweepFolder
-    from cluster.sweep.state import standing
-
-    folder = SweepFolder.find(name, storage)
-    now = standing(folder)
-    if now.status != "running":
-        raise UserError(f"sweep {now.name} is not running, it is {now.status}")
-    folder.storage.write(STOP, b"")
-    print(f"sweep {now.name} ends its trials within seconds; concord sweep resume {now.name} goes on")
-
-
-@sweep.command()
-def spaces() -> None:
-    """List the spaces that concord ships, and the questions that they answer."""
-    from rich.console import Console
-    from rich.table import Table
-
-    from tune_spaces import shipped_spaces
-
-    table = Table("space", "what it answers", box=None, padding=(0, 2, 0, 0))
-    for own, about in shipped_spaces().items():
-        table.add_row(own, about)
-    Console().print(table)
+sweep.command()(status)
+sweep.command("list")(list_sweeps)
+sweep.command()(stop)
+sweep.command()(spaces)
 
 
 def default_name(found: "Search") -> str:
