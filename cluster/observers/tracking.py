@@ -10,6 +10,7 @@ from cluster.observers.observer import Outcome, RunInfo, one_line
 from cluster.observers.panels import CONFLICTS, conflict_chart, cosines_of, tables_as_panels
 from cluster.observers.redact import without_secrets
 from cluster.observers.wandb_config import agent_settings, tracked_config
+from cluster.observers.wandb_gap import unwritten_rows
 from cluster.observers.wandb_ledger import WandbLedger
 from cluster.observers.wandb_mode import choose_mode, why_not_online
 from cluster.wandb_runs.fragments import find_fragments, lost_rows, mark_sent
@@ -93,8 +94,8 @@ class WandbTracker:
         self._ledger.keep()
         self._define_metrics(self._run)
         self.files["W&B"] = str(Path(self._run.dir).parent) if self._run.offline else self._run.url or ""
-        if self._run.resumed and self._ledger.continued:
-            self._send_lost_rows(self._run, Path(run.folder))
+        if self._ledger.continued and "://" not in run.folder:
+            self._send_lost_rows(self._run, run)
 
     def _define_metrics(self, run: "wandb.Run") -> None:
         run.define_metric("step")
@@ -109,14 +110,17 @@ class WandbTracker:
             return {key: own["max"] for key, own in self._ledger.scores.items()}
         return dict(self._ledger.scores)
 
-    def _send_lost_rows(self, run: "wandb.Run", folder: Path) -> None:
-        """Send again what an earlier process of this online run had recorded but not yet sent when it was killed."""
-        for fragment in find_fragments(folder):
+    def _send_lost_rows(self, run: "wandb.Run", info: RunInfo) -> None:
+        """Send what an earlier process of this run had not yet sent, or not even written, when it was killed."""
+        unwritten = unwritten_rows(Path(info.folder), run.id, info.resumed_step)
+        for fragment in find_fragments(Path(info.folder)) if run.resumed else ():
             if fragment.run_id == run.id and fragment.state != "live" and fragment.waits and not fragment.offline:
                 for row in lost_rows(fragment, run.step):
                     number = row["_step"]
                     run.log({key: value for key, value in row.items() if key[0] != "_"}, step=number, commit=True)
                 mark_sent(fragment)
+        for row in unwritten:
+            self._report(row)
 
     def _init(self, arguments: dict[str, Any], mode: Literal["online", "offline"]) -> "wandb.Run":
         """Start the W&B run, offline if online fails."""

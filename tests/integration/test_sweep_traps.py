@@ -126,7 +126,7 @@ def test_a_killed_controller_leaves_no_placement_group_and_its_trial_goes_on(
             os.kill(pid, signal.SIGKILL)
 
     options = Options(trials=1, evaluations=6, concurrent=1)
-    search = _search(folder, tiny_bert, steps=1500, cpus=sum(n["CPU"] for n in nodes))
+    search = _search(folder, tiny_bert, steps=700, cpus=sum(n["CPU"] for n in nodes))
     ran = _run("killed", search, nodes, options, folder, watch)
     assert killed
     assert [trial.status for trial in ran.sweep.trials] == ["finished"]
@@ -143,7 +143,7 @@ def test_a_trial_goes_on_when_its_driver_dies(folder: Path, tiny_bert: Path, nod
             killed.append(pid)
             os.kill(pid, signal.SIGKILL)
 
-    search = _search(folder, tiny_bert, steps=1500)
+    search = _search(folder, tiny_bert, steps=700)
     ran = _run("driver", search, nodes, Options(trials=1, evaluations=6, concurrent=1), folder, watch)
     assert killed
     assert [trial.status for trial in ran.sweep.trials] == ["finished"]

@@ -193,6 +193,19 @@ def test_a_killed_process_loses_nothing_and_its_run_goes_on_in_the_next(tmp_path
     assert second.summary["dev/sst/accuracy"] == {"max": 0.9, "last": 0.6}
 
 
+def test_what_a_killed_process_had_not_written_is_taken_from_the_runs_history(tmp_path):
+    track_and_kill(tmp_path, (10, 0.5))
+    train, dev = [train_record(step) for step in (10, 20, 25, 30)], [dev_record(10, 0.5), dev_record(20, 0.9)]
+    (tmp_path / "history.json").write_text(json.dumps({"train": train, "dev": dev}))
+    track(tmp_path, dev_record(30, 0.6), resumed_step=25)
+    _, second = read_runs(tmp_path)
+    assert second.points("dev/sst/accuracy") == [(20, 0.9), (30, 0.6)]
+    assert second.points("train/loss/sst") == [(20, 1.213), (25, 1.213)]
+    assert second.summary["dev/sst/accuracy"] == {"max": 0.9, "last": 0.6}
+    track(tmp_path, dev_record(40, 0.7), resumed_step=30)
+    assert read_runs(tmp_path)[2].points("dev/sst/accuracy") == [(40, 0.7)]
+
+
 def test_a_run_killed_before_its_first_row_in_a_new_process_keeps_its_best_scores(tmp_path):
     track_and_kill(tmp_path, (10, 0.5))
     track_and_kill(tmp_path)
