@@ -15,7 +15,7 @@ from cluster.sweep.records import Status, Sweep, Trial
 
 SHOWN = 10
 _STYLES = {"running": "cyan", "failed": "red", "stopped": "dim", "waiting": "yellow"}
-_LAST = {"sampling.name", "combination.name"}
+_METHODS = {"sampling.name", "combination.name"}
 
 
 class SweepDisplay:
@@ -24,6 +24,7 @@ class SweepDisplay:
     def __init__(self, *, json: bool) -> None:
         self._console, self._json = Console(), json
         self._known: dict[str, tuple[str, int]] = {}
+        self._told: set[str] = set()
         self._live: Live | None = None
 
     def __call__(self, sweep: Sweep) -> None:
@@ -52,9 +53,12 @@ class SweepDisplay:
             return
         best = trial.best(sweep.options.selection)
         score = f"  {sweep.options.selection} {best.scores[sweep.options.selection]:.3f}" if best else ""
+        # What it tries is said once, when it starts or goes on.
+        what = f"  {describe_sample(trial)}" if trial.run not in self._told else ""
+        self._told.add(trial.run)
         reason = f"  {trial.reason}" if trial.reason else ""
         self._console.print(
-            f"{trial.run}  {trial.status}  {_done(trial)}{score}  {describe_sample(trial)}{reason}",
+            f"{trial.run}  {trial.status}  {_done(trial)}{score}{what}{reason}",
             markup=False,
             highlight=False,
             soft_wrap=True,
@@ -129,13 +133,18 @@ def describe_sample(trial: Trial) -> str:
     if trial.role == "baseline":
         return f"{trial.sample['task']} alone"
     sample = trial.generations[-1].sample if trial.generations else trial.sample
-    named = sorted(sample.items(), key=lambda item: item[0] not in _LAST)
-    return " ".join(_setting(key, value) for key, value in named)
+    shorts = Counter(_short(key) for key in sample)
+    names = {key: _short(key) if shorts[_short(key)] == 1 else key for key in sample}
+    ordered = sorted(sample, key=lambda key: key not in _METHODS)
+    return " ".join(("" if key in _METHODS else f"{names[key]}=") + _value(sample[key]) for key in ordered)
 
 
-def _setting(key: str, value: Any) -> str:
-    text = f"{value:.3g}" if isinstance(value, float) else str(value)
-    return text if key in _LAST else f"{key.split('.', 1)[-1]}={text}"
+def _short(key: str) -> str:
+    return key.split(".", 1)[-1]
+
+
+def _value(value: Any) -> str:
+    return f"{value:.3g}" if isinstance(value, float) else str(value)
 
 
 def seconds_left(sweep: Sweep) -> float | None:

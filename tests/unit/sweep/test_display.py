@@ -105,6 +105,10 @@ def test_sample_names_methods_first_and_shortens_numbers() -> None:
     assert describe_sample(_trial(-1, "running", role="baseline", sample={"task": "sst"})) == "sst alone"
     later = Generation("s-001-g1", 1, 10, "s-002", {"optimizer.lr": 0.5})
     assert describe_sample(_trial(1, "running", generations=(later,))) == "lr=0.5"
+    both = {"sampling.name": "weights", "sampling.weights.sst": 2.0, "combination.weights.sst": 3.0}
+    assert describe_sample(_trial(1, "running", sample=both)) == (
+        "weights sampling.weights.sst=2 combination.weights.sst=3"
+    )
 
 
 def test_time_left_is_that_of_the_rows_to_come() -> None:
@@ -144,7 +148,7 @@ def test_lines_say_each_change_once(capsys: pytest.CaptureFixture[str]) -> None:
     reason = "worker 0: [bold]no[/bold] " + "and so on " * 20
     display(_sweep(replace(first, reports=(_report(1, 0.25),)), _trial(1, "failed", reason=reason)))
     lines = capsys.readouterr().out.splitlines()
-    assert lines[0] == "long-name-of-a-sweep-000  running  1/4  dev/mean 0.250  the recipe"
+    assert lines[0] == "long-name-of-a-sweep-000  running  1/4  dev/mean 0.250"
     assert lines[1].startswith("long-name-of-a-sweep-001  failed  0/4  annealed pcgrad lr=0.000123")
     assert lines[1].rstrip().endswith(reason.rstrip())
     assert len(lines) == 2
