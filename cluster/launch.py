@@ -3,15 +3,14 @@
 import logging
 import os
 import shutil
-import tempfile
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
-from pathlib import Path
 from typing import Any
 
 from cluster.observers import Observer, Outcome, WandbTracker
 from cluster.resources import ResourcePlan, plan_resources
+from cluster.scratch import create_scratch
 from multitask.config import RunConfig
 from multitask.errors import UserError
 
@@ -32,7 +31,6 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 _OBJECT_STORE_BYTES = 128 * 2**20
-_PREFIX = "concord-ray-"
 
 
 def train_on_ray(config: RunConfig, display: Observer, started: float) -> Outcome:
@@ -105,11 +103,9 @@ def _connect(address: str) -> None:
 def _start() -> str:
     import ray
 
-    # Short, since socket paths below it are limited to 107 characters; its own, so that it can be removed again.
-    _remove_remains()
     # Nobody drains the only node; the watch for it is a process more for each run.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    folder = tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-")
+    folder = create_scratch("ray")
     ray.init(
         address="local",
         include_dashboard=False,
@@ -119,14 +115,6 @@ def _start() -> str:
         _temp_dir=folder,
     )
     return folder
-
-
-def _remove_remains() -> None:
-    """Remove what Ray left behind where the process that had started it was killed."""
-    for folder in Path(tempfile.gettempdir()).glob(f"{_PREFIX}*"):
-        pid = folder.name.removeprefix(_PREFIX).split("-")[0]
-        if pid.isdigit() and not Path(f"/proc/{pid}").exists() and Path("/proc").is_dir():
-            shutil.rmtree(folder, ignore_errors=True)
 
 
 def _fit(config: RunConfig, plan: ResourcePlan, display: Observer, started: float) -> Outcome:

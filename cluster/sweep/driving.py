@@ -4,7 +4,6 @@ import os
 import random
 import shutil
 import socket
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import asdict, dataclass
@@ -17,6 +16,7 @@ from ray.tune.schedulers import TrialScheduler
 from cluster.observers.observer import one_line
 from cluster.observers.tables import clock
 from cluster.resources import ResourcePlan
+from cluster.scratch import create_scratch
 from cluster.sweep.board import create_sweep_board
 from cluster.sweep.book import Book
 from cluster.sweep.folder import STOP
@@ -53,7 +53,7 @@ def drive(book: Book, board: Any, given: Drive) -> str | None:
     """
     random.seed(book.options.seed)
     sitting = _Sitting(book, Releaser(board), given.watch)
-    place = tempfile.mkdtemp(prefix="concord-tune-")
+    place = create_scratch("tune")
     try:
         tuner = tune.Tuner(
             tune.with_resources(TrialRunner, tune.PlacementGroupFactory([given.bundle])),
