@@ -144,7 +144,7 @@ def default_name(found: "Search") -> str:
 def _number_of_trials(found: "Search", search: str) -> int:
     from cluster.sweep.proposals import grid_samples
 
-    return 1 + len(found.space.points) + len(grid_samples(found.space)) if search == "grid" else 20
+    return 1 + len(found.space.first) + len(grid_samples(found.space)) if search == "grid" else 20
 
 
 def _open(

@@ -74,8 +74,8 @@ class Book:
             tasks = self._base.selected_tasks
             for place, task in enumerate(tasks):
                 self._add("baseline", place - len(tasks), {"task": task})
-        for place, point in enumerate(self._space.points[: self.options.trials - 1], start=1):
-            self._add("sample", place, self._space.active(point))
+        for place, point in enumerate(self._space.first[: self.options.trials - 1], start=1):
+            self._add("sample", place, point)
         for trial in self.trials:
             if not trial.has_ended:
                 self._change(replace(self._with_history(trial), status="waiting"))

@@ -2,17 +2,22 @@
 
 import math
 import warnings
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cluster.sweep.planning import plain_sample
 from cluster.sweep.records import Options, Trial
 
 if TYPE_CHECKING:
     import optuna
 
     from tune_spaces import Space
+
+
+# So often a sample is drawn until it is a new one.
+_DRAWS = 200
 
 
 class Proposer(Protocol):
@@ -23,13 +28,14 @@ class Proposer(Protocol):
 
 
 class RandomProposer:
-    """Each configuration drawn by itself."""
+    """Each configuration drawn by itself, until it is a new one."""
 
     def __init__(self, space: "Space", options: Options) -> None:
         self._space, self._seed = space, options.seed
 
     def propose(self, number: int, trials: Sequence[Trial]) -> dict[str, Any] | None:
-        return self._space.draw(np.random.default_rng([self._seed, number]))
+        generator = np.random.default_rng([self._seed, number])
+        return _first_new((self._space.draw(generator) for _ in range(_DRAWS)), trials)
 
 
 class GridProposer:
@@ -37,7 +43,7 @@ class GridProposer:
 
     def __init__(self, space: "Space", options: Options) -> None:
         self._samples = grid_samples(space)
-        self._first = 1 + len(space.points)
+        self._first = 1 + len(space.first)
 
     def propose(self, number: int, trials: Sequence[Trial]) -> dict[str, Any] | None:
         place = number - self._first
@@ -45,12 +51,19 @@ class GridProposer:
 
 
 def grid_samples(space: "Space") -> list[dict[str, Any]]:
-    """The samples of a grid search, without the points that are tried first anyway.
+    """The samples of a grid search, without the recipe and the points that are tried first anyway.
 
     Raises:
         UserError: the space is no grid.
     """
-    return [sample for sample in space.grid() if sample not in space.points]
+    known = [space.sample_of(space.base), *space.first]
+    return [sample for sample in space.grid() if sample not in known]
+
+
+def _first_new(samples: Iterable[dict[str, Any]], trials: Sequence[Trial]) -> dict[str, Any] | None:
+    """The first sample that no trial has: the same one again would tell nothing. None where there is none."""
+    tried = [trial.sample for trial in trials if trial.role in ("recipe", "sample")]
+    return next((sample for sample in samples if plain_sample(sample) not in tried), None)
 
 
 class OptunaProposer:
@@ -73,7 +86,7 @@ class OptunaProposer:
                 directions=["maximize"] * len(self._options.metrics), sampler=self._sampler(number)
             )
             study.add_trials([own for trial in trials if (own := self._told(trial)) is not None])
-            return self._space.suggest(study.ask())
+            return _first_new((self._space.suggest(study.ask()) for _ in range(_DRAWS)), trials)
 
     def _sampler(self, number: int) -> "optuna.samplers.BaseSampler":
         import optuna

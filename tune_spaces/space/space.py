@@ -4,6 +4,7 @@ import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
 from multitask.config import RunConfig
@@ -49,15 +50,16 @@ class Definition:
 class Space:
     """Named parameters, of which some are searched only where others have certain values; a sample has the active ones.
 
-    `name` suits a folder, `spec` is what the user wrote. `parameters`: those that are searched and can be active, each after
-    those that its `when` names. `fixed`: those that are held instead. `everything`: all of the definition's parameters. `mutable`: what a population may change in the middle of
-    a run. `points`: samples to try first, after the recipe.
+    `name` suits a folder, `spec` is what the user wrote, `base` the recipe. `parameters`: those that are searched and can be
+    active, each after those that its `when` names. `fixed`: those that are held instead. `everything`: all of the
+    definition's parameters. `mutable`: what a population may change in the middle of a run. `points`: samples to try first,
+    after the recipe, as they were given.
     """
 
     def __init__(self, definition: Definition, base: RunConfig, fixed: Mapping[str, Any]) -> None:
         self.name, self.spec, self.about = definition.name, definition.spec, definition.about
         self.fixed = dict(fixed)
-        self._definition, self._base = definition, base
+        self._definition, self.base = definition, base
         self.everything = ordered(definition.parameters)
         self._outer = {
             name: own_value(base, name)
@@ -81,6 +83,17 @@ class Space:
         """
         values = self._values(sample)
         return {name: values[name] for name in self.parameters if name in values}
+
+    @cached_property
+    def first(self) -> tuple[dict[str, Any], ...]:
+        """The samples to try first: the points, but for one that is the recipe itself.
+
+        Raises:
+            UserError: a point names something that is no parameter.
+        """
+        recipe = self.sample_of(self.base)
+        samples = [self.active(point) for point in self.points]
+        return tuple(sample for sample in samples if sample != recipe)
 
     def draw(self, generator: "np.random.Generator") -> dict[str, Any]:
         """A sample whose config is valid; the generator alone decides.
@@ -168,7 +181,7 @@ class Space:
     def refusal(self, sample: Mapping[str, Any]) -> str | None:
         """Why the sample cannot be trained, None if it can."""
         try:
-            self.config(self._base, sample)
+            self.config(self.base, sample)
         except UserError as error:
             return str(error)
         return None

@@ -7,11 +7,13 @@ from typing import Any
 import pytest
 
 from cluster.sweep.book import Book
-from cluster.sweep.opening import extended
+from cluster.sweep.opening import extended, open_search
 from cluster.sweep.proposals import create_proposer, grid_samples
 from cluster.sweep.records import Options, Trial
 from cluster.sweep.rules import SEARCHES
 from multitask.errors import UserError
+from tests.builders import tiny_config
+from tests.integration.commands import write_recipe
 from tests.unit.sweep.recipes import recipe, report
 from tests.unit.sweep.sittings import open_tiny, reported
 from tune_spaces import open_space
@@ -93,3 +95,28 @@ def test_grid_leaves_out_the_points_that_come_first_anyway(tmp_path: Path) -> No
 def test_grid_over_numbers_is_refused() -> None:
     with pytest.raises(UserError, match=r"optimizer\.lr.*a grid needs choices"):
         create_proposer(open_space("default", recipe()), Options(9, search="grid"))
+
+
+def test_the_recipe_and_what_was_tried_are_not_tried_again(tmp_path: Path) -> None:
+    path = tmp_path / "points.yaml"
+    path.write_text(WITH_POINTS, encoding="utf-8")
+    base = tmp_path / "base.yaml"
+    write_recipe(base, tiny_config(tmp_path, encoder={"dropout": 0.2}, optimizer={"weight_decay": 0.5}))
+    space = open_search(str(base), [], str(path)).space
+    assert space.sample_of(space.base) == {"encoder.dropout": 0.2, "optimizer.weight_decay": 0.5}
+    assert space.first == ()
+    assert len(grid_samples(space)) == 5
+
+
+@pytest.mark.parametrize("search", ["random", "optuna"])
+def test_a_space_of_few_samples_has_each_once_and_then_ends(tmp_path: Path, search: str) -> None:
+    path = tmp_path / "few.yaml"
+    path.write_text(
+        "parameters:\n  encoder.dropout: {choice: [0.1, 0.2]}\n  seed: {choice: [1, 2, 3]}\n", encoding="utf-8"
+    )
+    samples = [
+        str(sample) for sample in _all_samples(open_tiny(tmp_path, str(path), search=search, trials=12)).values()
+    ]
+    # The recipe is none of the space's six.
+    assert samples[0] == "{}"
+    assert len(samples) == len(set(samples)) == 7
