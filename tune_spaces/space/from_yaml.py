@@ -8,9 +8,11 @@
       sampling.annealed.start: {uniform: [0.5, 1], when: {sampling.name: [annealed]}}
     points:
       - {optimizer.lr: 1e-3, encoder.adapter.rank: 8, sampling.name: round_robin}
+    exclude:
+      - {optimizer.lr: {above: 5e-3}, encoder.adapter.rank: [8, 16]}
     mutable: [optimizer.lr]
 
-A parameter is named by a dotted key of the config, or by the name that shipped spaces give to what they search. Both ends of
+No sample is tried for which all that one line of `exclude` says holds. A parameter is named by a dotted key of the config, or by the name that shipped spaces give to what they search. Both ends of
 `randint` and `lograndint` belong to the range.
 """
 
@@ -25,6 +27,7 @@ from multitask.config import RunConfig
 from multitask.config.loading import read_value
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
+from tune_spaces.space.exclusions import Allowed, read_exclusions
 from tune_spaces.space.methods import method_parameter_names
 from tune_spaces.space.parameter import SCALARS, Parameter
 from tune_spaces.space.space import Definition
@@ -32,7 +35,7 @@ from tune_spaces.space.space import Definition
 if TYPE_CHECKING:
     from ray.tune.search.sample import Domain
 
-KEYS = ("about", "parameters", "points", "mutable")
+KEYS = ("about", "parameters", "points", "exclude", "mutable")
 KINDS = ("uniform", "loguniform", "randint", "lograndint", "choice")
 
 
@@ -55,11 +58,14 @@ def read_space(path: str, base: RunConfig) -> Definition:
     for name in mutable if isinstance(mutable, list) else [mutable]:
         if name not in read:
             raise UserError(f"{path}: mutable: no parameter {name!r}; {valid_names(name, read)}")
+    exclusions = read_exclusions(path, tree.get("exclude") or [], read)
     return Definition(
         name=Path(path).stem,
         spec=path,
         about=str(tree.get("about", "")),
         parameters=read,
+        allowed=Allowed(exclusions),
+        constraints=tuple(dict(own.conditions) for own in exclusions),
         points=tuple(_point(path, index, point, read) for index, point in enumerate(points)),
         mutable=tuple(mutable),
     )

@@ -34,6 +34,7 @@ class Definition:
 
     `to_config(base, values)`: the config, validated. `allowed(base, values)`: whether the constraints hold.
     `own(base, name)`: the recipe's own value of a parameter, or `MISSING`. `values` has all active parameters, fixed ones, too.
+    `constraints`: what `allowed` goes by, as plain JSON, where that can be said.
     """
 
     name: str
@@ -45,6 +46,7 @@ class Definition:
     own: Callable[[RunConfig, str], Any] = own_value
     points: tuple[dict[str, Any], ...] = ()
     mutable: tuple[str, ...] = field(default=())
+    constraints: tuple[dict[str, Any], ...] = ()
 
 
 class Space:
@@ -195,9 +197,9 @@ class Space:
         check_space(self, base)
 
     def describe(self) -> dict[str, Any]:
-        """Plain JSON; `identity` changes with the parameters, their ranges and what is fixed."""
+        """Plain JSON; `identity` changes with the parameters, their ranges, constraints that can be said, and what is fixed."""
         parameters = {name: own.describe() for name, own in self.parameters.items()}
-        meaning = json.dumps([parameters, self.fixed], sort_keys=True)
+        meaning = json.dumps([parameters, self.fixed, self._definition.constraints], sort_keys=True)
         identity = hashlib.sha256(meaning.encode()).hexdigest()
         return {"name": self.name, "about": self.about, "identity": identity, "parameters": parameters}
 

@@ -79,6 +79,36 @@ mutable: [optimizer.lr]
     assert seen == {1, 2, 3, None, 0.5, "round_robin", "annealed"}
 
 
+EXCLUDING = """
+parameters:
+  optimizer.lr: {loguniform: [1e-5, 1e-1]}
+  encoder.pooling: {choice: [cls, mean, attention]}
+  sampling.name: {choice: [round_robin, annealed]}
+  sampling.annealed.start: {uniform: [0.5, 1], when: {sampling.name: annealed}}
+exclude:
+  - {optimizer.lr: {above: 1e-3}}
+  - {encoder.pooling: [cls, attention], optimizer.lr: {above: 1e-4, below: 5e-4}}
+  - {sampling.annealed.start: {below: 0.75}, encoder.pooling: mean}
+"""
+
+
+def test_what_a_space_in_yaml_excludes_is_never_drawn(base: RunConfig, write: Any) -> None:
+    space = open_space(write(EXCLUDING), base)
+    space.check(base)
+    generator = np.random.default_rng(0)
+    samples = [space.draw(generator) for _ in range(400)]
+    assert max(own["optimizer.lr"] for own in samples) <= 1e-3
+    amid = [own["encoder.pooling"] for own in samples if 1e-4 < own["optimizer.lr"] < 5e-4]
+    assert set(amid) == {"mean"}
+    assert {own["sampling.name"] for own in samples if own["encoder.pooling"] == "mean"} == {"round_robin", "annealed"}
+    assert all(own.get("sampling.annealed.start", 1) >= 0.75 for own in samples if own["encoder.pooling"] == "mean")
+    assert any(own.get("sampling.annealed.start", 1) < 0.75 for own in samples)
+    with pytest.raises(UserError, match=r"does not allow optimizer\.lr=0\.01"):
+        space.config(base, {"optimizer.lr": 0.01, "encoder.pooling": "mean", "sampling.name": "round_robin"})
+    other = open_space(write(EXCLUDING.replace("1e-3}}", "2e-3}}")), base)
+    assert other.describe()["identity"] != space.describe()["identity"]
+
+
 @pytest.mark.parametrize(
     ("text", "message"),
     [
@@ -122,7 +152,25 @@ mutable: [optimizer.lr]
         ),
         ("parameters: {optimizer.lr: {uniform: [0.1, 1]}}\npoints: 3", r"own\.yaml: points must be a list"),
         ("parameters: {optimizer.lr: {uniform: [0.1, 1]}}\npoints: [{lr: 1}]", r"points\.0: unknown key 'lr'"),
-        ("parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nmutable: [lr]", r"own\.yaml: mutable: no parameter 'lr'"),
+        ("parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nexclude: 3", r"own\.yaml: exclude must be a list"),
+        ("parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nexclude: [lr]", r"exclude\.0: must be names of parameters"),
+        ("parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nexclude: [{lr: 1}]", r"exclude\.0: no parameter 'lr'"),
+        (
+            "parameters: {encoder.pooling: {choice: [cls, mean]}}\nexclude: [{encoder.pooling: [cls, max]}]",
+            r"exclude\.0\.encoder\.pooling: must be one of cls, mean, got 'max'",
+        ),
+        (
+            "parameters: {encoder.pooling: {choice: [cls, mean]}}\nexclude: [{encoder.pooling: {above: 1}}]",
+            r"exclude\.0\.encoder\.pooling: must be a value, values, or for numbers",
+        ),
+        (
+            "parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nexclude: [{optimizer.lr: {over: 1}}]",
+            r"exclude\.0\.optimizer\.lr: must be a value, values, or for numbers",
+        ),
+        (
+            "parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nmutable: [lr]",
+            r"own\.yaml: mutable: no parameter 'lr'",
+        ),
     ],
 )
 def test_a_mistake_in_yaml_is_named_by_file_and_key(base: RunConfig, write: Any, text: str, message: str) -> None:
