@@ -18,11 +18,12 @@ from tests.wandb_reader import read_runs
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 
-# A rate that breaks, one that learns nothing, and the recipe's own: equal scores are never below a rung's cut.
+# A rate that breaks, one that learns nothing, and the recipe's own with more frequent logs: equal scores are never below a
+# rung's cut.
 SPACE = {
     "about": "What a learning rate does.",
-    "parameters": {"optimizer.lr": {"loguniform": [1.0e-6, 1.0e30]}},
-    "points": [{"optimizer.lr": 1.0e29}, {"optimizer.lr": 1.0e-6}, {"optimizer.lr": 3.0e-3}],
+    "parameters": {"optimizer.lr": {"loguniform": [1.0e-6, 1.0e30]}, "training.log_every": {"choice": [4, 5]}},
+    "points": [{"optimizer.lr": rate, "training.log_every": 5} for rate in (1.0e29, 1.0e-6, 3.0e-3)],
 }
 ROUNDS = 120
 
