@@ -82,11 +82,21 @@ def ray_cluster(config: RunConfig) -> Iterator[list[dict[str, float]]]:
             _connect(address)
         else:
             folder = _start()
+        warnings_to_stderr()
         yield [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
     finally:
         ray.shutdown()
         if folder is not None:
             shutil.rmtree(folder, ignore_errors=True)
+
+
+def warnings_to_stderr() -> None:
+    """What Ray itself has to say of the cluster goes to stderr: stdout is the command's, and may be JSON."""
+    from ray._private import worker
+
+    own = worker.print_to_stdstream
+    if own.__module__ == worker.__name__:
+        worker.print_to_stdstream = lambda data, ignore_prefix: own({**data, "is_err": True}, ignore_prefix)
 
 
 def _connect(address: str) -> None:
@@ -105,6 +115,8 @@ def _start() -> str:
 
     # Nobody drains the only node; the watch for it is a process more for each run.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    # Ray warns of many processes on few cores; a sweep's are no accident.
+    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "64")
     folder = create_scratch("ray")
     ray.init(
         address="local",

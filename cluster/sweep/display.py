@@ -136,7 +136,8 @@ def describe_sample(trial: Trial) -> str:
     shorts = Counter(_short(key) for key in sample)
     names = {key: _short(key) if shorts[_short(key)] == 1 else key for key in sample}
     ordered = sorted(sample, key=lambda key: key not in _METHODS)
-    return " ".join(("" if key in _METHODS else f"{names[key]}=") + _value(sample[key]) for key in ordered)
+    text = " ".join(("" if key in _METHODS else f"{names[key]}=") + _value(sample[key]) for key in ordered)
+    return f"{text} from {trial.generations[-1].donor}" if trial.generations else text
 
 
 def _short(key: str) -> str:

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from cluster.absolute import absolute
@@ -140,6 +141,8 @@ def is_alive(state: dict[str, Any]) -> bool:
     """Whether the driver that wrote `state` may be alive: on another host its heartbeat alone can tell."""
     if state["host"] != socket.gethostname():
         return True
+    if _is_zombie(state["pid"]):
+        return False
     try:
         os.kill(state["pid"], 0)
     except ProcessLookupError:
@@ -147,6 +150,14 @@ def is_alive(state: dict[str, Any]) -> bool:
     except PermissionError:
         return True
     return True
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether the process has ended, and its parent has not asked for its exit code."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False
 
 
 def run_sweep(folder: SweepFolder, sweep: Sweep, search: Search, watch: Callable[[Sweep], None]) -> str | None:

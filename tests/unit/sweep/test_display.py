@@ -104,7 +104,7 @@ def test_sample_names_methods_first_and_shortens_numbers() -> None:
     assert describe_sample(_trial(0, "running")) == "the recipe"
     assert describe_sample(_trial(-1, "running", role="baseline", sample={"task": "sst"})) == "sst alone"
     later = Generation("s-001-g1", 1, 10, "s-002", {"optimizer.lr": 0.5})
-    assert describe_sample(_trial(1, "running", generations=(later,))) == "lr=0.5"
+    assert describe_sample(_trial(1, "running", generations=(later,))) == "lr=0.5 from s-002"
     both = {"sampling.name": "weights", "sampling.weights.sst": 2.0, "combination.weights.sst": 3.0}
     assert describe_sample(_trial(1, "running", sample=both)) == (
         "weights sampling.weights.sst=2 combination.weights.sst=3"

@@ -186,3 +186,12 @@ def test_driver_on_another_host_is_judged_by_its_heartbeat_alone(dead: int) -> N
     assert is_alive(_state(pid=dead, host="elsewhere"))
     # Somebody else's process, which cannot be asked unless one is root.
     assert is_alive(_state(pid=1))
+
+
+def test_driver_that_has_ended_unnoticed_by_its_parent_is_dead() -> None:
+    process = subprocess.Popen(["true"])
+    try:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not is_alive(_state(pid=process.pid))
+    finally:
+        process.wait()
