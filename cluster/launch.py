@@ -31,6 +31,8 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 _OBJECT_STORE_BYTES = 128 * 2**20
+# Ray warns of more processes than cores; those of a sweep are no accident, most of them wait.
+_MANY_PROCESSES = "worker processes have been started on node"
 
 
 def train_on_ray(config: RunConfig, display: Observer, started: float) -> Outcome:
@@ -95,8 +97,13 @@ def warnings_to_stderr() -> None:
     from ray._private import worker
 
     own = worker.print_to_stdstream
+
+    def show(data: dict[str, Any], ignore_prefix: bool) -> None:
+        if lines := [line for line in data["lines"] if _MANY_PROCESSES not in line]:
+            own({**data, "lines": lines, "is_err": True}, ignore_prefix)
+
     if own.__module__ == worker.__name__:
-        worker.print_to_stdstream = lambda data, ignore_prefix: own({**data, "is_err": True}, ignore_prefix)
+        worker.print_to_stdstream = show
 
 
 def _connect(address: str) -> None:
@@ -115,8 +122,6 @@ def _start() -> str:
 
     # Nobody drains the only node; the watch for it is a process more for each run.
     os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    # Ray warns of many processes on few cores; a sweep's are no accident.
-    os.environ.setdefault("RAY_worker_maximum_startup_concurrency", "64")
     folder = create_scratch("ray")
     ray.init(
         address="local",

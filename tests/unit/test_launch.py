@@ -12,7 +12,12 @@ def test_warnings_of_the_cluster_leave_stdout_to_the_command(
     monkeypatch.setattr(worker, "print_to_stdstream", worker.print_to_stdstream)
     for _ in range(2):
         warnings_to_stderr()
-    worker.print_to_stdstream({"lines": ["8 worker processes"], "pid": "raylet", "is_err": False}, ignore_prefix=False)
+    lines = [
+        "WARNING: 8 PYTHON worker processes have been started on node: a",
+        "2 workers killed due to memory pressure",
+    ]
+    worker.print_to_stdstream({"lines": lines, "pid": "raylet", "is_err": False}, ignore_prefix=False)
     out, err = capfd.readouterr()
     assert out == ""
-    assert err.count("8 worker processes") == 1
+    assert err.count("memory pressure") == 1
+    assert "8 PYTHON" not in err
