@@ -10,7 +10,7 @@ from cluster.collector import Collector
 from cluster.gather import gather_embeddings
 from cluster.work import MicroBatch, RoundWork
 from multitask.config import RunConfig
-from multitask.config.task import Contrastive
+from multitask.config.kind import Contrastive
 from multitask.data import Batch
 from multitask.keys import generator_key
 from multitask.model import MultitaskModel

@@ -1,5 +1,6 @@
 """One frozen tree of pydantic models, validated whole before anything starts."""
 
+from multitask.config.kind import METRICS
 from multitask.config.loading import (
     find_recipe,
     list_recipes,
@@ -10,7 +11,7 @@ from multitask.config.loading import (
     recipe_files,
 )
 from multitask.config.run import RunConfig
-from multitask.config.task import METRICS, SPLITS, TaskConfig
+from multitask.config.task import SPLITS, TaskConfig
 from multitask.config.training import Precision
 
 __all__ = [

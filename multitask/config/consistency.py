@@ -4,6 +4,7 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING
 
 from multitask.config.combination import PCGrad, Weights
+from multitask.config.kind import METRICS, Contrastive
 from multitask.config.sampling import (
     DrawnByWeights,
     PhaseConfig,
@@ -13,7 +14,7 @@ from multitask.config.sampling import (
     Sequential,
 )
 from multitask.config.search import needs_several_tasks
-from multitask.config.task import METRICS, Contrastive, ScaledHead
+from multitask.config.task import ScaledHead
 from multitask.config.training import LibraryOptimizer
 
 if TYPE_CHECKING:

@@ -2,9 +2,10 @@
 
 from typing import Annotated, Literal
 
-from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from multitask.config.base import Config
+from multitask.config.kind import METRICS, Kind
 
 FileFormat = Literal["cs224n", "glue", "csv", "jsonl", "parquet", "lines"]
 Files = tuple[str, ...]
@@ -23,80 +24,6 @@ class Columns(Config):
     text_pair: str | None = None
     negative: str | None = None
     label: str | None = None
-
-
-def _texts(labels: object) -> object:
-    for label in labels if isinstance(labels, list | tuple) else ():
-        if not isinstance(label, str):
-            raise ValueError(f'must be texts, but YAML reads {label!r}: quote yes, no and numbers: ["no", "yes"]')
-    return labels
-
-
-LabelNames = Annotated[tuple[str, ...], BeforeValidator(_texts)]
-_LABELS = "what the files call class 0, 1, …; the numbers themselves if not given"
-
-
-class Classification(Config):
-    """One of `classes` classes, labels 0 … classes − 1; trained with cross-entropy."""
-
-    name: Literal["classification"] = "classification"
-    classes: int = Field(ge=2)
-    labels: LabelNames | None = Field(default=None, description=_LABELS)
-
-    @field_validator("labels")
-    @classmethod
-    def _one_for_each_class(cls, labels: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
-        return _distinct(labels, info.data.get("classes", 0))
-
-
-class Binary(Config):
-    """Yes or no, labels 0 and 1; one logit trained with binary cross-entropy."""
-
-    name: Literal["binary"] = "binary"
-    labels: LabelNames | None = Field(default=None, description=_LABELS)
-
-    @field_validator("labels")
-    @classmethod
-    def _one_for_no_and_one_for_yes(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
-        return _distinct(labels, 2)
-
-
-def _distinct(labels: tuple[str, ...] | None, classes: int) -> tuple[str, ...] | None:
-    if labels is not None and (len(labels) != classes or len(set(labels)) != classes):
-        raise ValueError(f"must be {classes} different names, got {list(labels)}")
-    return labels
-
-
-class Regression(Config):
-    """A number between `low` and `high`; trained with mean squared error on the label's own scale."""
-
-    name: Literal["regression"] = "regression"
-    low: float
-    high: float
-
-    @model_validator(mode="after")
-    def _range_is_not_empty(self) -> "Regression":
-        if self.low >= self.high:
-            raise ValueError(f"low must be below high, got low={self.low:g} and high={self.high:g}")
-        return self
-
-
-class Contrastive(Config):
-    """Texts without labels: a text and its positive are drawn together, and away from all other rows of the batch.
-
-    Single texts are their own positive, encoded twice with different dropout (unsupervised SimCSE, Gao et al. 2021);
-    with `columns.text_pair` that is the positive (multiple negatives ranking, Henderson et al. 2017); with
-    `columns.negative` besides, each row's negative joins those of the batch (supervised SimCSE).
-    """
-
-    name: Literal["contrastive"] = "contrastive"
-    temperature: float = Field(default=0.05, gt=0, description="τ, by which cosines are divided")
-    projection: Literal["none", "mlp"] = Field(
-        default="none", description="mlp: a dense layer with tanh on the embedding, in training only (SimCSE)"
-    )
-
-
-Kind = Annotated[Classification | Binary | Regression | Contrastive, Field(discriminator="name")]
 
 
 class CrossEncoder(Config):
@@ -154,13 +81,6 @@ class ScaledHead(Config):
 
 
 HeadConfig = Annotated[LinearHead | MLPHead | ScaledHead, Field(discriminator="name")]
-
-METRICS: dict[str, tuple[str, ...]] = {
-    "classification": ("accuracy", "macro_f1"),
-    "binary": ("accuracy", "macro_f1"),
-    "regression": ("pearson", "spearman"),
-    "contrastive": (),
-}
 
 
 class TaskConfig(Config):

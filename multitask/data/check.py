@@ -8,7 +8,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from multitask.config import SPLITS, RunConfig, TaskConfig
-from multitask.config.task import Regression
+from multitask.config.kind import Regression
 from multitask.data.encoding import pairing_of, uncut_lengths
 from multitask.data.reading import SplitStream
 from multitask.data.schema import BadRow

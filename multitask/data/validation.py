@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from multitask.config import TaskConfig
-from multitask.config.task import Classification, Kind, Regression
+from multitask.config.kind import Classification, Kind, Regression
 
 
 class RowError(ValueError):

@@ -6,7 +6,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from multitask.config.task import Classification, Contrastive, LinearHead, Regression, ScaledHead, TaskConfig
+from multitask.config.kind import Classification, Contrastive, Regression
+from multitask.config.task import LinearHead, ScaledHead, TaskConfig
 from multitask.model.features import build_features
 from multitask.model.readout import ScaledReadout, build_readout
 

@@ -27,10 +27,10 @@ from multitask.config import RunConfig
 from multitask.config.loading import read_value
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
+from tune_spaces.space.definition import Definition
 from tune_spaces.space.exclusions import Allowed, read_exclusions
 from tune_spaces.space.methods import method_parameter_names
 from tune_spaces.space.parameter import SCALARS, Parameter
-from tune_spaces.space.space import Definition
 
 if TYPE_CHECKING:
     from ray.tune.search.sample import Domain

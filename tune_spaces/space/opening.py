@@ -10,11 +10,12 @@ from typing import Any
 from multitask.config import RunConfig
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
+from tune_spaces.space.definition import Definition, always
 from tune_spaces.space.from_yaml import read_space
 from tune_spaces.space.methods import method_parameter_names
 from tune_spaces.space.parameter import Parameter
 from tune_spaces.space.settings import MISSING, configured, own_value
-from tune_spaces.space.space import Definition, Space, always
+from tune_spaces.space.space import Space
 
 SHIPPED = (
     "default",

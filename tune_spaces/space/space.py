@@ -3,7 +3,6 @@
 import hashlib
 import json
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +10,10 @@ from multitask.config import RunConfig
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
 from multitask.keys import generator_key
+from tune_spaces.space.definition import Definition
 from tune_spaces.space.ordering import ordered
 from tune_spaces.space.parameter import Parameter
-from tune_spaces.space.settings import MISSING, configured, own_value
+from tune_spaces.space.settings import MISSING, own_value
 
 if TYPE_CHECKING:
     import numpy as np
@@ -21,32 +21,6 @@ if TYPE_CHECKING:
 
 _DRAWS = 1000
 _GRID = 10_000
-
-
-def always(base: RunConfig, values: Mapping[str, Any]) -> bool:
-    """No constraint."""
-    return True
-
-
-@dataclass(frozen=True)
-class Definition:
-    """What a module or a file says of a space. `spec`: what the user calls it.
-
-    `to_config(base, values)`: the config, validated. `allowed(base, values)`: whether the constraints hold.
-    `own(base, name)`: the recipe's own value of a parameter, or `MISSING`. `values` has all active parameters, fixed ones, too.
-    `constraints`: what `allowed` goes by, as plain JSON, where that can be said.
-    """
-
-    name: str
-    spec: str
-    about: str
-    parameters: Mapping[str, Parameter]
-    to_config: Callable[[RunConfig, Mapping[str, Any]], RunConfig] = configured
-    allowed: Callable[[RunConfig, Mapping[str, Any]], bool] = always
-    own: Callable[[RunConfig, str], Any] = own_value
-    points: tuple[dict[str, Any], ...] = ()
-    mutable: tuple[str, ...] = field(default=())
-    constraints: tuple[dict[str, Any], ...] = ()
 
 
 class Space:

@@ -2,7 +2,8 @@ from typing import Any
 
 import pytest
 
-from multitask.config.task import Binary, Classification, Kind, Regression, TaskConfig
+from multitask.config.kind import Binary, Classification, Kind, Regression
+from multitask.config.task import TaskConfig
 from multitask.data.validation import Row, RowError, parse_label, validate
 
 FIVE, YES_NO, SCORE = Classification(classes=5), Binary(), Regression(low=-1, high=5)
