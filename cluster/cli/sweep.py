@@ -152,7 +152,7 @@ def _open(
 ) -> "tuple[SweepFolder, Sweep, Search]":
     from cluster.storage import Storage
     from cluster.sweep.folder import SweepFolder
-    from cluster.sweep.opening import check_name, create_sweep, reopen_search
+    from cluster.sweep.opening import check_alone, check_name, create_sweep, reopen_search
 
     check_name(name)
     folder = SweepFolder(Storage(storage).below(name))
@@ -166,6 +166,11 @@ def _open(
     same = old.base == found.base.to_dict() and old.options == options
     same = same and old.space["identity"] == found.space.describe()["identity"]
     if not (same or resume_old):
+        if not any(trial.attempts for trial in old.trials):
+            # What was refused before a trial began, for want of CPUs perhaps, may be planned anew under its name.
+            check_alone(folder)
+            folder.storage.delete_folder("")
+            return folder, create_sweep(found, name, options, folder), found
         raise UserError(
             f"--name {name}: {folder.location} holds a sweep over {old.space['name']} with another plan; "
             "go on with that one by --resume, or begin another by --new or --name"

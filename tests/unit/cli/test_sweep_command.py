@@ -91,10 +91,11 @@ def test_a_name_that_is_taken_by_another_plan_is_refused(
     from cluster.storage import Storage
     from cluster.sweep.folder import SweepFolder
     from cluster.sweep.opening import create_sweep, open_search
-    from cluster.sweep.records import Options
+    from cluster.sweep.records import Options, Trial
 
     folder = SweepFolder(Storage(str(tmp_path / "taken")))
     create_sweep(open_search(str(recipe), [], "learning_rate"), "taken", Options(trials=3), folder)
+    folder.write_trial(Trial(0, 0, "recipe", "taken-000", {}, attempts=1))
     before = (tmp_path / "taken" / "sweep.json").read_bytes()
     arguments = ["sweep", str(recipe), "--storage", str(tmp_path), "--name", "taken", "--space", "combination"]
     monkeypatch.setattr("sys.argv", ["concord", *arguments])

@@ -26,7 +26,7 @@ from cluster.sweep.opening import (
     open_search,
     reopen_search,
 )
-from cluster.sweep.records import Options
+from cluster.sweep.records import Options, Trial
 from multitask.errors import UserError
 from tests.builders import tiny_config
 from tests.integration.commands import write_recipe
@@ -132,10 +132,24 @@ def test_same_command_again_goes_on_and_new_begins_another(recipe: str, tmp_path
     assert opened(options) == ("s", 3)
     assert opened(options, new=True) == ("s-2", 3)
     assert opened(options, new=True) == ("s-3", 3)
+    SweepFolder(Storage(place).below("s")).write_trial(Trial(0, 0, "recipe", "s-000", {}, attempts=1))
     with pytest.raises(UserError, match=r"--name s: .*another plan; .*--resume.*--new"):
         opened(Options(4))
     assert opened(Options(4), resume=True) == ("s", 3)
     assert opened(Options(4), new=True) == ("s-4", 4)
+
+
+def test_a_plan_of_which_no_trial_began_may_be_mended_under_its_name(recipe: str, tmp_path: Path) -> None:
+    """As after `--workers-per-trial 50`, which the cluster refuses."""
+    place, folder = str(tmp_path / "sweeps"), SweepFolder(Storage(str(tmp_path / "sweeps")).below("s"))
+    for workers in (50, 1):
+        search = open_search(recipe, [f"cluster.workers={workers}"], "learning_rate")
+        _open(search, Options(3), "s", place, resume_old=False, new=False)
+        assert folder.read().base["cluster"]["workers"] == workers
+        folder.write_trial(Trial(0, 0, "recipe", "s-000", {}))
+    folder.write_state(_state(pid=os.getppid()))
+    with pytest.raises(UserError, match="is being run by process"):
+        _open(search, Options(4), "s", place, resume_old=False, new=False)
 
 
 def test_bounds_of_a_sweep_may_change(recipe: str, tmp_path: Path) -> None:
