@@ -1,0 +1,58 @@
+"""Checksums of checkpoints that a change of layout must not move: `python -m tests.golden.checkpoint_checksums FILE`.
+
+A tiny encoder with dropout, ten rounds of three tasks. The kernels are held to those that every x86-64 processor has, so
+that a checksum belongs to the code and not to the machine.
+"""
+
+import json
+import os
+import sys
+import tempfile
+from itertools import product
+from pathlib import Path
+from typing import Any
+
+from tests.builders import build_tiny_bert, tiny_config, write_tiny_tasks
+from tests.distributed.ranks import run_ranks
+
+FILE = Path(__file__).with_name("checkpoint_checksums.json")
+STEPS = 10
+# One set of instructions and one order of summation, whatever the processor offers.
+PORTABLE = {
+    "ATEN_CPU_CAPABILITY": "default",
+    "MKL_CBWR": "COMPATIBLE",
+    "ONEDNN_MAX_CPU_ISA": "SSE41",
+    "OMP_NUM_THREADS": "1",
+    "TOKENIZERS_PARALLELISM": "false",
+}
+
+
+def checksums(folder: Path) -> dict[str, dict[str, str]]:
+    """Train each case in `folder`; case name to the checksum of each rank's shard after ten steps."""
+    os.environ.update(PORTABLE)
+    bert = build_tiny_bert(folder / "encoder", dropout=0.1)
+    write_tiny_tasks(folder)
+    found = {}
+    for world in (1, 2):
+        jobs = {}
+        for method, stage in product(("sum", "pcgrad"), (1, 3)):
+            jobs[f"{method}-zero{stage}-{world}"] = tiny_config(
+                folder,
+                name=f"{method}-zero{stage}-{world}",
+                encoder={"name": str(bert), "dropout": 0.1},
+                zero={"stage": stage},
+                combination={"name": method},
+            )
+        run_ranks(world, list(jobs.values()), folder / f"world{world}", STEPS, save=True)
+        found |= {name: _shards(folder / "runs" / name) for name in jobs}
+    return found
+
+
+def _shards(run: Path) -> dict[str, str]:
+    manifest: dict[str, Any] = json.loads((run / f"checkpoints/step-{STEPS:08d}/manifest.json").read_text())
+    return {file: checksum for file, checksum in manifest["files"].items() if file.startswith("shard-")}
+
+
+if __name__ == "__main__":
+    with tempfile.TemporaryDirectory() as place:
+        Path(sys.argv[1]).write_text(json.dumps(checksums(Path(place)), indent=1) + "\n")
