@@ -12,10 +12,10 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from cluster.observers import WandbTracker
-from cluster.wandb_runs.fragments import find_fragments
+from cluster.tracking.fragments import find_fragments
+from cluster.tracking.tracker import WandbTracker
 from multitask.config.cluster import TrackingConfig
-from tests.unit.observers.samples import dev_record, outcome, run_info
+from tests.unit.training.samples import dev_record, outcome, run_info
 
 ROOT = Path(__file__).parents[1]
 

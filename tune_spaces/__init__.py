@@ -2,11 +2,10 @@
 
 Each gives `space(base)`, names of parameters to what Ray Tune draws from, and, where dotted keys are not enough,
 `to_config(base, values)`, a validated run config. A module may also have `allowed(base, values)`, whether constraints hold,
-`POINTS`, samples to try first, and `MUTABLE`, parameters that a population may change. `tune_spaces.space` holds what they have
+`POINTS`, samples to try first, and `MUTABLE`, parameters that a population may change. `tune_spaces.core` holds what they have
 in common.
 """
 
-from tune_spaces.space import Parameter, Space, open_space, shipped_spaces
-from tune_spaces.wandb_sweep import sweep_definition
+from tune_spaces.core import Parameter, Space, open_space, shipped_spaces
 
-__all__ = ["Parameter", "Space", "open_space", "shipped_spaces", "sweep_definition"]
+__all__ = ["Parameter", "Space", "open_space", "shipped_spaces"]

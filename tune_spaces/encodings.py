@@ -12,9 +12,9 @@ from typing import Any
 
 from multitask.config import RunConfig, TaskConfig
 from multitask.config.task import BiEncoder
-from tune_spaces.space.parameter import Parameter
-from tune_spaces.space.settings import MISSING, configured
-from tune_spaces.space.settings import own_value as value_of_key
+from tune_spaces.core.parameter import Parameter
+from tune_spaces.core.settings import MISSING, configured
+from tune_spaces.core.settings import own_value as value_of_key
 
 POOLINGS = ("cls", "mean", "mean_layers", "max", "attention")
 VECTORS = ("cross_encoder", "concat", "concat_difference_product")

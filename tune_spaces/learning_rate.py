@@ -4,8 +4,8 @@ One line from 1e-6 to 1e-3, all orders of magnitude alike. The schedule stays, a
 """
 
 from multitask.config import RunConfig
-from tune_spaces.space import rates
-from tune_spaces.space.parameter import Parameter
+from tune_spaces.core import rates
+from tune_spaces.core.parameter import Parameter
 
 POINTS = ({"optimizer.lr": 1e-5}, {"optimizer.lr": 1e-4})
 

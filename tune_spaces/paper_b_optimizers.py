@@ -9,8 +9,8 @@ from collections.abc import Mapping
 from typing import Any
 
 from multitask.config import RunConfig
-from tune_spaces.space.parameter import Parameter
-from tune_spaces.space.settings import configured
+from tune_spaces.core.parameter import Parameter
+from tune_spaces.core.settings import configured
 
 RATE = 1e-5
 _SHARED = ("weight_decay", "layer_decay", "per_task")

@@ -10,13 +10,13 @@ from cluster.cli.best import best
 from cluster.cli.check import check
 from cluster.cli.evaluate import evaluate
 from cluster.cli.export import export
-from cluster.cli.output import print_json
 from cluster.cli.predict import predict
 from cluster.cli.recipes import recipes
 from cluster.cli.report import report
 from cluster.cli.sweep import sweep
 from cluster.cli.train import train
 from cluster.cli.wandb import wandb
+from cluster.terminal.json_output import print_json
 from multitask.errors import UserError
 
 app = typer.Typer(

@@ -7,14 +7,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli.output import print_json
+from cluster.terminal.json_output import print_json
 from multitask.errors import UserError
 
 if TYPE_CHECKING:
-    from cluster.choice.ranking import Ranking
-    from cluster.choice.refit import RefitPlan
-    from cluster.sweep.folder import SweepFolder
+    from cluster.analysis.ranking import Ranking
+    from cluster.analysis.refit import RefitPlan
     from cluster.sweep.records import Sweep
+    from cluster.sweep.store import SweepFolder
 
 SEEDS = 3
 
@@ -59,8 +59,8 @@ def best(
     json: _Json = False,
 ) -> None:
     """Say which trial of the sweep NAME is the best, how sure that is, and what to try next."""
-    from cluster.choice.ranking import rank
-    from cluster.sweep.folder import SweepFolder
+    from cluster.analysis.ranking import rank
+    from cluster.sweep.store import SweepFolder
 
     _check_refit_options(refit, overrides, seeds, epochs_factor, no_ray, export)
     folder = SweepFolder.find(name, storage)
@@ -72,7 +72,7 @@ def best(
     if export is not None:
         _export(folder, ranking, export, json)
     elif refit:
-        from cluster.choice.refit import plan_refits
+        from cluster.analysis.refit import plan_refits
 
         wanted = (SEEDS if seeds is None else seeds, 1.0 if epochs_factor is None else epochs_factor)
         plans = plan_refits(folder, ranking, *wanted, overrides or ())
@@ -111,9 +111,9 @@ def _leave_if_nothing_succeeded(sweep: "Sweep", json: bool) -> None:
     """Print why trials failed and end with exit code 1, where none has a score and some have failed."""
     from rich.console import Console
 
-    from cluster.choice.configurations import configurations
-    from cluster.choice.display import show_failures
-    from cluster.choice.failures import grouped_failures
+    from cluster.analysis.configurations import configurations
+    from cluster.analysis.failures import grouped_failures
+    from cluster.terminal.best_display import show_failures
 
     failures = grouped_failures(sweep.trials)
     if configurations(sweep) or not failures:
@@ -130,8 +130,8 @@ def _leave_if_nothing_succeeded(sweep: "Sweep", json: bool) -> None:
 def _show(ranking: "Ranking", json: bool) -> None:
     from rich.console import Console
 
-    from cluster.choice.display import show_choice
-    from cluster.choice.summary import summarise
+    from cluster.analysis.summary import summarise
+    from cluster.terminal.best_display import show_choice
 
     choice = summarise(ranking)
     if json:
@@ -141,7 +141,7 @@ def _show(ranking: "Ranking", json: bool) -> None:
 
 
 def _export(folder: "SweepFolder", ranking: "Ranking", target: str, json: bool) -> None:
-    from cluster.choice.kept import export_winner
+    from cluster.analysis.winner_checkpoints import export_winner
 
     run, place = export_winner(folder, ranking, target)
     if json:
@@ -151,28 +151,34 @@ def _export(folder: "SweepFolder", ranking: "Ranking", target: str, json: bool) 
 
 
 def _refit(folder: "SweepFolder", plans: "Sequence[RefitPlan]", no_ray: bool, json: bool) -> None:
-    from cluster.choice.refit import run_refit
-    from cluster.launch import train_here, train_on_ray
-    from cluster.observers import Display
+    from cluster.analysis.refit import run_refit
+    from cluster.launch.launch import train_here, train_on_ray
+    from cluster.terminal.run_display import Display
+    from cluster.tracking.tracker import trackers
 
     train = train_here if no_ray else train_on_ray
     for plan in plans:
-        run_refit(folder, plan, Display(json=json), lambda config, observer: train(config, observer, time.time()))
+        run_refit(
+            folder,
+            plan,
+            Display(json=json),
+            lambda config, observer: train(config, trackers(config), observer, time.time()),
+        )
 
 
 def _show_refits(ranking: "Ranking", plans: "Sequence[RefitPlan]", json: bool) -> None:
     """The refits beside the recipe; exit code 1 where one has failed."""
     from rich.console import Console
 
-    from cluster.choice.display import show_refit
-    from cluster.choice.failures import grouped_failures
-    from cluster.choice.refit import refitted
+    from cluster.analysis.failures import grouped_failures
+    from cluster.analysis.refit import refitted
+    from cluster.terminal.best_display import show_refit
 
     runs = [plan.trial.run for plan in plans]
     failures = grouped_failures(trial for trial in ranking.sweep.trials if trial.run in runs)
     refit = refitted(ranking, plans)
     if json:
-        from cluster.choice.summary import entry
+        from cluster.analysis.summary import entry
 
         recipe = ranking.judge(ranking.recipe) if ranking.recipe else None
         values = {

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cluster.cli.output import print_json
+from cluster.terminal.json_output import print_json
 
 if TYPE_CHECKING:
     from multitask.data import SplitReport

@@ -4,7 +4,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli.output import print_json
+from cluster.terminal.json_output import print_json
 from multitask.errors import UserError
 
 if TYPE_CHECKING:

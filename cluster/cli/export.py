@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.cli.output import print_json
+from cluster.terminal.json_output import print_json
 
 
 def export(
@@ -16,7 +16,7 @@ def export(
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
     """Write a checkpoint of RUN as a folder that transformers and multitask.load open."""
-    from cluster.export import export_run
+    from cluster.storage.export_checkpoint import export_run
 
     place = export_run(run, output, checkpoint)
     if json:

@@ -19,8 +19,8 @@ def open_model(name: str) -> Iterator["Predictor"]:
     Raises:
         UserError: it is neither an export nor a run.
     """
-    from cluster.export import export_run
-    from cluster.storage import Storage
+    from cluster.storage.export_checkpoint import export_run
+    from cluster.storage.storage import Storage
     from multitask.export import DESCRIPTION, load_export
 
     if (Path(name) / DESCRIPTION).is_file():

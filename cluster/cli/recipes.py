@@ -7,12 +7,12 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from cluster.cli.output import print_json
+from cluster.terminal.json_output import print_json
 
 if TYPE_CHECKING:
     from rich.table import Table
 
-    from cluster.cli.comparison import Comparison
+    from cluster.cli.published import Comparison
 
 recipes = typer.Typer(help="Look at the recipes, and compare runs with what was published.", add_completion=False)
 
@@ -69,7 +69,7 @@ def table(
     json: _JSON = False,
 ) -> None:
     """Print the published dev scores of each RUN's recipe beside those of its best checkpoint."""
-    from cluster.cli.comparison import compare
+    from cluster.cli.published import compare
 
     found = [compare(run) for run in runs]
     if json:

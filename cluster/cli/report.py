@@ -4,7 +4,7 @@ from typing import Annotated
 
 import typer
 
-from cluster.cli.output import print_json
+from cluster.terminal.json_output import print_json
 
 
 def report(

@@ -6,14 +6,14 @@ import typer
 from typer.core import TyperGroup
 
 from cluster.cli.durations import read_amount, read_duration
-from cluster.cli.output import print_json
 from cluster.cli.sweep_state import Json, Name, Runs, list_sweeps, spaces, status, stop
+from cluster.terminal.json_output import print_json
 from multitask.errors import UserError
 
 if TYPE_CHECKING:
-    from cluster.sweep.folder import SweepFolder
-    from cluster.sweep.opening import Search
+    from cluster.sweep.create import Search
     from cluster.sweep.records import Options, Sweep
+    from cluster.sweep.store import SweepFolder
 
 
 class _RunUnlessNamed(TyperGroup):
@@ -75,7 +75,7 @@ def run(
     json: Json = False,
 ) -> None:
     """Search a space around RECIPE, the recipe itself being trial 0. The same command again goes on."""
-    from cluster.sweep.opening import open_search
+    from cluster.sweep.create import open_search
     from cluster.sweep.records import Options
 
     workers = [f"cluster.workers={workers_per_trial}"] if workers_per_trial else []
@@ -97,7 +97,7 @@ def run(
         keep=keep,
     )
     if dry_run:
-        from cluster.sweep.dry_run import describe_sweep
+        from cluster.cli.sweep_dry_run import describe_sweep
 
         describe_sweep(found, options, name or default_name(found), json=json)
         return
@@ -116,8 +116,8 @@ def resume(
     json: Json = False,
 ) -> None:
     """Go on with a sweep, after whatever ended it. Finished trials stay as they are, others go on from their checkpoints."""
-    from cluster.sweep.folder import SweepFolder
-    from cluster.sweep.opening import extended, reopen_search
+    from cluster.sweep.create import extended, reopen_search
+    from cluster.sweep.store import SweepFolder
 
     folder = SweepFolder.find(name, storage)
     opened = extended(
@@ -142,7 +142,7 @@ def default_name(found: "Search") -> str:
 
 
 def _number_of_trials(found: "Search", search: str) -> int:
-    from cluster.sweep.proposals import grid_samples
+    from cluster.sweep.samplers import grid_samples
 
     return 1 + len(found.space.first) + len(grid_samples(found.space)) if search == "grid" else 20
 
@@ -150,9 +150,9 @@ def _number_of_trials(found: "Search", search: str) -> int:
 def _open(
     found: "Search", options: "Options", name: str, storage: str, resume_old: bool, new: bool
 ) -> "tuple[SweepFolder, Sweep, Search]":
-    from cluster.storage import Storage
-    from cluster.sweep.folder import SweepFolder
-    from cluster.sweep.opening import check_alone, check_name, create_sweep, reopen_search
+    from cluster.storage.storage import Storage
+    from cluster.sweep.create import check_alone, check_name, create_sweep, reopen_search
+    from cluster.sweep.store import SweepFolder
 
     check_name(name)
     folder = SweepFolder(Storage(storage).below(name))
@@ -179,14 +179,15 @@ def _open(
 
 
 def _go(folder: "SweepFolder", opened: "Sweep", found: "Search", json: bool) -> None:
-    from cluster.sweep.display import SweepDisplay
-    from cluster.sweep.opening import check_alone, run_sweep
+    from cluster.sweep.create import check_alone, run_sweep
+    from cluster.terminal.sweep_display import SweepDisplay
+    from cluster.tracking.tracker import trackers
 
     check_alone(folder)
     folder.write_plan(opened)
     display = SweepDisplay(json=json)
     try:
-        reason = run_sweep(folder, opened, found, display)
+        reason = run_sweep(folder, opened, found, display, trackers)
     finally:
         display.close()
     _conclude(folder, reason, json)
@@ -196,8 +197,8 @@ def _conclude(folder: "SweepFolder", reason: str | None, json: bool) -> None:
     """Print how it stands. Exit code 1 where no trial succeeded, 130 where Ctrl-C ended it."""
     from rich.console import Console
 
-    from cluster.sweep.display import sweep_view
-    from cluster.sweep.state import describe_state, standing
+    from cluster.sweep.status import describe_state, standing
+    from cluster.terminal.sweep_display import sweep_view
 
     now = standing(folder)
     if json:

@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from cluster.cli.output import print_json
+from cluster.terminal.json_output import print_json
 from multitask.config import RunConfig, load_recipe
 
 if TYPE_CHECKING:
-    from cluster.observers import Outcome
+    from cluster.training.observer import Outcome
 
 _STARTED = time.time()
 
@@ -44,7 +44,7 @@ def train(
         config = _sampled(config, space, sample)
     under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
     if dry_run:
-        from cluster.dry_run import describe_run
+        from cluster.cli.dry_run import describe_run
 
         describe_run(config, json=json)
         return
@@ -80,10 +80,11 @@ def _sampled(config: RunConfig, spec: str | None, text: str | None) -> RunConfig
 
 
 def _train(config: RunConfig, json: bool, *, here: bool) -> "Outcome":
-    from cluster.launch import train_here, train_on_ray
-    from cluster.observers import Display
+    from cluster.launch.launch import train_here, train_on_ray
+    from cluster.terminal.run_display import Display
+    from cluster.tracking.tracker import trackers
 
-    return (train_here if here else train_on_ray)(config, Display(json=json), _STARTED)
+    return (train_here if here else train_on_ray)(config, trackers(config), Display(json=json), _STARTED)
 
 
 def _leave(code: int) -> None:
@@ -94,7 +95,7 @@ def _leave(code: int) -> None:
 
 
 def _remove(config: RunConfig) -> None:
-    from cluster.run_folder import RunFolder
+    from cluster.storage.run_folder import RunFolder
     from multitask.errors import UserError
 
     folder = RunFolder.of(config)

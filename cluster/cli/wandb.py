@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 if TYPE_CHECKING:
-    from cluster.wandb_runs.fragments import Fragment
-    from cluster.wandb_runs.sync import TrackedRun
+    from cluster.tracking.fragments import Fragment
+    from cluster.tracking.sync import TrackedRun
 
 wandb = typer.Typer(
     help="Offline runs, dashboards, published models and sweeps of Weights & Biases.", no_args_is_help=True
@@ -25,8 +25,8 @@ def sync(
 
     Exit code 1 where something was not sent.
     """
-    from cluster.wandb_runs.places import run_folders
-    from cluster.wandb_runs.sync import find_tracked_runs, send
+    from cluster.tracking.places import run_folders
+    from cluster.tracking.sync import find_tracked_runs, send
 
     runs = find_tracked_runs(dict.fromkeys(folder for name in names for folder in run_folders(name, storage)))
     for run in runs:
@@ -53,9 +53,9 @@ def dashboard(
     storage: Storage = "runs",
 ) -> None:
     """Build the workspace of sweep NAME on W&B, or write its spec where W&B cannot be reached."""
-    from cluster.sweep.folder import SweepFolder
-    from cluster.wandb_runs.places import local_folder
-    from cluster.wandb_runs.workspace import SPEC, make_dashboard
+    from cluster.sweep.store import SweepFolder
+    from cluster.tracking.places import local_folder
+    from cluster.tracking.workspace import SPEC, make_dashboard
 
     folder = SweepFolder.find(name, storage)
     file = output or local_folder(folder.storage) / SPEC
@@ -77,7 +77,7 @@ def publish(
     storage: Storage = "runs",
 ) -> None:
     """Send an exported model to W&B and link it to the registry."""
-    from cluster.wandb_runs.publish import find_model, publish_model, registry_target
+    from cluster.tracking.publish import find_model, publish_model, registry_target
 
     model = find_model(name, storage)
     target = registry_target(registry, collection or model.tracking.project)
@@ -99,7 +99,7 @@ def sweep(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("sweep.yaml"),
 ) -> None:
     """Write a space as the definition of a W&B sweep, for those who let W&B search."""
-    from cluster.wandb_runs.definition import make_definition, write_definition
+    from cluster.tracking.sweep_definition import make_definition, write_definition
 
     definition, project = make_definition(recipe, changes or [], space, method)
     write_definition(definition, output)

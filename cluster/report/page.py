@@ -6,11 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.report.comparison import compare_sources
+from cluster.report.run_comparison import compare_sources
 from cluster.report.run_part import run_part
 from cluster.report.source import Source, is_source, open_source
-from cluster.report.sweep.page import sweep_part
-from cluster.sweep.folder import SweepFolder
+from cluster.report.sweep.sweep_page import sweep_part
+from cluster.sweep.store import SweepFolder
 from multitask.errors import UserError
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ import yaml
 
 from cluster.report.drawing import Figure
 from cluster.report.figures import class_figure, confusion_figure, cost_figure, scatter_figure, training_figures
-from cluster.report.gradients import constant_weights, gradient_figures
+from cluster.report.gradient_figures import constant_weights, gradient_figures
 from cluster.report.source import Source
 
 _ERRORS = {

@@ -4,9 +4,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from cluster.history import FILE, Point
-from cluster.run_folder import RunFolder
-from cluster.storage import Storage
+from cluster.storage.run_folder import RunFolder
+from cluster.storage.storage import Storage
+from cluster.training.history import FILE, Point
 from multitask.config import RunConfig
 from multitask.errors import UserError
 

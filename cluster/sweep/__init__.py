@@ -1,1 +1,1 @@
-"""Sweeps: many trials of one recipe, searched with Ray Tune, in a folder that can be read and gone on with at any time."""
+"""Many trials of one recipe, searched with Ray Tune, in a folder that can be read and gone on with."""

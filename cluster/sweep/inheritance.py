@@ -2,9 +2,9 @@
 
 import pyarrow as pa
 
-from cluster.checkpoint import FOLDER, checkpoint_name, find_checkpoint, read_state, verify
-from cluster.run_folder import RunFolder
-from cluster.storage import Storage
+from cluster.storage.checkpoint import FOLDER, checkpoint_name, find_checkpoint, read_state, verify
+from cluster.storage.run_folder import RunFolder
+from cluster.storage.storage import Storage
 from multitask.config import RunConfig
 from multitask.errors import UserError
 

@@ -8,11 +8,11 @@ from ray.tune.schedulers import PopulationBasedTraining
 
 from cluster.sweep.records import Generation
 from cluster.sweep.schedulers import Hear
-from cluster.sweep.trial import CURRENT, ITERATION
+from cluster.sweep.trial_actor import CURRENT, ITERATION
 from multitask.errors import UserError
 
 if TYPE_CHECKING:
-    from cluster.sweep.book import Book
+    from cluster.sweep.trials import Book
     from tune_spaces import Space
 
 FACTORS = (0.8, 1.25)

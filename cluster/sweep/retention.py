@@ -1,7 +1,7 @@
 """Which checkpoints of a sweep are kept: trials are many, disks are not."""
 
-from cluster.sweep.book import Book
 from cluster.sweep.records import Trial
+from cluster.sweep.trials import Book
 
 CHECKPOINTS = "checkpoints"
 

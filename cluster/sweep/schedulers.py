@@ -12,10 +12,10 @@ from ray.tune.schedulers import (
 )
 
 from cluster.sweep.records import Options, Trial
-from cluster.sweep.trial import ITERATION, SCORE, WORST
+from cluster.sweep.trial_actor import ITERATION, SCORE, WORST
 
 if TYPE_CHECKING:
-    from cluster.sweep.book import Book
+    from cluster.sweep.trials import Book
 
 # Rungs lie at grace · reductionⁿ as far as any trial goes; trials end by themselves, never by their length.
 _NO_END = 10**6

@@ -13,6 +13,7 @@ from multitask.data.column import MappedColumn
 from multitask.data.encoding import Pairing, pairing_of
 from multitask.data.location import resolve_location
 from multitask.data.order import EpochBatches, epoch_batches, number_of_batches
+from multitask.data.prepared import Tables, prepare_tables
 from multitask.data.reading import ReadResult, read_split
 from multitask.data.schema import BadRow
 from multitask.data.table import TaskTable
@@ -27,6 +28,7 @@ __all__ = [
     "Pairing",
     "ReadResult",
     "SplitReport",
+    "Tables",
     "TaskTable",
     "TokenLengths",
     "check",
@@ -37,6 +39,7 @@ __all__ = [
     "number_of_batches",
     "pairing_of",
     "prepare",
+    "prepare_tables",
     "read_split",
     "resolve_location",
     "tokenizer_id",

@@ -25,18 +25,18 @@ import numpy as np
 import torch
 import torch.distributed as dist
 
-from cluster.allocator import keep_freed_memory
-from cluster.engine import start_engine
-from cluster.session import LocalSession
-from cluster.step import MultitaskStep
-from cluster.stopwatch import Stopwatch
-from cluster.work import MicroBatch, RoundWork
+from cluster.step.step import MultitaskStep
+from cluster.step.stopwatch import Stopwatch
+from cluster.training.allocator import keep_freed_memory
+from cluster.training.session import LocalSession
+from cluster.zero.engine import start_engine
 from multitask.combination import build_combination
 from multitask.config import RunConfig, parse_config
 from multitask.data import Batch
 from multitask.model import EmbeddingTap, MultitaskModel, build_model
 from multitask.objectives import RowObjective, Teacher
 from multitask.sampling import Round, TaskBatch, split_round
+from multitask.work import MicroBatch, RoundWork
 
 TASKS = {
     "a": {"name": "classification", "classes": 5},
@@ -212,7 +212,7 @@ def measure_under_ray(arguments: argparse.Namespace) -> dict[str, Any]:
     from ray.train import ScalingConfig
     from ray.train.torch import TorchTrainer
 
-    from cluster.launch import ray_cluster
+    from cluster.launch.launch import ray_cluster
 
     cpus = (os.cpu_count() or 1) // arguments.ray_workers
     before = bare_seconds(arguments)
@@ -233,7 +233,7 @@ def measure_under_ray(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ray_worker(arguments: dict[str, Any]) -> dict[str, Any]:
-    from cluster.ray_session import RaySession
+    from cluster.launch.ray_session import RaySession
 
     warnings.filterwarnings("ignore")
     torch.set_num_threads(arguments["threads"])

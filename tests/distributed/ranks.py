@@ -48,11 +48,11 @@ def run_ranks(
 
 def _train(config: Any, session: Any, steps: int, save: bool) -> dict[str, np.ndarray]:
     """Trainable parameters after `steps` steps, and under `dev/<task>` the predictions of every dev row."""
-    from cluster.records import TrainRecord
-    from cluster.run import Run
-    from cluster.run_folder import RunFolder
-    from cluster.stopwatch import Stopwatch
-    from cluster.tables import open_tables
+    from cluster.step.stopwatch import Stopwatch
+    from cluster.storage.run_folder import RunFolder
+    from cluster.training.loop import Run
+    from cluster.training.open_tables import open_tables
+    from cluster.training.train_record import TrainRecord
     from multitask.evaluation import evaluate
 
     tables = open_tables(config, session.local_rank == 0)
@@ -96,7 +96,7 @@ def main() -> None:
 
     import torch
 
-    from cluster.session import LocalSession
+    from cluster.training.session import LocalSession
     from multitask.config import parse_config
 
     warnings.filterwarnings("ignore")

@@ -10,15 +10,14 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from cluster.tables import prepare_tables
-from cluster.work import WorkSource
 from multitask.config import RunConfig
-from multitask.data import Batch
+from multitask.data import Batch, prepare_tables
 from multitask.keys import generator_key
 from multitask.learning_rate import LearningRate
 from multitask.model import MultitaskModel, build_model
 from multitask.model.freezing import lowest_trained_layer
 from multitask.sampling import Schedule
+from multitask.work import WorkSource
 
 
 def project_conflicts(gradients: list[torch.Tensor], seed: int, step: int) -> torch.Tensor:

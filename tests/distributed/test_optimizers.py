@@ -7,15 +7,15 @@ import pytest
 import torch
 from pytorch_optimizer import load_optimizer
 
-from cluster.tables import prepare_tables
-from cluster.work import WorkSource
 from multitask.config import parse_config
 from multitask.config.training import LibraryOptimizer
+from multitask.data import prepare_tables
 from multitask.learning_rate import LearningRate
 from multitask.model import MultitaskModel, build_model
 from multitask.optimization import parameter_groups, runs_on_flat_shards
 from multitask.optimization.library import ELEMENTWISE
 from multitask.sampling import Schedule
+from multitask.work import WorkSource
 from tests.builders import merge, tiny_config
 from tests.distributed.ranks import run_ranks
 from tests.distributed.reference import reference_trajectory

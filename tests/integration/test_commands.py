@@ -105,7 +105,7 @@ def test_altered_export_is_refused(export: Path, tmp_path: Path, file: str) -> N
 def test_export_predicts_what_the_model_in_memory_does(
     tiny_tasks: dict[str, Any], tmp_path: Path, precision: str
 ) -> None:
-    from cluster.tables import prepare_tables
+    from multitask.data import prepare_tables
     from multitask.evaluation import evaluate
 
     config = parse_config(tiny_tasks | {"precision": precision}, "test")

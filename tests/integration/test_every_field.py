@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from cluster.checkpoint import find_checkpoint, load_weights
-from cluster.run_folder import RunFolder
-from cluster.session import LocalSession
-from cluster.worker import train
+from cluster.storage.checkpoint import find_checkpoint, load_weights
+from cluster.storage.run_folder import RunFolder
+from cluster.training.session import LocalSession
+from cluster.training.worker import train
 from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
 from tests.builders import merge, tiny_config

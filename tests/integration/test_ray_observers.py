@@ -11,11 +11,11 @@ import ray
 import ray.train
 from ray.train.torch import TorchTrainer
 
-from cluster.observers import WandbTracker
-from cluster.observers.board import BoardObserver, BoardReader, ControllerObserver, create_board
+from cluster.launch.run_board import BoardObserver, BoardReader, ControllerObserver, create_board
+from cluster.tracking.tracker import WandbTracker
 from multitask.config.cluster import TrackingConfig
-from tests.unit.observers.samples import dev_record, outcome, run_info, train_record
-from tests.unit.observers.test_observer import Recorder
+from tests.unit.training.samples import dev_record, outcome, run_info, train_record
+from tests.unit.training.test_observer import Recorder
 from tests.wandb_reader import read_runs
 
 pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]

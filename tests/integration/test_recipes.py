@@ -8,10 +8,10 @@ import pytest
 import torch
 from transformers import BertModel
 
-from cluster.checkpoint import load_weights
-from cluster.run_folder import RunFolder
-from cluster.session import LocalSession
-from cluster.worker import train
+from cluster.storage.checkpoint import load_weights
+from cluster.storage.run_folder import RunFolder
+from cluster.training.session import LocalSession
+from cluster.training.worker import train
 from multitask.config import RunConfig, list_recipes, load_recipe, parse_config
 from multitask.model import build_model
 from tests.builders import build_tiny_bert

@@ -11,8 +11,8 @@ import pytest
 from playwright.sync_api import Browser, Page, sync_playwright
 
 from cluster.report import write_report
-from cluster.session import LocalSession
-from cluster.worker import train
+from cluster.training.session import LocalSession
+from cluster.training.worker import train
 from multitask.config import parse_config
 from tests.builders import tiny_config, write_tiny_tasks
 from tests.unit.report.fake_sweep import PARAMETERS, make_trials, write_sweep

@@ -13,15 +13,16 @@ import ray
 import yaml
 from ray._private.state import state as ray_state
 
-from cluster.launch import ray_cluster
-from cluster.storage import Storage
-from cluster.sweep.driving import Drive, create_board, drive, shared_config
-from cluster.sweep.folder import SweepFolder
-from cluster.sweep.opening import create_sweep, open_book, open_search
-from cluster.sweep.placement import driver_bundle, plan_trials
+from cluster.launch.launch import ray_cluster
+from cluster.storage.storage import Storage
+from cluster.sweep.cleanup import orphaned_placement_groups
+from cluster.sweep.concurrency import driver_bundle, plan_trials
+from cluster.sweep.create import create_sweep, open_book, open_search
+from cluster.sweep.driver import Drive, create_board, drive, shared_config
 from cluster.sweep.records import Options, Sweep
-from cluster.sweep.release import orphaned_placement_groups
-from cluster.tables import prepare_tables
+from cluster.sweep.store import SweepFolder
+from cluster.tracking.tracker import trackers
+from multitask.data import prepare_tables
 from tests.builders import tiny_config
 from tests.integration.commands import write_recipe
 
@@ -62,7 +63,7 @@ def _run(name: str, search: Any, nodes: list, options: Options, folder: Path, wa
     sweep = create_sweep(search, name, options, place)
     plan, concurrent = plan_trials(search.base.cluster, nodes, options.concurrent)
     board = create_board()
-    book = open_book(place, sweep, search, prepare_tables(search.base), shared_config(board, plan))
+    book = open_book(place, sweep, search, prepare_tables(search.base), shared_config(board, plan, trackers))
     bundle = driver_bundle(nodes, concurrent, is_population=options.scheduler == "pbt")
     at_a_time = options.trials if options.scheduler == "pbt" else concurrent
     reason = drive(book, board, Drive(bundle, at_a_time, search.space, watch))

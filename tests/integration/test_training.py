@@ -9,11 +9,11 @@ from typing import Any
 import pytest
 import torch
 
-from cluster.checkpoint import load_weights
-from cluster.session import LocalSession
-from cluster.step import MultitaskStep
-from cluster.storage import Storage
-from cluster.worker import train
+from cluster.step.step import MultitaskStep
+from cluster.storage.checkpoint import load_weights
+from cluster.storage.storage import Storage
+from cluster.training.session import LocalSession
+from cluster.training.worker import train
 from multitask.config import RunConfig, parse_config
 from multitask.model import build_model
 from multitask.model.heads import RegressionHead

@@ -7,11 +7,12 @@ import pytest
 import ray
 import wandb
 
-from cluster.observers import Observer, WandbTracker
-from cluster.observers import tracking as tracking_module
+from cluster.tracking import tracker as tracking_module
+from cluster.tracking.tracker import WandbTracker
+from cluster.training.observer import Observer
 from multitask.config.cluster import TrackingConfig
 from tests.tracked_process import track_and_kill, wait_for
-from tests.unit.observers.samples import dev_record, outcome, run_info, train_record
+from tests.unit.training.samples import dev_record, outcome, run_info, train_record
 from tests.wandb_reader import OfflineRun, read_runs
 from tests.wandb_server import log_in, own_environment, serving
 

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cluster.choice.values import value_text
+from cluster.analysis.value_text import value_text
 from cluster.report.drawing import INK, Figure, add_legend, draw_panels
 from cluster.report.sweep.looks import by_look
 from cluster.report.sweep.scale import Scale, scale_of

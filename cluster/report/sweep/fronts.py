@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from cluster.choice.pareto import pareto_front
+from cluster.analysis.pareto import pareto_front
 from cluster.report.drawing import SERIES, Figure, add_legend, draw
 from cluster.report.sweep.looks import by_look
 from cluster.report.sweep.view import Point, View, score_name

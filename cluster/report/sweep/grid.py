@@ -3,8 +3,8 @@
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from cluster.choice.configurations import Values
-from cluster.choice.values import value_text
+from cluster.analysis.configurations import Values
+from cluster.analysis.value_text import value_text
 from cluster.report.drawing import CELL, FAINT, WIDTH, Figure, draw
 from cluster.report.sweep.view import View, score_name
 

@@ -3,7 +3,7 @@
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from cluster.choice.values import value_text
+from cluster.analysis.value_text import value_text
 from cluster.report.drawing import FAINT, INK, PANEL, RAMP, WIDTH, Figure, draw
 from cluster.report.sweep.scale import Scale, scale_of
 from cluster.report.sweep.view import Point, View, listed, score_name

@@ -5,7 +5,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.choice.values import value_text
+from cluster.analysis.value_text import value_text
 
 
 @dataclass(frozen=True)

@@ -5,9 +5,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from cluster.choice.baselines import task_keys
-from cluster.choice.configurations import SEARCHED, Attempt, configurations
-from cluster.choice.ranking import Ranking, rank
+from cluster.analysis.baselines import task_keys
+from cluster.analysis.configurations import SEARCHED, Attempt, configurations
+from cluster.analysis.ranking import Ranking, rank
 from cluster.sweep.records import Sweep, Trial
 from multitask.config import RunConfig, parse_config
 

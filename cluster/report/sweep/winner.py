@@ -2,13 +2,13 @@
 
 from dataclasses import dataclass
 
-from cluster.choice.advice import advise
-from cluster.choice.configurations import Configuration
-from cluster.choice.importance import Importance
-from cluster.choice.ranking import Ranking
-from cluster.choice.values import value_text
-from cluster.choice.verdict import judge_gap
-from cluster.report.comparison import Row, best_places
+from cluster.analysis.advice import advise
+from cluster.analysis.configurations import Configuration
+from cluster.analysis.importance import Importance
+from cluster.analysis.ranking import Ranking
+from cluster.analysis.value_text import value_text
+from cluster.analysis.verdict import judge_gap
+from cluster.report.run_comparison import Row, best_places
 from cluster.report.sweep.view import View, score_name
 
 

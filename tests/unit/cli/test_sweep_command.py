@@ -88,10 +88,10 @@ def test_more_workers_than_the_cluster_has_are_refused_at_once(refuse: Refuse) -
 def test_a_name_that_is_taken_by_another_plan_is_refused(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    from cluster.storage import Storage
-    from cluster.sweep.folder import SweepFolder
-    from cluster.sweep.opening import create_sweep, open_search
+    from cluster.storage.storage import Storage
+    from cluster.sweep.create import create_sweep, open_search
     from cluster.sweep.records import Options, Trial
+    from cluster.sweep.store import SweepFolder
 
     folder = SweepFolder(Storage(str(tmp_path / "taken")))
     create_sweep(open_search(str(recipe), [], "learning_rate"), "taken", Options(trials=3), folder)

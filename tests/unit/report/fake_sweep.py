@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from cluster.storage import Storage
-from cluster.sweep.folder import SweepFolder
+from cluster.storage.storage import Storage
 from cluster.sweep.records import Options, Report, Sweep, Trial
+from cluster.sweep.store import SweepFolder
 from multitask.config import parse_config
 
 Sample = dict[str, Any]

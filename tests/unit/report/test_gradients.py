@@ -3,7 +3,7 @@
 import itertools
 import re
 
-from cluster.report.gradients import gradient_figures, mean_cosines
+from cluster.report.gradient_figures import gradient_figures, mean_cosines
 from cluster.report.source import Source
 from multitask.config import parse_config
 from tests.unit.report.fake_sweep import recipe_tree

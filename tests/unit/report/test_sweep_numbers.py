@@ -10,7 +10,7 @@ from cluster.report.sweep.fronts import front, front_figures
 from cluster.report.sweep.grid import grid_cells, grid_figure
 from cluster.report.sweep.scale import scale_of
 from cluster.report.sweep.stopping import rungs, stopping_figure
-from cluster.report.sweep.table import trial_table
+from cluster.report.sweep.trial_table import trial_table
 from cluster.report.sweep.view import View, view_sweep
 from cluster.sweep.records import Generation, Options, Report, Sweep, Trial
 from tests.unit.report.fake_sweep import PARAMETERS, recipe_tree

@@ -5,7 +5,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
-from cluster.sweep.planning import Budget, measure_budget
+from cluster.sweep.plan import Budget, measure_budget
 from cluster.sweep.records import Report
 from multitask.config import RunConfig, parse_config
 from multitask.sampling import Schedule, task_sizes

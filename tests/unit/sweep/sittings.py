@@ -4,12 +4,12 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
-from cluster.storage import Storage
-from cluster.sweep.book import Book
-from cluster.sweep.folder import SweepFolder
-from cluster.sweep.opening import create_sweep, open_book, open_search
+from cluster.storage.storage import Storage
+from cluster.sweep.create import create_sweep, open_book, open_search
 from cluster.sweep.records import Options, Trial
-from cluster.tables import Tables
+from cluster.sweep.store import SweepFolder
+from cluster.sweep.trials import Book
+from multitask.data import Tables
 from tests.builders import tiny_config
 from tests.integration.commands import write_recipe
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cluster.sweep.planning import Budget, planned, trial_config
+from cluster.sweep.plan import Budget, planned, trial_config
 from cluster.sweep.records import Options, Trial
 from multitask.config import RunConfig
 from tests.unit.sweep.recipes import ROWS, batch_sizes, budget_of, recipe, rows_after_steps, schedule_of

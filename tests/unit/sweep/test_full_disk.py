@@ -5,9 +5,9 @@ from pathlib import Path
 
 import pytest
 
-from cluster.storage import Storage
-from cluster.sweep.folder import SweepFolder
+from cluster.storage.storage import Storage
 from cluster.sweep.records import Trial
+from cluster.sweep.store import SweepFolder
 from multitask.errors import UserError
 
 

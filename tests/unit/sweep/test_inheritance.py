@@ -7,9 +7,9 @@ from typing import Any
 
 import pytest
 
-from cluster.checkpoint import FORMAT, find_checkpoint
-from cluster.run_folder import RunFolder
-from cluster.storage import Storage
+from cluster.storage.checkpoint import FORMAT, find_checkpoint
+from cluster.storage.run_folder import RunFolder
+from cluster.storage.storage import Storage
 from cluster.sweep.inheritance import inherit
 from multitask.config import RunConfig
 from multitask.errors import UserError

@@ -10,8 +10,8 @@ import optuna
 import pytest
 from optuna.trial import TrialState
 
-from cluster.sweep.proposals import create_proposer
 from cluster.sweep.records import Options, Status, Trial
+from cluster.sweep.samplers import create_proposer
 from tests.unit.sweep.recipes import recipe, report
 from tune_spaces import Space, open_space
 

@@ -8,7 +8,7 @@ import pytest
 import yaml
 
 from cluster.sweep.population import Population, mutate
-from cluster.sweep.trial import CURRENT, ITERATION
+from cluster.sweep.trial_actor import CURRENT, ITERATION
 from tests.unit.sweep.recipes import recipe
 from tests.unit.sweep.sittings import open_tiny, reported
 from tune_spaces import Space, open_space

@@ -5,9 +5,9 @@ from typing import Any
 
 import pytest
 
-from cluster.sweep.book import Book
 from cluster.sweep.records import Generation, Status, Trial
 from cluster.sweep.retention import keep_best
+from cluster.sweep.trials import Book
 from tests.unit.sweep.sittings import open_tiny, reported
 
 STS = "dev/sts/pearson"

@@ -8,9 +8,9 @@ from typing import Any
 import pytest
 from ray.tune.schedulers import TrialScheduler
 
-from cluster.sweep.book import Book
 from cluster.sweep.schedulers import STOPPING, StoppingScheduler, past_results
-from cluster.sweep.trial import ITERATION, SCORE
+from cluster.sweep.trial_actor import ITERATION, SCORE
+from cluster.sweep.trials import Book
 from tests.unit.sweep.sittings import open_tiny, reported
 
 # Of each trial by its number: dev/mean after each of four evaluations.

@@ -10,7 +10,7 @@ import pytest
 from multitask.config import RunConfig, load_recipe
 from multitask.errors import UserError
 from tune_spaces import Space, open_space
-from tune_spaces.space import own_value
+from tune_spaces.core import own_value
 
 MINE = "tests.unit.tune_spaces.spaces"
 

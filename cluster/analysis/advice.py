@@ -1,0 +1,125 @@
+"""What to try next: wider ranges, values to hold, and new configurations."""
+
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.analysis.importance import Importance
+from cluster.analysis.ranking import Ranked, Ranking
+from cluster.analysis.study import Parameters, quiet_optuna, suggest, told
+from cluster.analysis.value_text import assignments, value_text
+
+EDGE, OUTER = 0.1, 0.25
+UNIMPORTANT = 0.05
+PROPOSALS = 3
+FEWEST = 6
+
+
+@dataclass(frozen=True)
+class Advice:
+    """`widen` and `hold`: a sentence each. `proposals`: samples, as texts `KEY=VALUE`. `reason`: why there are none."""
+
+    widen: tuple[str, ...]
+    hold: tuple[str, ...]
+    proposals: tuple[tuple[str, ...], ...]
+    reason: str | None = None
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {**vars(self), "proposals": [list(own) for own in self.proposals]}
+
+
+def advise(ranking: Ranking, importance: Importance) -> Advice:
+    """What the results so far suggest."""
+    parameters: Parameters = ranking.sweep.space["parameters"]
+    reason = _too_few(ranking)
+    widen = () if reason else tuple(_widen(ranking.ranked, parameters))
+    hold = tuple(_hold(ranking.winner, importance))
+    return Advice(widen, hold, () if reason else tuple(propose(ranking)), reason)
+
+
+def _too_few(ranking: Ranking) -> str | None:
+    if not ranking.sweep.space["parameters"]:
+        return "The space has no parameters."
+    if len(ranking.ranked) < FEWEST:
+        return (
+            f"Too few configurations with a score to learn from: {len(ranking.ranked)}, at least {FEWEST} are needed."
+        )
+    return None
+
+
+def _widen(ranked: Sequence[Ranked], parameters: Parameters) -> list[str]:
+    """Ranges with the winner in the last tenth at an end and most of the best configurations in its last quarter."""
+    found = []
+    for name, about in parameters.items():
+        if about["kind"] == "choice" or name not in ranked[0].configuration.sample:
+            continue
+        having = [own.configuration.sample[name] for own in ranked if name in own.configuration.sample]
+        best = having[: max(3, len(having) // 5)]
+        for end in ("low", "high"):
+            outer = sum(_nearness(value, about, end) <= OUTER for value in best)
+            at_edge = _nearness(best[0], about, end) <= EDGE and len(best) > 2 and outer * 2 > len(best)
+            if at_edge and (wider := _wider(about, end)) is not None:
+                found.append(
+                    f"{name}: the winner and most of the best {len(best)} are at the {end} edge of its range; "
+                    f"widen it from {value_text(about[end])} to {value_text(wider)}, for example."
+                )
+    return found
+
+
+def _nearness(value: float, about: Mapping[str, Any], end: str) -> float:
+    """Distance of `value` to an end of its range, as a share of the range; on a logarithmic scale if it is drawn so."""
+    low, high, own, edge = about["low"], about["high"], value, about[end]
+    if about["log"]:
+        low, high, own, edge = (math.log(max(number, 1e-300)) for number in (low, high, own, edge))
+    return abs(own - edge) / (high - low) if high > low else 1.0
+
+
+def _wider(about: Mapping[str, Any], end: str) -> float | None:
+    """A farther end; None where the range ends by nature: at 0, a count at 1, and a fraction that may be 1."""
+    low, high, whole = about["low"], about["high"], about["kind"] == "int"
+    if (
+        (end == "low" and low == 0)
+        or (whole and end == "low" and low == 1)
+        or (not whole and end == "high" and high == 1)
+    ):
+        return None
+    if about["log"]:
+        value = low / 10 if end == "low" else high * 10
+        return max(1, round(value)) if whole else value
+    step = (high - low) / 2
+    value = low - step if end == "low" else high + step
+    value = max(value, 0) if low >= 0 else value
+    return round(value) if whole else value
+
+
+def _hold(winner: Ranked, importance: Importance) -> list[str]:
+    sample = winner.configuration.sample
+    return [
+        f"{name} explains {share:.0%} of the differences: hold it by {name}={value_text(sample[name])}."
+        for name, share in importance.values.items()
+        if share < UNIMPORTANT and name in sample
+    ]
+
+
+def propose(ranking: Ranking) -> list[tuple[str, ...]]:
+    """Up to three new samples of Optuna's TPE (Bergstra et al. 2011), given every configuration's score by the rule."""
+    import optuna
+
+    parameters: Parameters = ranking.sweep.space["parameters"]
+    found: list[tuple[str, ...]] = []
+    tried = {assignments(own.configuration.sample) for own in ranking.ranked}
+    with quiet_optuna():
+        sampler = optuna.samplers.TPESampler(
+            n_startup_trials=FEWEST, multivariate=True, group=True, constant_liar=True, seed=ranking.sweep.options.seed
+        )
+        study = optuna.create_study(direction="maximize", sampler=sampler)
+        finished = (told(own.configuration.sample, own.score, parameters) for own in ranking.ranked)
+        study.add_trials([trial for trial in finished if trial is not None])
+        for _ in range(2 * PROPOSALS):
+            sample = assignments(suggest(study.ask(), parameters))
+            if sample not in tried and len(found) < PROPOSALS:
+                tried.add(sample)
+                found.append(sample)
+    return found

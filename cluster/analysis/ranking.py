@@ -1,0 +1,141 @@
+"""The configurations of a sweep in the order of a rule."""
+
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from cluster.analysis.baselines import baseline_scores, task_keys
+from cluster.analysis.configurations import Configuration, Values, configurations
+from cluster.analysis.pareto import pareto_front
+from cluster.analysis.rules import MEAN, NoWorse, Rule, Setting, Weighted, Worst, create_rule
+from cluster.sweep.records import Sweep
+from multitask.config import parse_config
+from multitask.config.messages import valid_names
+from multitask.errors import UserError
+
+
+@dataclass(frozen=True)
+class Ranked:
+    """A configuration with what the rule says of its mean scores (`score`) and of each seed's."""
+
+    configuration: Configuration
+    score: float
+    values: Values
+
+
+@dataclass(frozen=True)
+class Ranking:
+    """`ranked`: the best first, of equals the one with the higher dev/mean, then the one tried first.
+
+    `others`: configurations that the rule does not admit or has no finite score for. `keys`: task to the dev score that it is
+    judged by. `baselines`: task to its single-task score, where known.
+    """
+
+    sweep: Sweep
+    rule: Rule
+    keys: dict[str, str]
+    baselines: dict[str, float]
+    ranked: tuple[Ranked, ...]
+    others: tuple[Configuration, ...]
+
+    @property
+    def winner(self) -> Ranked:
+        """The first."""
+        return self.ranked[0]
+
+    @property
+    def runner_up(self) -> Ranked | None:
+        """The second; None where there is none."""
+        return self.ranked[1] if len(self.ranked) > 1 else None
+
+    @property
+    def recipe(self) -> Configuration | None:
+        """The recipe itself, also where the rule does not admit it; None if it has no score."""
+        everything = (*(own.configuration for own in self.ranked), *self.others)
+        return next((own for own in everything if own.role == "recipe"), None)
+
+    @property
+    def front(self) -> list[Configuration]:
+        """The configurations that no other one surpasses in all metrics of a search for several; none of a search for one."""
+        metrics = self.sweep.options.metrics
+        if len(metrics) == 1:
+            return []
+        everything = [*(own.configuration for own in self.ranked), *self.others]
+        points = [[own.scores.get(metric, math.nan) for metric in metrics] for own in everything]
+        return [everything[place] for place in pareto_front(points)]
+
+    def judge(self, configuration: Configuration) -> Ranked:
+        """What the rule says of `configuration`."""
+        return Ranked(configuration, self.rule.score(configuration.scores), configuration.values(self.rule.score))
+
+
+def rank(
+    sweep: Sweep,
+    by: str = MEAN,
+    weights: Mapping[str, float] | None = None,
+    baselines: Mapping[str, float] | None = None,
+    margin: float | None = None,
+) -> Ranking:
+    """Order the configurations of `sweep` by the rule or dev score `by`.
+
+    `weights` are for `weighted`, `margin` for `no-worse`; `baselines` go before those that the sweep trained.
+
+    Raises:
+        UserError: no trial has a score, none is admitted, or `by` and the other options do not fit each other or the sweep.
+    """
+    found = configurations(sweep)
+    if not found:
+        raise UserError(f"{sweep.name}: no trial has been evaluated yet; see concord sweep status {sweep.name}")
+    keys = task_keys(parse_config(sweep.base, f"{sweep.place}/sweep.json"))
+    _check(by, keys, weights or {}, baselines or {}, margin)
+    known = baseline_scores(sweep, keys, baselines or {})
+    setting = Setting(keys, [own.scores for own in found], weights or {}, known, margin or 0.0)
+    rule = create_rule(by, setting)
+    ranking = Ranking(sweep, rule, keys, known, (), ())
+    judged = [ranking.judge(own) for own in found]
+    ranked = [own for own in judged if math.isfinite(own.score) and rule.admits(own.configuration.scores)]
+    if not ranked:
+        raise UserError(_none(judged, setting, by))
+    ranked.sort(key=_place)
+    others = tuple(own.configuration for own in judged if own not in ranked)
+    return Ranking(sweep, rule, keys, known, tuple(ranked), others)
+
+
+def _place(ranked: Ranked) -> tuple[float, float, int]:
+    # Rounded: scores that are equal but for the order of a sum are equal.
+    mean = ranked.configuration.scores.get(MEAN, math.nan)
+    return -round(ranked.score, 12), -round(mean, 12) if math.isfinite(mean) else math.inf, ranked.configuration.number
+
+
+def _check(
+    by: str, keys: Mapping[str, str], weights: Mapping[str, float], baselines: Mapping[str, float], margin: float | None
+) -> None:
+    for option, given in (("--weight", weights), ("--baseline", baselines)):
+        for task in given:
+            if task not in keys:
+                raise UserError(f"{option}: the sweep has no task {task!r}; {valid_names(task, keys)}")
+    for task, weight in weights.items():
+        if weight < 0:
+            raise UserError(f"--weight: a weight must be 0 or more, got {task}={weight:g}")
+    if weights and by != Weighted.name:
+        raise UserError(f"--weight is for --by {Weighted.name}, got --by {by}")
+    if margin is not None and by != NoWorse.name:
+        raise UserError(f"--margin is for --by {NoWorse.name}, got --by {by}")
+    if margin is not None and margin < 0:
+        raise UserError(f"--margin must be 0 or more, got {margin:g}")
+
+
+def _none(judged: list[Ranked], setting: Setting, by: str) -> str:
+    """Why no configuration can win."""
+    if by != NoWorse.name:
+        return f"--by {by}: no configuration has a finite score"
+    worst = Worst(setting)
+    scored = [(worst.score(own.configuration.scores), own.configuration) for own in judged]
+    known = [pair for pair in scored if math.isfinite(pair[0])]
+    if not known:
+        return f"--by {by}: no configuration has a finite score for every task"
+    gain, nearest = max(known, key=lambda pair: pair[0])
+    return (
+        f"--by {by}: every configuration has a task more than {setting.margin:g} below its single-task baseline; "
+        f"nearest is {nearest.name}, {-gain:.4f} below: --margin {math.ceil(round(-gain * 1000, 6)) / 1000:g} admits it"
+    )

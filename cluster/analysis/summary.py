@@ -1,0 +1,114 @@
+"""All that is known of a sweep's best trial, as plain values."""
+
+from dataclasses import dataclass
+from typing import Any
+
+from cluster.analysis.advice import Advice, advise
+from cluster.analysis.failures import grouped_failures
+from cluster.analysis.importance import Importance, Observation, fanova
+from cluster.analysis.ranking import Ranked, Ranking
+from cluster.analysis.verdict import Verdict, judge_gap
+from cluster.analysis.winner_checkpoints import refits_of
+
+
+@dataclass(frozen=True)
+class Choice:
+    """The winner and what speaks for it. `refits`: of the winner. `failures`: reason and runs. `notes`: what else to know."""
+
+    ranking: Ranking
+    verdict: Verdict
+    importance: Importance
+    advice: Advice
+    refits: tuple[Ranked, ...]
+    failures: list[tuple[str, list[str]]]
+    notes: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values; `ranking` holds every configuration, the best first."""
+        ranking, recipe, second = self.ranking, self.ranking.recipe, self.ranking.runner_up
+        return {
+            "sweep": ranking.sweep.name,
+            "by": ranking.rule.name,
+            "about": ranking.rule.about,
+            "winner": entry(ranking, ranking.winner),
+            "runner_up": entry(ranking, second) if second else None,
+            "recipe": entry(ranking, ranking.judge(recipe)) if recipe else None,
+            "verdict": self.verdict.to_dict(),
+            "importance": vars(self.importance),
+            "next": self.advice.to_dict(),
+            "refits": [entry(ranking, own) for own in self.refits],
+            "baselines": ranking.baselines,
+            "front": [attempt.trial.run for own in ranking.front for attempt in own.attempts],
+            "ranking": [entry(ranking, own) for own in ranking.ranked],
+            "not_ranked": [entry(ranking, ranking.judge(own)) for own in ranking.others],
+            "failures": [{"reason": reason, "runs": runs} for reason, runs in self.failures],
+            "notes": list(self.notes),
+        }
+
+
+def entry(ranking: Ranking, ranked: Ranked) -> dict[str, Any]:
+    """One configuration as plain values: `scores` for every dev score, `score` by the rule.
+
+    The rule's `value` is that of the mean scores; its spread, lowest and highest are over the seeds.
+    """
+    own = ranked.configuration
+    seeds = {key: value for key, value in ranked.values.to_dict().items() if key != "mean"}
+    return {
+        "number": own.number,
+        "role": own.role,
+        "runs": [attempt.trial.run for attempt in own.attempts],
+        "steps": [attempt.best.step for attempt in own.attempts],
+        "planned_seeds": own.planned,
+        "mark": own.mark,
+        "parameters": own.sample,
+        "score": {"value": ranked.score, **seeds},
+        "scores": {name: own.reported(name).to_dict() for name in own.scores},
+    }
+
+
+def summarise(ranking: Ranking) -> Choice:
+    """Judge the winner of `ranking`, and look ahead."""
+    importance = _importance(ranking)
+    refits = tuple(ranking.judge(own) for own in refits_of(ranking, ranking.winner.configuration))
+    return Choice(
+        ranking=ranking,
+        verdict=judge_gap(ranking),
+        importance=importance,
+        advice=advise(ranking, importance),
+        refits=refits,
+        failures=grouped_failures(ranking.sweep.trials),
+        notes=tuple(_notes(ranking, refits)),
+    )
+
+
+def _importance(ranking: Ranking) -> Importance:
+    """By the rule's score of each trial."""
+    everything = [*(own.configuration for own in ranking.ranked), *ranking.others]
+    attempts = [attempt for own in everything for attempt in own.attempts]
+    found = [Observation(attempt.sample, ranking.rule.score(attempt.best.scores)) for attempt in attempts]
+    some_cut = any(attempt.trial.status != "finished" for attempt in attempts)
+    return fanova(found, ranking.sweep.space["parameters"], some_cut)
+
+
+def _notes(ranking: Ranking, refits: tuple[Ranked, ...]) -> list[str]:
+    sweep, winner = ranking.sweep, ranking.winner.configuration
+    found = []
+    if sweep.status == "running":
+        found.append("The sweep is still running, or its driver was killed: this is the best so far.")
+    if winner.role == "recipe":
+        found.append("The winner is the recipe itself: no configuration of the space is better by this rule.")
+    if len(winner.attempts) < winner.planned:
+        found.append(f"{len(winner.attempts)} of the winner's {winner.planned} seeds have a score so far.")
+    selection = sweep.options.selection
+    if ranking.rule.name != selection:
+        found.append(f"Each trial is judged by its kept checkpoint, the one with its best {selection}.")
+    if winner.number and not refits and len(ranking.ranked) > 1:
+        found.append(
+            f"The best of {len(ranking.ranked)} by the dev rows is partly the luckiest: expect a little less on others."
+        )
+    unfinished = [
+        own.run for own in sweep.trials if own.role == "baseline" and own.reports and own.status != "finished"
+    ]
+    if unfinished:
+        found.append(f"Not trained to the end: {', '.join(unfinished)}, so that baseline may be too low.")
+    return found

@@ -1,0 +1,1 @@
+"""What the commands do, for programs: train, sweep, and what came of them."""

@@ -1,0 +1,1 @@
+"""Ray found or started, asked what it has, and watched while it trains."""

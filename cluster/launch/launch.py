@@ -1,0 +1,196 @@
+"""From a config to Ray Train workers: connect or start Ray, check resources, run, and tell the outcome."""
+
+import logging
+import os
+import shutil
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import contextmanager
+from typing import Any
+
+from cluster.launch.resources import ResourcePlan, plan_resources
+from cluster.launch.scratch import create_scratch
+from cluster.training.observer import Observer, Outcome
+from multitask.config import RunConfig
+from multitask.errors import UserError
+
+# Read by Ray when it is imported: look at the workers twice a second, and send no usage statistics.
+os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
+os.environ.setdefault("RAY_USAGE_STATS_ENABLED", "0")
+os.environ.setdefault("RAY_ACCEL_ENV_VAR_OVERRIDE_ON_ZERO", "0")
+
+# Tune's own output, loggers and snapshots: the sweep's folder and display are ours. A trial that fails at once reports no score.
+for _name, _value in {
+    "RAY_AIR_NEW_OUTPUT": "0",
+    "RAY_CHDIR_TO_TRIAL_DIR": "0",
+    "TUNE_DISABLE_AUTO_CALLBACK_LOGGERS": "1",
+    "TUNE_DISABLE_STRICT_METRIC_CHECKING": "1",
+    "TUNE_GLOBAL_CHECKPOINT_S": "1000000",
+    "TUNE_WARN_EXCESSIVE_EXPERIMENT_CHECKPOINT_SYNC_THRESHOLD_S": "0",
+}.items():
+    os.environ.setdefault(_name, _value)
+
+_OBJECT_STORE_BYTES = 128 * 2**20
+# Ray warns of more processes than cores; those of a sweep are no accident, most of them wait.
+_MANY_PROCESSES = "worker processes have been started on node"
+
+
+def train_on_ray(config: RunConfig, trackers: Sequence[Observer], display: Observer, started: float) -> Outcome:
+    """Run `config` on a Ray cluster, found or started here, and show it on `display`.
+
+    `trackers` watch it where its controller is, which may be another machine; they are pickled on their way.
+
+    Raises:
+        UserError: the data, the resources or the storage are not as the config wants them.
+    """
+    with ThreadPoolExecutor(1) as background:
+        tables = background.submit(_prepare, config)
+        with ray_cluster(config) as nodes:
+            plan = plan_resources(config.cluster, nodes)
+            tables.result()
+            return _fit(config, plan, trackers, display, started)
+
+
+def train_here(config: RunConfig, trackers: Sequence[Observer], display: Observer, started: float) -> Outcome:
+    """Run `config` in this process, one of `torchrun`'s or a plain one, without Ray."""
+    from cluster.training.observer import ObserverGroup
+    from cluster.training.session import LocalSession
+    from cluster.training.worker import train
+
+    session = LocalSession(config.cluster.device, [ObserverGroup([*trackers, display])])
+    try:
+        return train(config, session, started)
+    finally:
+        session.close()
+
+
+def _prepare(config: RunConfig) -> None:
+    """Read, check and tokenise the data. Imported here, in the background: torch and transformers while Ray starts."""
+    from multitask.data import prepare_tables
+
+    prepare_tables(config)
+
+
+@contextmanager
+def ray_cluster(config: RunConfig) -> Iterator[list[dict[str, float]]]:
+    """Connect to the cluster of `cluster.address` or of the environment, else start one here for as long as it takes.
+
+    Gives the resources of each node that is alive.
+    """
+    import ray
+
+    address = config.cluster.address or os.environ.get("RAY_ADDRESS")
+    folder = None
+    try:
+        if address:
+            _connect(address)
+        else:
+            folder = _start()
+        warnings_to_stderr()
+        yield [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    finally:
+        ray.shutdown()
+        if folder is not None:
+            shutil.rmtree(folder, ignore_errors=True)
+
+
+def available_nodes(config: RunConfig) -> list[dict[str, float]]:
+    """Resources of the nodes that a run of `config` would find, without a Ray of its own."""
+    if config.cluster.address or os.environ.get("RAY_ADDRESS"):
+        with ray_cluster(config) as nodes:
+            return nodes
+    import torch
+
+    return [{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}]
+
+
+def warnings_to_stderr() -> None:
+    """What Ray itself has to say of the cluster goes to stderr: stdout is the command's, and may be JSON."""
+    from ray._private import worker
+
+    own = worker.print_to_stdstream
+
+    def show(data: dict[str, Any], ignore_prefix: bool) -> None:
+        if lines := [line for line in data["lines"] if _MANY_PROCESSES not in line]:
+            own({**data, "lines": lines, "is_err": True}, ignore_prefix)
+
+    if own.__module__ == worker.__name__:
+        worker.print_to_stdstream = show
+
+
+def _connect(address: str) -> None:
+    import ray
+
+    try:
+        ray.init(address=address, logging_level=logging.ERROR, log_to_driver=False)
+    except (ConnectionError, ValueError, RuntimeError) as error:
+        raise UserError(
+            f"cluster.address: no Ray answers at {address!r}: {str(error).strip().splitlines()[0]}"
+        ) from None
+
+
+def _start() -> str:
+    import ray
+
+    # Nobody drains the only node; the watch for it is a process more for each run.
+    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
+    folder = create_scratch("ray")
+    ray.init(
+        address="local",
+        include_dashboard=False,
+        logging_level=logging.ERROR,
+        log_to_driver=False,
+        object_store_memory=_OBJECT_STORE_BYTES,
+        _temp_dir=folder,
+    )
+    return folder
+
+
+def _fit(
+    config: RunConfig, plan: ResourcePlan, trackers: Sequence[Observer], display: Observer, started: float
+) -> Outcome:
+    from cluster.launch.run_board import BoardObserver, BoardReader, ControllerObserver, create_board
+    from cluster.launch.trainer import RunTrainer
+
+    board, watcher = create_board(), _Watcher(display)
+    observer = ControllerObserver([*trackers, BoardObserver(board)])
+    with BoardReader(board, watcher):
+        error, result = None, None
+        try:
+            result = RunTrainer(config, plan, started, [observer]).fit()
+        except Exception as raised:
+            error = raised
+    return _outcome(watcher, result, error)
+
+
+def _outcome(watcher: "_Watcher", result: Any, error: Exception | None) -> Outcome:
+    """What the workers returned, what the watcher was told, or the error that ended it."""
+    returned: dict[str, Any] = getattr(result, "return_value", None) or {}
+    if "user_error" in returned:
+        raise UserError(returned["user_error"])
+    if watcher.outcome is not None:
+        return watcher.outcome
+    if error is not None:
+        raise error
+    return Outcome(**returned["outcome"])
+
+
+class _Watcher:
+    """Passes the stream on to the display, but for the failure of a run that only lacks something of the user's."""
+
+    def __init__(self, display: Observer) -> None:
+        self._display = display
+        self.outcome: Outcome | None = None
+        self._begun = False
+
+    def start(self, run: Any) -> None:
+        self._begun = True
+        self._display.start(run)
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        self._display.report(metrics)
+
+    def finish(self, outcome: Outcome) -> None:
+        if self._begun:
+            self.outcome = outcome
+            self._display.finish(outcome)

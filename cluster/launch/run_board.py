@@ -1,0 +1,192 @@
+"""The run's stream under Ray: from Train's controller to the observers there, and by a board to the driver's terminal."""
+
+import sys
+import threading
+from collections.abc import Sequence
+from dataclasses import asdict, replace
+from typing import TYPE_CHECKING, Any, cast
+
+import ray
+from ray.train.v2._internal.execution.callback import ControllerCallback, ReportCallback
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cluster.training.observer import Observer, ObserverGroup, Outcome, RunInfo, one_line
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+    from ray.train import Result
+
+POLL_S = 0.3
+DELIVERY_TIMEOUT_S = 10.0
+
+
+class ControllerObserver(ControllerCallback, ReportCallback):
+    """Feeds observers in Ray Train's controller, which outlives the workers and their restarts; it never raises there.
+
+    It reads rank 0's reports, which are already reduced over the ranks. The first report of each attempt carries
+    `run_info` (a `RunInfo` as a dict), the last one `outcome` (an `Outcome` as a dict). The outcome is passed on when the
+    controller ends, so that nothing keeps the workers waiting for an upload. A run that ends without one has failed.
+
+    The observers are pickled on their way to the controller.
+    """
+
+    def __init__(self, observers: Sequence[Observer], when_aborted: str = "interrupted") -> None:
+        self._observers = ObserverGroup(observers)
+        self._when_aborted = when_aborted
+        self._run: RunInfo | None = None
+        self._best: dict[str, Any] = {}
+        self._outcome: Outcome | None = None
+        self._finished = False
+
+    def after_report(self, training_report: object, metrics: list[dict[str, Any]]) -> None:
+        """One report of every rank has come in."""
+        try:
+            self._take(dict(metrics[0]))
+        except Exception as error:
+            print(f"a report was not shown: {one_line(error)}", file=sys.stderr)
+
+    def after_controller_finish(self, result: "Result") -> None:
+        """The run is over, the workers are gone."""
+        if result.error is not None:
+            self._fail(_worker_error(result.error))
+        elif self._outcome is None:
+            self._fail("the workers ended without an outcome")
+        self._finish()
+
+    def before_controller_abort(self) -> None:
+        """The driver was interrupted, or a sweep ends the run."""
+        if self._outcome is None:
+            self._outcome = self._unfinished("stopped", self._when_aborted)
+        self._finish()
+
+    def _take(self, record: dict[str, Any]) -> None:
+        run, outcome = record.pop("run_info", None), record.pop("outcome", None)
+        if run is not None:
+            self._run = RunInfo(**run)
+            self._observers.start(self._run)
+        if record:
+            if record.get("dev/best"):
+                self._best = record
+            self._observers.report(record)
+        if outcome is not None:
+            self._outcome = Outcome(**outcome)
+
+    def _fail(self, error: str) -> None:
+        outcome = self._outcome or self._unfinished("failed", error)
+        self._outcome = replace(outcome, status="failed", error=outcome.error or error)
+
+    def _unfinished(self, status: Any, error: str) -> Outcome:
+        """What is known of a run that could not tell it itself: its best evaluation so far."""
+        selection = self._run.config["training"]["selection"] if self._run else "dev/mean"
+        return Outcome(
+            status=status,
+            error=error,
+            selection=selection,
+            best_step=self._best.get("step"),
+            best_score=self._best.get(selection),
+            dev={key: value for key, value in self._best.items() if key.startswith("dev/") and key != "dev/best"},
+            files={"run folder": self._run.folder} if self._run else {},
+        )
+
+    def _finish(self) -> None:
+        if self._outcome is not None and not self._finished:
+            self._finished = True
+            self._observers.finish(self._outcome)
+
+
+class Board:
+    """A Ray actor on which the controller pins what happened, for the driver to take off."""
+
+    def __init__(self) -> None:
+        self._events: list[tuple[str, dict[str, Any]]] = []
+
+    def pin(self, event: str, values: dict[str, Any]) -> None:
+        """Add one event: `start`, `report` or `finish` with its values."""
+        self._events.append((event, values))
+
+    def take(self) -> list[tuple[str, dict[str, Any]]]:
+        """All events since the last call, oldest first."""
+        events, self._events = self._events, []
+        return events
+
+
+def create_board() -> "ActorHandle[Board]":
+    """Start a board on this node, which the run depends on anyway; it takes no resources."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    return cast("ActorHandle[Board]", ray.remote(Board).options(num_cpus=0, scheduling_strategy=here).remote())
+
+
+class BoardObserver:
+    """Pins everything on a board. Only the last call waits, so that nothing is lost when the controller ends."""
+
+    def __init__(self, board: "ActorHandle[Board]") -> None:
+        self._board = board
+
+    def start(self, run: RunInfo) -> None:
+        """Pin the start."""
+        self._board.pin.remote("start", asdict(run))
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Pin one record."""
+        self._board.pin.remote("report", metrics)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Pin the outcome and wait until it hangs."""
+        ray.get(self._board.pin.remote("finish", asdict(outcome)), timeout=DELIVERY_TIMEOUT_S)
+
+
+class BoardReader:
+    """Takes events off a board in a thread and feeds an observer with them, between `start` and `stop` or in a `with`."""
+
+    def __init__(self, board: "ActorHandle[Board]", observer: Observer) -> None:
+        self._board = board
+        self._observer = ObserverGroup([observer])
+        self._stopping = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="board-reader", daemon=True)
+
+    def start(self) -> None:
+        """Begin to read."""
+        self._thread.start()
+
+    def stop(self) -> None:
+        """Read what is left, and end."""
+        self._stopping.set()
+        self._thread.join()
+
+    def __enter__(self) -> "BoardReader":
+        self.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self.stop()
+
+    def _watch(self) -> None:
+        stopping = False
+        while not stopping:
+            stopping = self._stopping.wait(POLL_S)
+            try:
+                events: list[tuple[str, dict[str, Any]]] = ray.get(
+                    self._board.take.remote(), timeout=DELIVERY_TIMEOUT_S
+                )
+            except Exception as error:
+                print(f"the run can no longer be watched from here: {one_line(error)}", file=sys.stderr)
+                return
+            for event, values in events:
+                self._pass_on(event, values)
+
+    def _pass_on(self, event: str, values: dict[str, Any]) -> None:
+        if event == "start":
+            self._observer.start(RunInfo(**values))
+        elif event == "report":
+            self._observer.report(values)
+        else:
+            self._observer.finish(Outcome(**values))
+
+
+def _worker_error(error: BaseException) -> str:
+    """One line for the failure of a run: that of the lowest rank that failed, if it was a worker."""
+    failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
+    if not failures:
+        return one_line(error)
+    rank = min(failures)
+    return f"worker {rank}: {one_line(failures[rank])}"

@@ -1,0 +1,93 @@
+"""Ray Train's trainer as runs and trials use it."""
+
+import secrets
+import threading
+import time
+from collections.abc import Callable, Sequence
+from typing import Any, cast
+
+import ray
+import ray.train
+from ray._raylet import RAY_NODE_ID_KEY  # type: ignore[attr-defined]
+from ray.train import FailureConfig, ScalingConfig
+from ray.train.torch import TorchTrainer
+from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
+from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
+from ray.train.v2._internal.constants import get_env_vars_to_propagate
+from ray.train.v2._internal.execution.controller import TrainController
+
+from cluster.launch.absolute_paths import absolute
+from cluster.launch.resources import ResourcePlan
+from cluster.storage.storage import Storage
+from multitask.config import RunConfig
+
+# Each starts a process of its own. Batches come from mapped files and not from Ray Data; of the cleaner see `RunTrainer`.
+_UNUSED = (PlacementGroupCleanerCallback, DatasetsCallback)
+# The controller waits inside its event loop, which Ray would warn of.
+_NO_WARNING = {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0"}
+
+
+def train_on_worker(arguments: dict[str, Any]) -> dict[str, Any]:
+    """The train function. Only workers import what trains: a driver starts seconds faster without torch."""
+    from cluster.launch.ray_session import train_worker
+
+    return train_worker(arguments)
+
+
+class RunTrainer(TorchTrainer):
+    """Ray Train over the workers of one run; `on_controller` is given the handle of its controller before it runs.
+
+    It starts no cleaner of placement groups: that needs Ray's dashboard, and what is left of a controller that was killed is
+    found by the sweep (`cluster.sweep.cleanup`), or ends with the job.
+    """
+
+    def __init__(
+        self,
+        config: RunConfig,
+        plan: ResourcePlan,
+        started: float,
+        callbacks: Sequence[object],
+        on_controller: Callable[[Any], None] | None = None,
+    ) -> None:
+        self._on_controller = on_controller
+        # A name of its own for every launch: checkpoints lie in the run folder, and a torn record of Ray's cannot block it.
+        name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
+        self._storage = Storage(config.cluster.storage).below(f"{config.name}/ray")
+        super().__init__(
+            cast(Any, train_on_worker),
+            train_loop_config={"config": absolute(config).to_dict(), "started": started},
+            scaling_config=ScalingConfig(
+                num_workers=plan.workers, use_gpu=plan.use_gpu, resources_per_worker=plan.per_worker
+            ),
+            run_config=ray.train.RunConfig(
+                name=name,
+                storage_path=self._storage.path("") if self._storage.is_local else self._storage.location,
+                failure_config=FailureConfig(max_failures=config.cluster.max_failures),
+                callbacks=cast(Any, list(callbacks)),
+            ),
+        )
+
+    def fit(self) -> Any:
+        """Train to the end; Ray's own files of it are removed again."""
+        try:
+            return super().fit()
+        finally:
+            self._storage.delete_folder("")
+
+    def _create_default_callbacks(self) -> list[Any]:
+        own: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
+        return [callback for callback in own if not isinstance(callback, _UNUSED)]
+
+    def _initialize_and_run_controller(self, **arguments: Any) -> Any:
+        """As Ray's own, with the controller's handle given away."""
+        here = {RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
+        actor: Any = ray.remote(TrainController).options(
+            num_cpus=0, label_selector=here, runtime_env={"env_vars": get_env_vars_to_propagate() | _NO_WARNING}
+        )
+        controller = actor.remote(**arguments)
+        if threading.current_thread() is threading.main_thread():
+            cast(Any, self)._register_sigint_handler(controller)
+        if self._on_controller is not None:
+            self._on_controller(controller)
+        ray.get(controller.run.remote())
+        return ray.get(controller.get_result.remote())

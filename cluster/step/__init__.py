@@ -1,0 +1,1 @@
+"""One exact optimizer step over several tasks, on any number of ranks."""

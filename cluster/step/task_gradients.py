@@ -1,0 +1,129 @@
+"""This rank's part of the task gradients of a round: forward and backward of its micro-batches."""
+
+from collections.abc import Sequence
+
+import torch
+import torch.distributed as dist
+from torch import Tensor
+
+from cluster.step.gather import gather_embeddings
+from cluster.step.gradient_writer import Collector
+from multitask.config import RunConfig
+from multitask.config.kind import Contrastive
+from multitask.data import Batch
+from multitask.keys import generator_key
+from multitask.model import MultitaskModel
+from multitask.objectives import RowObjective, contrastive_losses, passes_per_row
+from multitask.work import MicroBatch, RoundWork
+
+
+class LocalSums:
+    """This rank's sums over its micro-batches.
+
+    `losses` (K,): each task's own loss. `terms` (K, R): the regularization in it, R terms. `tokens`, `slots`: real and
+    padded tokens of the data; `extra_tokens`: real tokens of the passes that regularization adds.
+    """
+
+    def __init__(self, tasks: int, terms: int, device: torch.device) -> None:
+        self.losses = torch.zeros(tasks, dtype=torch.float64, device=device)
+        self.terms = torch.zeros(tasks, terms, dtype=torch.float64, device=device)
+        self.tokens = self.slots = self.extra_tokens = 0
+
+    def count(self, micro: MicroBatch, extra_passes: int) -> None:
+        """Count the tokens of a micro-batch; one that only keeps the ranks together has scale 0."""
+        if micro.scale:
+            self.tokens += micro.batch.tokens
+            self.slots += micro.batch.slots
+            self.extra_tokens += micro.batch.tokens * extra_passes
+
+
+class TaskGradients:
+    """Computes task gradients; `terms`: names of the regularization terms."""
+
+    def __init__(self, model: MultitaskModel, config: RunConfig, objective: RowObjective, device: torch.device) -> None:
+        self.model, self.config, self.objective, self.device = model, config, objective, device
+        regularization = config.regularization
+        self.terms = tuple(name for name in type(regularization).model_fields if getattr(regularization, name))
+        self._extra_passes = passes_per_row(regularization) - 1
+
+    def run(self, work: RoundWork, rows: Sequence[int], weights: Tensor, collector: Collector) -> LocalSums:
+        """Task k's gradients, times `weights[k]`, go to row `rows[k]` of the round."""
+        tasks, step = work.round.tasks, work.round.step
+        sums = LocalSums(len(tasks), len(self.terms), self.device)
+        torch.manual_seed(generator_key(self.config.seed, "dropout", step, dist.get_rank()))
+        for k, task in enumerate(tasks):
+            train = self._between_rows if self._kind(task) else self._row_by_row
+            train(k, task, rows[k], float(weights[k]), work, collector, sums)
+        return sums
+
+    def _row_by_row(
+        self, k: int, task: str, row: int, weight: float, work: RoundWork, collector: Collector, sums: LocalSums
+    ) -> None:
+        """A task whose rows have each a loss of its own."""
+        for micro in work.batches.get(task, ()):
+            with collector.recording() as words, self._autocast():
+                losses = self.objective(task, micro.batch.to(self.device), work.round.step)
+            collector.backward(task, row, losses.total.sum() * (micro.scale * weight), None, words)
+            sums.losses[k] += losses.task.detach().double().sum() * micro.scale
+            for number, name in enumerate(self.terms):
+                sums.terms[k, number] += losses.terms[name].detach().double().sum() * micro.scale
+            sums.count(micro, self._extra_passes)
+
+    def _between_rows(
+        self, k: int, task: str, row: int, weight: float, work: RoundWork, collector: Collector, sums: LocalSums
+    ) -> None:
+        """A task whose loss runs between all rows of its global batch; every rank takes part, with or without rows.
+
+        Each rank works the whole loss out from everybody's embeddings and keeps the gradient of its own ones, so that the
+        sum over ranks is exact. A share of several micro-batches is embedded twice, with the same dropout, and only one
+        micro-batch is held at a time (GradCache, L. Gao et al. 2021).
+        """
+        kind = self._kind(task)
+        assert kind is not None
+        micros = work.batches.get(task, ())
+        cached = len(micros) > 1
+        passes = []
+        for micro in micros:
+            state = self._random_state()
+            with torch.set_grad_enabled(not cached), collector.recording() as words:
+                passes.append((micro, state, self._embed(task, micro.batch), words))
+            sums.count(micro, 0)
+        own = [embeddings.detach() for micro, _, embeddings, _ in passes if micro.scale]
+        texts = 3 if self.config.tasks[task].columns.negative else 2
+        everyone, mine = gather_embeddings(own, (texts, self.model.encoder.width), self.device)
+        losses = contrastive_losses(everyone.requires_grad_(), kind.temperature)
+        (gradient,) = torch.autograd.grad(losses.mean() * weight, everyone)
+        sums.losses[k] += losses[mine].detach().double().sum() / len(losses)
+        position = mine.start
+        for micro, state, embeddings, words in passes:
+            size = embeddings.shape[1] if micro.scale else 0
+            part = gradient[:, position : position + size] if size else torch.zeros_like(embeddings)
+            position += size
+            if cached:
+                self._random_state(state)
+                with collector.recording() as words:
+                    embeddings = self._embed(task, micro.batch)
+            collector.backward(task, row, embeddings, part.to(embeddings.dtype), words)
+
+    def _embed(self, task: str, batch: Batch) -> Tensor:
+        """Embeddings (T, B, D) of the rows' texts; a single text is embedded twice."""
+        batch = batch.to(self.device)
+        with self._autocast():
+            if batch.sequences == 1:
+                return torch.stack([self.model.embed(task, batch), self.model.embed(task, batch)])
+            return self.model.embed(task, batch).unflatten(0, (batch.sequences, -1))
+
+    def _kind(self, task: str) -> Contrastive | None:
+        kind = self.config.tasks[task].kind
+        return kind if isinstance(kind, Contrastive) else None
+
+    def _autocast(self) -> torch.autocast:
+        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "autocast")
+
+    def _random_state(self, state: Tensor | None = None) -> Tensor:
+        """The state of the generator that draws dropout; set to `state` where that is given."""
+        generator = torch.cuda if self.device.type == "cuda" else torch
+        if state is not None:
+            generator.set_rng_state(state)
+            return state
+        return generator.get_rng_state()

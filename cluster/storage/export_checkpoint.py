@@ -1,0 +1,98 @@
+"""From a checkpoint to an export."""
+
+import tempfile
+from pathlib import Path
+
+import torch
+
+from cluster.storage.checkpoint import FOLDER, checkpoint_name, load_weights, read_state, verify
+from cluster.storage.run_folder import RunFolder
+from cluster.storage.storage import Storage
+from cluster.zero.engine import import_deepspeed
+from multitask.errors import UserError
+from multitask.export import write_export
+from multitask.export.versions import installed_versions
+from multitask.model import MultitaskModel, build_model
+
+
+def export_run(run: str, target: str | None, which: str) -> str:
+    """Export a checkpoint (`best`, `last` or a step) of the run in folder or URI `run`; gives the export's place.
+
+    Raises:
+        UserError: there is no run, or no such checkpoint.
+    """
+    folder = RunFolder(Storage(run))
+    folder.config()
+    step = _step(folder, which)
+    return export_checkpoint(folder, step, Path(target) if target else None)[1]
+
+
+def export_checkpoint(folder: RunFolder, step: int, target: Path | None = None) -> tuple[str, str]:
+    """Export the checkpoint after `step` steps to `target`, or to `export` in the run folder.
+
+    Gives the places of checkpoint and export.
+
+    Raises:
+        UserError: the checkpoint is torn or altered.
+    """
+    storage, path = folder.storage, f"{FOLDER}/{checkpoint_name(step)}"
+    problem = verify(storage, path)
+    if problem:
+        raise UserError(f"{storage.path(path)}: {problem}")
+    config, state = folder.config(), read_state(storage, path)
+    model = build_model(config)
+    _overlay(model, load_weights(storage, path))
+    history = [h for h in state["progress"]["history"] if h["step"] == step]
+    scores = {k: v for k, v in history[-1].items() if k.startswith("dev/")} if history else {}
+
+    def write(place: Path) -> None:
+        # Saving asks accelerate about DeepSpeed, which then introduces itself on stderr.
+        import_deepspeed()
+        write_export(
+            place,
+            model,
+            config,
+            scores=scores,
+            step=step,
+            data_hashes=state["data"],
+            versions=installed_versions(),
+        )
+
+    if target is not None or storage.is_local:
+        place = target or Path(storage.path("export"))
+        write(place)
+        return storage.path(path), str(place)
+    with tempfile.TemporaryDirectory() as temporary:
+        write(Path(temporary) / "export")
+        storage.upload_folder(Path(temporary) / "export", "export")
+    return f"{folder.location}/{path}", f"{folder.location}/export"
+
+
+def _overlay(model: MultitaskModel, weights: dict[str, torch.Tensor]) -> None:
+    trainable = {n: p for n, p in model.named_parameters() if p.requires_grad}
+    if set(trainable) != set(weights):
+        odd = sorted(set(trainable) ^ set(weights))[0]
+        raise UserError(f"encoder.name: checkpoint and encoder do not belong together, they differ in {odd}")
+    with torch.no_grad():
+        for name, parameter in trainable.items():
+            parameter.copy_(weights[name].view_as(parameter))
+
+
+def _step(folder: RunFolder, which: str) -> int:
+    named = [name.removeprefix("step-") for name in folder.storage.folders(FOLDER)]
+    steps = [int(step) for step in named if step.isdigit()]
+    if not steps:
+        raise UserError(f"{folder.location} holds no checkpoint yet")
+    if which == "last":
+        return steps[-1]
+    if which == "best":
+        result = folder.result()
+        best = result["best_step"] if result else None
+        if best is None:
+            raise UserError(
+                f"{folder.location}: no checkpoint was evaluated yet; use concord export RUN --checkpoint last"
+            )
+        return int(best)
+    if not which.isdigit() or int(which) not in steps:
+        raise UserError(f"--checkpoint must be best, last or one of {', '.join(map(str, steps))}, got {which!r}")
+    return int(which)

@@ -1,0 +1,130 @@
+"""The files of a run: `config.yaml`, `run.json`, `result.json`, checkpoints, export, W&B."""
+
+import json
+import secrets
+from collections.abc import Mapping
+from typing import Any
+
+import yaml
+
+from cluster.storage.storage import Storage
+from multitask.config import RunConfig, parse_config
+from multitask.errors import UserError
+
+
+class RunFolder:
+    """The folder `cluster.storage/<name>` of one run."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    @classmethod
+    def of(cls, config: RunConfig) -> "RunFolder":
+        """The folder of the run that `config` names."""
+        return cls(Storage(config.cluster.storage).below(config.name))
+
+    @property
+    def location(self) -> str:
+        """Folder or URI."""
+        return self.storage.path("") if self.storage.is_local else self.storage.location
+
+    @property
+    def has_begun(self) -> bool:
+        """Whether a run was started here: it goes on with what the folder holds."""
+        return self.storage.exists("run.json")
+
+    def start(self, config: RunConfig) -> str:
+        """Write the config and give the run's id, which stays the same when the run goes on. One rank calls it.
+
+        Raises:
+            UserError: the folder holds a run whose config would train something else.
+        """
+        begun = self.has_begun
+        if begun:
+            run = json.loads(self.storage.read("run.json"))
+            self._check_same(config)
+        else:
+            run = {"run_id": f"{config.name}-{secrets.token_hex(4)}"}
+        self._write_config(config)
+        if not begun:
+            # Last: a folder with run.json has a config, too, wherever the start was cut off.
+            self.storage.write("run.json", json.dumps(run).encode())
+        run_id: str = run["run_id"]
+        return run_id
+
+    def continue_as(self, config: RunConfig, previous: "RunFolder") -> None:
+        """Begin the run of `config`, which is the tracked run of `previous` with another config."""
+        run = previous.storage.read("run.json")
+        ledger = f"wandb/{json.loads(run)['run_id']}.json"
+        if previous.storage.exists(ledger):
+            self.storage.write(ledger, previous.storage.read(ledger))
+        if (history := previous.read_json("history.json")) is not None:
+            self.write_json("history.json", history)
+        self._write_config(config)
+        self.storage.write("run.json", run)
+
+    def _write_config(self, config: RunConfig) -> None:
+        text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+        self.storage.write("config.yaml", text.encode())
+
+    def config(self) -> RunConfig:
+        """The run's config.
+
+        Raises:
+            UserError: there is no run here.
+        """
+        try:
+            text = self.storage.read("config.yaml")
+        except OSError:
+            raise UserError(f"{self.location} is no run folder: it has no config.yaml") from None
+        try:
+            tree = yaml.safe_load(text)
+        except yaml.YAMLError as error:
+            raise UserError(f"{self.location}/config.yaml: not valid YAML: {' '.join(str(error).split())}") from None
+        return parse_config(tree, f"{self.location}/config.yaml")
+
+    def write_result(self, result: Mapping[str, Any]) -> None:
+        """Replace `result.json`."""
+        self.write_json("result.json", result)
+
+    def result(self) -> dict[str, Any] | None:
+        """`result.json`; None before the first evaluation."""
+        return self.read_json("result.json")
+
+    def write_json(self, name: str, value: Mapping[str, Any]) -> None:
+        """Replace a JSON file of the folder."""
+        self.storage.write(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+
+    def read_json(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of the folder; None where there is none.
+
+        Raises:
+            UserError: it is damaged.
+        """
+        if not self.storage.exists(name):
+            return None
+        try:
+            value: dict[str, Any] = json.loads(self.storage.read(name))
+        except ValueError as error:
+            raise UserError(f"{self.location}/{name}: not valid JSON: {error}") from None
+        return value
+
+    def _check_same(self, config: RunConfig) -> None:
+        old = self.config()
+        if old.trajectory_hash() == config.trajectory_hash():
+            return
+        changed = ", ".join(_differences(old.trajectory(), config.trajectory()))
+        raise UserError(
+            f"name: {self.location} holds a run with another config (differs in {changed}); "
+            "give this one another name, or start over with --restart"
+        )
+
+
+def _differences(old: object, new: object, path: str = "") -> list[str]:
+    """Dotted keys in which two trees differ, leaves first met."""
+    if isinstance(old, dict) and isinstance(new, dict):
+        found = []
+        for key in [*old, *(k for k in new if k not in old)]:
+            found += _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+        return found
+    return [] if old == new else [path]

@@ -1,0 +1,75 @@
+"""Where trials and the sweep's driver meet: one small Ray actor for the whole sweep."""
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any, cast
+
+import ray
+from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
+
+from cluster.training.observer import Outcome, RunInfo
+
+if TYPE_CHECKING:
+    from ray.actor import ActorHandle
+
+DELIVERY_TIMEOUT_S = 10.0
+
+
+class SweepBoard:
+    """What each trial's controller pins for its trial to take off, and the controllers themselves for the driver to end."""
+
+    def __init__(self) -> None:
+        self._events: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+        self._controllers: dict[str, list[Any]] = {}
+
+    def pin(self, run: str, event: str, values: dict[str, Any]) -> None:
+        """Add an event of `run`: `start`, `report` or `finish` with its values."""
+        self._events.setdefault(run, []).append((event, values))
+
+    def take(self, run: str) -> list[tuple[str, dict[str, Any]]]:
+        """All events of `run` since the last call, oldest first."""
+        return self._events.pop(run, [])
+
+    def enter(self, run: str, controller: list[Any]) -> None:
+        """`run` is trained by this controller from now on; what an earlier one pinned is forgotten.
+
+        The handle comes in a list, in which Ray leaves it as it is.
+        """
+        self._events.pop(run, None)
+        self._controllers[run] = controller
+
+    def is_entered(self, run: str) -> bool:
+        """Whether `run` is to be trained: it has entered, and the driver has not ended it."""
+        return run in self._controllers
+
+    def leave(self, run: str) -> list[Any]:
+        """The controller of `run` in a list, empty if there is none; it is forgotten."""
+        return self._controllers.pop(run, [])
+
+
+def create_sweep_board() -> "ActorHandle[SweepBoard]":
+    """Start a board on the driver's node; it takes no resources."""
+    here = NodeAffinitySchedulingStrategy(ray.get_runtime_context().get_node_id(), soft=False)
+    # A board that is killed starts again, empty: reports are in the run folders, too.
+    options: dict[str, Any] = {"num_cpus": 0, "scheduling_strategy": here, "max_restarts": -1, "max_task_retries": 2}
+    return cast("ActorHandle[SweepBoard]", ray.remote(SweepBoard).options(**options).remote())
+
+
+class TrialObserver:
+    """Pins what a trial's trial actor wants to know: evaluations and the end."""
+
+    def __init__(self, board: "ActorHandle[SweepBoard]", run: str) -> None:
+        self._board, self._run = board, run
+
+    def start(self, run: RunInfo) -> None:
+        """Pin the start."""
+        self._board.pin.remote(self._run, "start", {"total_steps": run.total_steps, "resumed_step": run.resumed_step})
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Pin an evaluation; records of training alone stay here."""
+        if "train/evaluations" in metrics:
+            values = {key: value for key, value in metrics.items() if key != "tables"}
+            self._board.pin.remote(self._run, "report", values)
+
+    def finish(self, outcome: Outcome) -> None:
+        """Pin the outcome and wait until it hangs."""
+        ray.get(self._board.pin.remote(self._run, "finish", asdict(outcome)), timeout=DELIVERY_TIMEOUT_S)

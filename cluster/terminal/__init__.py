@@ -1,0 +1,1 @@
+"""Everything that is shown on a screen: runs, sweeps, the best trial."""

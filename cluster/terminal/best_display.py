@@ -1,0 +1,209 @@
+"""The choice as tables that fit into 80 columns."""
+
+import math
+import textwrap
+from typing import TYPE_CHECKING
+
+from cluster.analysis.configurations import Configuration
+from cluster.analysis.ranking import Ranked, Ranking
+from cluster.analysis.rules import MEAN
+from cluster.analysis.summary import Choice
+from cluster.analysis.value_text import value_text
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+SHOWN = 5
+
+
+def show_choice(choice: Choice, console: "Console") -> None:
+    """Print the winner beside the recipe, the runner-up, what matters and what to try next."""
+    ranking = choice.ranking
+    sweep, winner = ranking.sweep, ranking.winner.configuration
+    _print(console, f"{sweep.name}: {len(ranking.ranked)} configurations by {ranking.rule.about}\n")
+    _print(console, f"Winner: {_title(winner)}")
+    _print(console, score_table(ranking))
+    if winner.sample:
+        _print(console, _parameter_table(ranking))
+    _print(console, _ranking_table(ranking))
+    if ranking.front:
+        _print(console, _front_table(ranking))
+    if ranking.others:
+        names = ", ".join(own.name for own in ranking.others)
+        _print(console, f"Not admitted by the rule, or without a score for it: {names}\n")
+    if ranking.runner_up is not None:
+        _print(console, f"Runner-up: {_title(ranking.runner_up.configuration)}")
+    _print(console, choice.verdict.words)
+    for refit in choice.refits:
+        _print(console, refit_words(refit, ranking))
+    for note in choice.notes:
+        _print(console, note)
+    _show_importance(choice, console)
+    _show_advice(choice, console)
+    show_failures(choice.failures, console)
+
+
+def score_table(ranking: Ranking, winner: Ranked | None = None, heading: str = "winner") -> "Table":
+    """The scores of `winner` beside those of the recipe, and the difference of the means."""
+    winner = winner or ranking.winner
+    recipe = ranking.judge(ranking.recipe) if ranking.recipe else None
+    headings = [f"{heading}, {_seeds(winner)}", f"recipe, {_seeds(recipe)}" if recipe else "recipe"]
+    table = _table("score", *headings, "difference", *(["single task"] if ranking.baselines else []))
+    names = [key for key in (MEAN, *ranking.keys.values()) if key != ranking.rule.name]
+    rows = [(ranking.rule.name, _pair(winner), _pair(recipe))]
+    for name in names:
+        rows.append((name, _reported(winner.configuration, name), _reported(ranking.recipe, name)))
+    single = {ranking.keys[task]: f"{score:.4f}" for task, score in ranking.baselines.items()}
+    for name, own, other in rows:
+        difference = own[0] - other[0]
+        cells = [_both(*own), _both(*other), f"{difference:+.4f}" if math.isfinite(difference) else "–"]
+        table.add_row(_short(name), *cells, *([single.get(name, "")] if ranking.baselines else []))
+    return table
+
+
+def _pair(ranked: Ranked | None) -> tuple[float, float | None]:
+    """What the rule says of the mean scores, and the spread of what it says of each seed."""
+    return (math.nan, None) if ranked is None else (ranked.score, ranked.values.spread)
+
+
+def _reported(configuration: Configuration | None, name: str) -> tuple[float, float | None]:
+    if configuration is None:
+        return math.nan, None
+    values = configuration.reported(name)
+    return values.mean, values.spread
+
+
+def _seeds(ranked: Ranked) -> str:
+    count = len(ranked.configuration.attempts)
+    return "1 seed" if count == 1 else f"{count} seeds"
+
+
+def _short(name: str) -> str:
+    return name.removeprefix("dev/").replace("/", " ") if name != MEAN else name
+
+
+def _both(mean: float, spread: float | None) -> str:
+    if not math.isfinite(mean):
+        return "–"
+    return f"{mean:.4f}" + (f" ± {spread:.4f}" if spread is not None else "")
+
+
+def refit_words(refit: Ranked, ranking: Ranking) -> str:
+    """What a refit tells, with the number of its seeds."""
+    values, own = refit.values, refit.configuration
+    names = own.name if len(own.attempts) == 1 else f"{own.name} … {own.attempts[-1].trial.run.rsplit('-', 1)[-1]}"
+    if values.spread is None:
+        return (
+            f"Refit {names}: {ranking.rule.name} {_both(*_pair(refit))}, one seed, so nothing is known of the spread."
+        )
+    low, high = min(values.each), max(values.each)
+    few = "; two seeds say little of the spread" if len(values.each) == 2 else ""
+    return (
+        f"Refit {names}: {ranking.rule.name} {_both(*_pair(refit))} over {len(values.each)} seeds "
+        f"({low:.4f} … {high:.4f}){few}."
+    )
+
+
+def show_refit(
+    refit: Ranked | None, ranking: Ranking, failures: list[tuple[str, list[str]]], console: "Console"
+) -> None:
+    """Print what the refits reached, beside the recipe."""
+    if refit is not None:
+        _print(console, score_table(ranking, refit, "refit"))
+        _print(console, refit_words(refit, ranking))
+        if ranking.recipe is not None and len(ranking.recipe.attempts) == 1:
+            _print(console, "The recipe has one seed: its own spread is not known (concord sweep … --repeats 3).")
+    show_failures(failures, console)
+
+
+def _title(configuration: Configuration) -> str:
+    steps = dict.fromkeys(str(attempt.best.step) for attempt in configuration.attempts)
+    what = "the recipe" if configuration.role == "recipe" else ""
+    return ", ".join(filter(None, [configuration.name, what, configuration.mark, f"best after step {'/'.join(steps)}"]))
+
+
+def _parameter_table(ranking: Ranking) -> "Table":
+    table = _table("parameter", "winner", "recipe", right=False)
+    recipe = ranking.recipe.sample if ranking.recipe else {}
+    own = ranking.winner.configuration.sample
+    for name in dict.fromkeys([*own, *recipe]):
+        cells = [value_text(sample[name]) if name in sample else "–" for sample in (own, recipe)]
+        table.add_row(name, *cells)
+    return table
+
+
+def _front_table(ranking: Ranking) -> "Table":
+    """The Pareto front, the best in the first metric first."""
+    metrics = ranking.sweep.options.metrics
+    table = _table("Pareto front", *(_short(metric) for metric in metrics))
+    for own in sorted(ranking.front, key=lambda own: -own.scores[metrics[0]]):
+        table.add_row(own.name, *(f"{own.scores[metric]:.4f}" for metric in metrics))
+    return table
+
+
+def _ranking_table(ranking: Ranking) -> "Table":
+    table = _table("place", "trial", ranking.rule.name, *ranking.keys)
+    table.columns[1].justify = "left"
+    table.columns[1].overflow = "fold"
+    table.add_column("")
+    shown = list(enumerate(ranking.ranked, start=1))
+    recipe = [own for own in shown[SHOWN:] if own[1].configuration.role == "recipe"]
+    for place, own in [*shown[:SHOWN], *recipe]:
+        configuration = own.configuration
+        scores = [configuration.scores.get(key, math.nan) for key in ranking.keys.values()]
+        mark = ", ".join(filter(None, ["recipe" if configuration.role == "recipe" else "", configuration.mark]))
+        table.add_row(str(place), configuration.name, f"{own.score:.4f}", *(f"{score:.4f}" for score in scores), mark)
+    return table
+
+
+def _show_importance(choice: Choice, console: "Console") -> None:
+    importance = choice.importance
+    if importance.values:
+        table = _table("importance", "share", "trials")
+        for name, share in importance.values.items():
+            table.add_row(name, f"{share:.0%}", str(importance.trials[name]))
+        _print(console, table)
+    else:
+        _print(console, "\nImportance of the parameters: not known.")
+    if importance.reason:
+        _print(console, importance.reason)
+
+
+def _show_advice(choice: Choice, console: "Console") -> None:
+    advice = choice.advice
+    _print(console, "\nWhat to try next")
+    for line in (*advice.widen, *advice.hold):
+        _print(console, f"- {line}")
+    if advice.reason:
+        _print(console, f"- {advice.reason}")
+    if advice.proposals:
+        space = choice.ranking.sweep.space["name"]
+        _print(console, "- Configurations that Optuna's TPE proposes; one is tried by")
+        _print(console, f"  concord sweep RECIPE --space {space} --trials 2 KEY=VALUE…")
+    for number, proposal in enumerate(advice.proposals, start=1):
+        lines = textwrap.wrap(" ".join(proposal), console.width - 8, break_long_words=False, break_on_hyphens=False)
+        # So that several lines can be copied to a command line.
+        _print(console, f"  {number}. " + " \\\n     ".join(lines))
+
+
+def show_failures(failures: list[tuple[str, list[str]]], console: "Console") -> None:
+    """Print each reason with its trials."""
+    if failures:
+        _print(console, "\nFailed")
+    for reason, runs in failures:
+        _print(console, f"- {len(runs)} trial{'s' if len(runs) > 1 else ''}: {reason} ({', '.join(runs)})")
+
+
+def _table(*headings: str, right: bool = True) -> "Table":
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
+    for place, heading in enumerate(headings):
+        table.add_column(heading, justify="right" if place and right else "left", overflow="fold")
+    return table
+
+
+def _print(console: "Console", what: "str | Table") -> None:
+    console.print(what, markup=False, highlight=False)

@@ -1,0 +1,1 @@
+"""All of Weights & Biases: runs as they train, offline runs sent later, dashboards, published models, sweeps of W&B's own."""

@@ -1,0 +1,255 @@
+"""One Weights & Biases run for each training run."""
+
+import os
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal, cast
+
+from cluster.tracking.fragments import find_fragments, lost_rows, mark_sent
+from cluster.tracking.ledger import WandbLedger
+from cluster.tracking.mode import choose_mode, why_not_online
+from cluster.tracking.redact import without_secrets
+from cluster.tracking.run_panels import CONFLICTS, conflict_chart, cosines_of, tables_as_panels
+from cluster.tracking.tracked_config import agent_settings, tracked_config
+from cluster.tracking.unwritten_rows import unwritten_rows
+from cluster.training.observer import Observer, Outcome, RunInfo, one_line
+from multitask.config import RunConfig
+from multitask.config.cluster import TrackingConfig
+
+if TYPE_CHECKING:
+    import wandb
+
+INIT_TIMEOUT_S = 30.0
+FINISH_TIMEOUT_S = 300.0
+NOT_PLOTTED = ("dev/best", "tables")
+STATES = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
+
+
+class WandbTracker:
+    """Sends a run to Weights & Biases, in whatever process it is started; picklable until then.
+
+    W&B being slow, broken or unreachable never stops training: what cannot be sent online is recorded offline, what cannot be
+    recorded is left out, with one line on stderr in all.
+
+    Steps: W&B ignores rows whose step is not above that of the last row, and an offline run that goes on in a new process
+    counts from 0 again. So the training step is a metric of its own, `step`, which all curves are drawn over, and the row
+    number is the step or the next free number, whichever is higher; the latter is kept in a file beside the run, with the
+    best dev scores, which the summary holds as `<metric>.max`.
+
+    A run that a W&B agent started takes the id that the agent gave it, also where it is tracked in another process than the
+    one in which the tracker was made.
+    """
+
+    def __init__(self, tracking: TrackingConfig) -> None:
+        self.files: dict[str, str] = {}
+        self._tracking = tracking
+        self._agent = agent_settings() if tracking.job_type == "train" else {}
+        self._run: wandb.Run | None = None
+        self._ledger = WandbLedger(None, "")
+        self._cosines: dict[str, float] = {}
+        self._started = False
+        self._warned = False
+
+    def start(self, run: RunInfo) -> None:
+        """Begin the W&B run; nothing on a restart, which goes on in the same one."""
+        if self._started:
+            return
+        self._started = True
+        self._guard(lambda: self._start(run))
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Send one row."""
+        if self._run is not None:
+            self._guard(lambda: self._report(metrics))
+
+    def finish(self, outcome: Outcome) -> None:
+        """Send the outcome and the exported model, and end the W&B run: exit code 1 where it failed, else 0.
+
+        A model at a URI is named in the summary and not sent.
+        """
+        if self._run is not None:
+            self._guard(self._log_conflicts)
+            self._guard(lambda: self._summarise(outcome))
+            export = outcome.files.get("export", "")
+            if self._tracking.log_model and export and "://" not in export:
+                self.log_model(export, self._run.name or self._run.id, ("best",))
+            self._guard(lambda: self._finish(1 if outcome.status == "failed" else 0))
+
+    def log_model(self, path: str, name: str, aliases: tuple[str, ...]) -> None:
+        """Send a folder as a model artifact, without a copy: its files must stay until they are uploaded."""
+        if self._run is not None:
+            self._guard(lambda: self._log_model(Path(path), name, aliases))
+
+    def _start(self, run: RunInfo) -> None:
+        mode = choose_mode(self._tracking.mode)
+        if mode == "disabled":
+            return
+        if mode == "missing":
+            self._warn("not logged in (wandb login)", "recording offline")
+            mode = "offline"
+        self._run = self._init(self._arguments(run), mode)
+        if self._run.resumed and self._ledger.next_row == 0:
+            self._ledger.recall(dict(cast(Any, self._run.summary)))
+        self._ledger.next_row = max(self._run.step, self._ledger.next_row)
+        self._ledger.keep()
+        self._define_metrics(self._run)
+        self.files["W&B"] = str(Path(self._run.dir).parent) if self._run.offline else self._run.url or ""
+        if self._ledger.continued and "://" not in run.folder:
+            self._send_lost_rows(self._run, run)
+
+    def _define_metrics(self, run: "wandb.Run") -> None:
+        run.define_metric("step")
+        for group in ("train/*", "combination/*", "throughput/*"):
+            run.define_metric(group, step_metric="step")
+        run.define_metric("dev/*", step_metric="step", summary="none" if self._agent else "max,last")
+        run.summary.update({"state": "running", **self._best_scores()})
+
+    def _best_scores(self) -> dict[str, Any]:
+        """The dev scores of the summary; a W&B sweep wants plain numbers to search by, and is given the best ones."""
+        if self._agent:
+            return {key: own["max"] for key, own in self._ledger.scores.items()}
+        return dict(self._ledger.scores)
+
+    def _send_lost_rows(self, run: "wandb.Run", info: RunInfo) -> None:
+        """Send what an earlier process of this run had not yet sent, or not even written, when it was killed."""
+        unwritten = unwritten_rows(Path(info.folder), run.id, info.resumed_step)
+        for fragment in find_fragments(Path(info.folder)) if run.resumed else ():
+            if fragment.run_id == run.id and fragment.state != "live" and fragment.waits and not fragment.offline:
+                for row in lost_rows(fragment, run.step):
+                    number = row["_step"]
+                    run.log({key: value for key, value in row.items() if key[0] != "_"}, step=number, commit=True)
+                mark_sent(fragment)
+        for row in unwritten:
+            self._report(row)
+
+    def _init(self, arguments: dict[str, Any], mode: Literal["online", "offline"]) -> "wandb.Run":
+        """Start the W&B run, offline if online fails."""
+        import wandb
+
+        try:
+            return wandb.init(**arguments, mode=mode)
+        except Exception as error:
+            if mode == "offline":
+                raise
+            # wandb-core still holds the run id; only its end sets it free.
+            wandb.teardown(exit_code=1)
+            offline = wandb.init(**arguments, mode="offline")
+            self._warn(why_not_online(error), "recording offline; `concord wandb sync` sends it later")
+            return offline
+
+    def _arguments(self, run: RunInfo) -> dict[str, Any]:
+        # W&B's own reports of what went wrong would go out, and say on stderr when they cannot.
+        os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
+        local = "://" not in run.folder
+        folder = Path(run.folder) / "wandb"
+        if local:
+            folder.mkdir(parents=True, exist_ok=True)
+        self._ledger = WandbLedger(folder / f"{run.run_id}.json" if local else None, run.run_id)
+        self._ledger.wandb_id = self._agent.get("run_id", self._ledger.wandb_id)
+        return {
+            "project": self._agent.get("project", self._tracking.project),
+            "entity": self._agent.get("entity", self._tracking.entity),
+            "group": self._tracking.group,
+            "tags": self._tracking.tags,
+            "id": self._ledger.wandb_id,
+            "name": run.name,
+            "job_type": self._tracking.job_type,
+            "dir": run.folder if local else None,
+            "config": without_secrets(tracked_config(run, self._tracking.extra)),
+            "resume": "allow",
+            "reinit": "create_new",
+            "settings": self._settings(),
+        }
+
+    def _settings(self) -> "wandb.Settings":
+        import wandb
+
+        # Statistics and metadata are of this process's machine, its command line and its user: not of the workers.
+        settings = wandb.Settings(
+            console="off",
+            silent=True,
+            init_timeout=INIT_TIMEOUT_S,
+            finish_timeout=FINISH_TIMEOUT_S,
+            x_disable_stats=True,
+            x_disable_meta=True,
+            x_save_requirements=False,
+            disable_git=True,
+            disable_code=True,
+            x_transaction_log_flush_interval=1,
+        )
+        if self._agent:
+            settings.sweep_id = self._agent["sweep_id"]
+        return settings
+
+    def _report(self, metrics: dict[str, Any]) -> None:
+        assert self._run is not None
+        row = {key: value for key, value in metrics.items() if key not in NOT_PLOTTED}
+        row |= tables_as_panels(metrics.get("tables", {}))
+        self._cosines |= cosines_of(metrics)
+        number = max(metrics["step"], self._ledger.next_row)
+        # Without commit the row stays open in memory until the next one, and a kill would lose it.
+        self._run.log(row, step=number, commit=True)
+        self._ledger.take(number, row)
+        if (self._ledger.continued or self._agent) and any(key.startswith("dev/") for key in row):
+            self._run.summary.update(self._best_scores())
+
+    def _log_conflicts(self) -> None:
+        """Once, at the end: W&B keeps every table as an artifact."""
+        assert self._run is not None
+        if self._cosines:
+            number = self._ledger.next_row
+            self._run.log({CONFLICTS: conflict_chart(self._cosines)}, step=number, commit=True)
+            self._ledger.take(number, {})
+
+    def _summarise(self, outcome: Outcome) -> None:
+        assert self._run is not None
+        summary: dict[str, Any] = {"status": outcome.status, "selection": outcome.selection}
+        summary["state"] = STATES[outcome.status]
+        if outcome.error is not None:
+            summary["reason"] = outcome.error
+        for key in ("error", "best_step", "best_score", "tokens_per_s"):
+            if (value := getattr(outcome, key)) is not None:
+                summary[key] = value
+        summary |= {f"before/{key.removeprefix('dev/')}": score for key, score in outcome.baseline_dev.items()}
+        summary |= {f"after/{key.removeprefix('dev/')}": score for key, score in outcome.dev.items()}
+        summary |= {f"seconds/{part}": seconds for part, seconds in outcome.seconds.items()}
+        summary |= {f"files/{label}": path for label, path in outcome.files.items()}
+        self._run.summary.update(without_secrets(summary))
+
+    def _log_model(self, path: Path, name: str, aliases: tuple[str, ...]) -> None:
+        import wandb
+
+        assert self._run is not None
+        if not path.is_dir():
+            raise FileNotFoundError(f"{path} is no folder that could be sent as a model")
+        artifact = wandb.Artifact(name, type="model")
+        for file in sorted(file for file in path.rglob("*") if file.is_file()):
+            artifact.add_file(str(file), str(file.relative_to(path)), policy="immutable", skip_cache=True)
+        self._run.log_artifact(artifact, aliases=list(aliases))
+
+    def _finish(self, exit_code: int) -> None:
+        import wandb
+
+        assert self._run is not None
+        run, self._run = self._run, None
+        run.finish(exit_code=exit_code)
+        # An offline run's `finish` returns before its file is written, and wandb-core dies with this process.
+        if wandb.run is None:
+            wandb.teardown(exit_code=exit_code)
+
+    def _guard(self, action: Callable[[], None]) -> None:
+        try:
+            action()
+        except Exception as error:
+            self._warn(one_line(error), "the run goes on without it")
+
+    def _warn(self, problem: str, consequence: str) -> None:
+        if not self._warned:
+            self._warned = True
+            print(f"W&B: {problem}; {consequence}", file=sys.stderr)
+
+
+def trackers(config: RunConfig) -> list[Observer]:
+    """What tracks the run of `config` beside its training."""
+    return [WandbTracker(config.tracking)]

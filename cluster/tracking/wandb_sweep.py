@@ -1,0 +1,71 @@
+"""A space as a W&B sweep, for those whose searches are driven by W&B's own agents."""
+
+from pathlib import Path
+from typing import Any
+
+from multitask.config.messages import valid_names
+from multitask.errors import UserError
+from tune_spaces.core.parameter import Parameter
+from tune_spaces.core.space import Space
+
+METHODS = ("bayes", "random", "grid")
+
+
+def sweep_definition(
+    space: Space,
+    recipe: str,
+    spec: str,
+    *,
+    metric: str = "dev/mean",
+    method: str = "bayes",
+    stop_after: int | None = None,
+) -> dict[str, Any]:
+    """What a `sweep.yaml` of W&B holds: plain values.
+
+    An agent runs `concord train RECIPE --space SPEC --sample {…}` for each of its samples. W&B knows no conditions, so a sample
+    has every parameter, fixed ones as constants, and those that are inactive in it are passed over. Nor does it know constraints: a run whose
+    sample they exclude fails. `stop_after`: evaluations after which W&B may stop a bad run (Hyperband); never if not given.
+
+    Raises:
+        UserError: there is no such method, `grid` meets values without number, or a fixed value lies outside of its range.
+    """
+    if method not in METHODS:
+        raise UserError(f"a W&B sweep has no method {method!r}; {valid_names(method, METHODS)}")
+    options = ["--space", spec, "--sample", "${args_json}"]
+    definition: dict[str, Any] = {
+        "name": f"{Path(recipe).stem}-{space.name}",
+        "description": space.about,
+        "program": "concord",
+        "command": ["${env}", "concord", "train", recipe, *options],
+        "method": method,
+        "metric": {"name": metric, "goal": "maximize"},
+        "parameters": _constants(space) | {n: _parameter(space, own, method) for n, own in space.parameters.items()},
+    }
+    if stop_after is not None:
+        definition["early_terminate"] = {"type": "hyperband", "min_iter": stop_after}
+    return definition
+
+
+def _constants(space: Space) -> dict[str, Any]:
+    """What is fixed, which a trial's own space, where nothing is, must be able to express."""
+    for name, value in space.fixed.items():
+        if not space.everything[name].contains(value):
+            raise UserError(
+                f"space {space.spec}: a W&B sweep can hold {name} within its range ({space.everything[name]}), got {value!r}"
+            )
+    return {name: {"value": value} for name, value in space.fixed.items()}
+
+
+def _parameter(space: Space, own: Parameter, method: str) -> dict[str, Any]:
+    if own.kind == "choice" or (method == "grid" and own.kind == "int"):
+        return {"values": own.values}
+    if method == "grid":
+        raise UserError(
+            f"space {space.spec}: {own.name} ({own}) has values without number, a grid needs choices: "
+            f"fix it by {own.name}=VALUE, or use another method"
+        )
+    if own.kind == "int":
+        # W&B has no whole numbers with a log scale; steps of 1 are the nearest.
+        whole = {"distribution": "q_log_uniform_values", "q": 1} if own.log else {"distribution": "int_uniform"}
+        return {**whole, "min": own.low, "max": own.high}
+    return {"distribution": "log_uniform_values" if own.log else "uniform", "min": own.low, "max": own.high}

@@ -1,0 +1,44 @@
+"""Everything that was reported of a run by step, for those who look at it afterwards."""
+
+from typing import Any
+
+from cluster.storage.run_folder import RunFolder
+
+FILE = "history.json"
+_LIMIT = 2000
+_KEPT = ("train/", "combination/", "throughput/")
+
+Point = dict[str, Any]
+
+
+class History:
+    """Training records and dev scores of a run, each with `step`, `epoch` and `phase`.
+
+    All dev scores are kept. Of training records every second one is dropped whenever there are more than 2,000.
+    """
+
+    def __init__(self, train: list[Point] | None = None, dev: list[Point] | None = None) -> None:
+        self.train, self.dev = train or [], dev or []
+
+    @classmethod
+    def restore(cls, folder: RunFolder, step: int) -> "History":
+        """What `folder` holds of steps up to `step`; later ones are trained again."""
+        found = folder.read_json(FILE) or {}
+        train, dev = ([p for p in found.get(kind, []) if p["step"] <= step] for kind in ("train", "dev"))
+        return cls(train, dev)
+
+    def add(self, metrics: Point) -> None:
+        """Take in one report."""
+        position = {key: metrics[key] for key in ("step", "epoch", "phase")}
+        record = {key: value for key, value in metrics.items() if key.startswith(_KEPT)}
+        scores = {key: value for key, value in metrics.items() if key.startswith("dev/")}
+        if record:
+            self.train.append(position | record)
+        if scores:
+            self.dev.append(position | scores)
+        if len(self.train) > _LIMIT:
+            del self.train[-2::-2]
+
+    def write(self, folder: RunFolder) -> None:
+        """Replace the file in `folder`."""
+        folder.write_json(FILE, {"train": self.train, "dev": self.dev})

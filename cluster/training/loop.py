@@ -1,0 +1,188 @@
+"""A run inside one worker: train, evaluate, save, go on."""
+
+from typing import Any
+
+import numpy as np
+import torch
+
+from cluster.step.step import MultitaskStep
+from cluster.step.stopwatch import Stopwatch
+from cluster.storage.checkpoint import find_checkpoint, load_engine, prune, read_state, read_tensors, save_checkpoint
+from cluster.storage.run_folder import RunFolder
+from cluster.training.agreement import from_rank_zero, on_every_rank
+from cluster.training.history import History
+from cluster.training.observer import Outcome
+from cluster.training.outcome import end_run, non_finite_error, result_values
+from cluster.training.progress import Progress
+from cluster.training.session import Session
+from cluster.training.train_record import TrainRecord
+from cluster.zero.engine import Engine, start_engine
+from multitask.combination import build_combination
+from multitask.config import RunConfig
+from multitask.data import Tables
+from multitask.evaluation import dev_scores, error_tables, evaluate, task_scores
+from multitask.learning_rate import LearningRate
+from multitask.model import EmbeddingTap, build_model
+from multitask.model.freezing import lowest_trained_layer
+from multitask.objectives import RowObjective, Teacher
+from multitask.sampling import Schedule
+from multitask.work import WorkSource
+
+
+class Run:
+    """A run inside one worker."""
+
+    def __init__(
+        self, config: RunConfig, session: Session, folder: RunFolder, tables: Tables, watch: Stopwatch
+    ) -> None:
+        self.config, self.session, self.folder, self.tables, self.watch = config, session, folder, tables, watch
+        self.source = WorkSource(
+            config, tables.train, tables.pad_id, session.rank, session.world, together=config.zero.stage == 3
+        )
+        self.schedule = Schedule(config, self.source.sizes())
+        self.learning_rate = LearningRate(config, self.schedule)
+        model = on_every_rank(lambda: build_model(config))
+        bregman = config.regularization.bregman
+        self.teacher = Teacher(model.to(session.device), bregman.momentum) if bregman else None
+        embedding = model.token_embedding()
+        tap = EmbeddingTap(embedding[1]) if embedding else None
+        self.engine: Engine = start_engine(model, config, session.device)
+        objective = RowObjective(config, self.engine.model, self.teacher, lambda: watch("regularization"))
+        self.combination = build_combination(config, self.source.used_rows())
+        self.step = MultitaskStep(self.engine, self.combination, config, tap, objective, watch)
+        self.progress = Progress()
+        self.history = History()
+        self.resumed_step = 0
+        self.notes: list[str] = []
+
+    def restore(self) -> None:
+        """Go on from the newest whole checkpoint, if there is one."""
+        storage = self.folder.storage
+        found, self.notes = from_rank_zero(lambda: find_checkpoint(storage))
+        if found is None:
+            return
+        with self.watch("save"):
+            state = read_state(storage, found)
+            load_engine(storage, found, self.engine)
+            if self.teacher:
+                self.teacher.load_state_dict(read_tensors(storage, found))
+        self.combination.load_state_dict({k: torch.tensor(v) for k, v in state["combination"].items()})
+        self.progress = Progress(**state["progress"])
+        self.resumed_step = self.progress.step
+        if self.session.rank == 0:
+            self.history = History.restore(self.folder, self.resumed_step)
+
+    def go(self) -> Outcome:
+        """Train to the end."""
+        record, progress = TrainRecord(), self.progress
+        if self.config.training.evaluate_before and progress.step == 0:
+            progress.baseline = self._evaluate()[0]
+            metrics = self.position() | progress.baseline
+            self._remember(metrics)
+            self.session.report(metrics)
+        self.engine.deepspeed.train()
+        record.restart_clock()
+        while progress.step < self.schedule.steps and not self._out_of_patience():
+            self.train_step(record)
+            if progress.skipped_steps > self.config.training.non_finite_limit:
+                return end_run(self, "failed", non_finite_error(self))
+            self._after_step(record)
+        stopped = progress.step < self.schedule.steps
+        return end_run(self, "stopped" if stopped else "finished", None)
+
+    def train_step(self, record: TrainRecord) -> None:
+        """One optimizer step, without anything that follows it."""
+        progress = self.progress
+        with self.watch("data"):
+            work = self.source.share(self.schedule.round(progress.step))
+        lr = self.learning_rate.at(progress.step)
+        lowest = lowest_trained_layer(
+            self.config,
+            self.engine.model.number_of_layers,
+            work.round.phase,
+            self.schedule.epoch_in_phase(progress.step),
+        )
+        result = self.step.run(work, lr, lowest)
+        if self.teacher and result.applied:
+            with self.watch("regularization"), self.engine.whole_weights():
+                self.teacher.follow(self.engine.model)
+        progress.step += 1
+        progress.rows += work.rows
+        progress.tokens += result.tokens
+        for task in result.losses:
+            progress.trained_steps[task] = progress.trained_steps.get(task, 0) + 1
+        if not result.applied:
+            progress.skipped_steps += 1
+            for task in result.culprits:
+                progress.skipped[task] = progress.skipped.get(task, 0) + 1
+        record.add(result, lr)
+
+    def _after_step(self, record: TrainRecord) -> None:
+        """Report, evaluate and save where the step count says so."""
+        step, training = self.progress.step, self.config.training
+        evaluates = self.schedule.evaluates_after(step)
+        metrics = {}
+        if evaluates or step % training.log_every == 0:
+            metrics = self.position() | record.take(self.progress)
+        if evaluates:
+            scores, tables = self._evaluate()
+            best = self.progress.evaluated(self.schedule.epochs_done(step), scores, training.selection)
+            metrics |= {**scores, "dev/best": best, "train/evaluations": len(self.progress.history)}
+            if best and self.session.rank == 0:
+                self.folder.write_json("best_tables.json", tables)
+        if metrics:
+            self._remember(metrics)
+        if evaluates or (training.save_every is not None and step % training.save_every == 0):
+            self._save()
+            if self.session.rank == 0:
+                self.folder.write_result(result_values(self, "running"))
+        if metrics:
+            self.session.report(metrics)
+        if evaluates:
+            record.restart_clock()
+
+    def _remember(self, metrics: dict[str, Any]) -> None:
+        if self.session.rank == 0:
+            self.history.add(metrics)
+
+    def _evaluate(self) -> tuple[dict[str, float], dict[str, Any]]:
+        """Dev scores of all tasks, and tables of what is wrong."""
+        with self.watch("evaluate"):
+            scores: dict[str, dict[str, float]] = {}
+            tables: dict[str, Any] = {}
+            for task, table in self.tables.dev.items():
+                found = evaluate(
+                    self.engine.model, task, table, self.tables.pad_id, self.session.device, self.config.precision
+                )
+                own = self.config.tasks[task]
+                scores[task] = task_scores(own, found.predictions, np.asarray(table.labels))
+                if self.session.rank == 0:
+                    tables |= error_tables(task, own, table, found)
+        return dev_scores(self.config, scores), tables
+
+    def _save(self) -> None:
+        with self.watch("save"):
+            state = {
+                "config": self.config.to_dict(),
+                "trajectory": self.config.trajectory_hash(),
+                "data": self.tables.hashes(),
+                "world": self.session.world,
+                "zero": self.config.zero.stage,
+                "progress": self.progress.to_dict(),
+                "combination": {k: v.tolist() for k, v in self.combination.state_dict().items()},
+            }
+            tensors = self.teacher.state_dict() if self.teacher else {}
+            save_checkpoint(self.folder.storage, self.engine, self.progress.step, state, tensors)
+            if self.session.rank == 0:
+                self.history.write(self.folder)
+                prune(self.folder.storage, self.progress.best_step)
+
+    def position(self) -> dict[str, Any]:
+        """Step, epoch and phase of the last step done."""
+        step = self.progress.step
+        phase = self.schedule.phase_of(max(0, step - 1))
+        return {"step": step, "epoch": self.schedule.epochs_done(step), "phase": phase}
+
+    def _out_of_patience(self) -> bool:
+        patience = self.config.training.patience
+        return patience is not None and self.progress.waited >= patience

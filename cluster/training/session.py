@@ -1,0 +1,78 @@
+"""What the worker loop knows of where it runs.
+
+The loop takes a session and no Ray. `LocalSession` is one plain process or `torchrun`; `cluster.launch.ray_session` is a
+worker of Ray Train.
+"""
+
+import os
+from collections.abc import Sequence
+from datetime import timedelta
+from typing import Any, Protocol
+
+import torch
+import torch.distributed as dist
+from torch._C._distributed_c10d import HashStore
+
+from cluster.training.observer import Observer, Outcome, RunInfo
+
+_ALONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
+
+
+class Session(Protocol):
+    """Rank, device, and a way to say how it goes. All ranks call `report` equally often, with the same metrics."""
+
+    rank: int
+    world: int
+    local_rank: int
+    device: torch.device
+    attempt: str
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Hand on metrics that are reduced over ranks already."""
+
+
+class LocalSession:
+    """One plain process, or one of `torchrun`'s; observers run on rank 0."""
+
+    def __init__(self, device: str, observers: Sequence[Observer] = ()) -> None:
+        self.rank = int(os.environ.get("RANK", 0))
+        self.world = int(os.environ.get("WORLD_SIZE", 1))
+        self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
+        self.device = _device(device, self.local_rank)
+        self.attempt = os.environ.get("TORCHELASTIC_RUN_ID", str(os.getpid()))
+        self._observers = observers if self.rank == 0 else ()
+        self._alone = "MASTER_ADDR" not in os.environ
+        self._join()
+
+    def _join(self) -> None:
+        backend = "nccl" if self.device.type == "cuda" else "gloo"
+        if self.device.type == "cuda":
+            torch.cuda.set_device(self.device)
+        if dist.is_initialized():
+            return
+        if self._alone:
+            # DeepSpeed reads these, also where the process group is there already.
+            os.environ.update(_ALONE)
+            dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
+        else:
+            dist.init_process_group(backend, timeout=timedelta(minutes=30))
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Hand `metrics` to the observers."""
+        for observer in self._observers:
+            if "run_info" in metrics:
+                observer.start(RunInfo(**metrics["run_info"]))
+            elif "outcome" in metrics:
+                observer.finish(Outcome(**metrics["outcome"]))
+            else:
+                observer.report(metrics)
+
+    def close(self) -> None:
+        """Leave `torchrun`'s process group. One process's own stays for the next run in it: DeepSpeed keeps hold of it."""
+        if not self._alone:
+            dist.destroy_process_group()
+
+
+def _device(wanted: str, local_rank: int) -> torch.device:
+    use_gpu = torch.cuda.is_available() if wanted == "auto" else wanted == "gpu"
+    return torch.device("cuda", local_rank) if use_gpu else torch.device("cpu")

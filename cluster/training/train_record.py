@@ -1,0 +1,71 @@
+"""What is reported of training between two records."""
+
+import time
+from collections import defaultdict
+
+from cluster.step.step import StepResult
+from cluster.training.progress import Progress
+from multitask.combination import cosines
+
+
+class TrainRecord:
+    """Collects steps and turns them into one flat dict of means, under the project's metric names."""
+
+    def __init__(self) -> None:
+        self._clear()
+
+    def _clear(self) -> None:
+        self._values: dict[str, list[float]] = defaultdict(list)
+        self._pairs = self._conflicts = self._tokens = self._slots = self._extra_tokens = 0
+        self._start = time.perf_counter()
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether no step came since the last record."""
+        return self._slots == 0
+
+    def restart_clock(self) -> None:
+        """Leave the time since the last record out of the throughput: it went into something else."""
+        self._start = time.perf_counter()
+
+    def add(self, result: StepResult, lr: float) -> None:
+        """Take in one step."""
+        for task, loss in result.losses.items():
+            self._values[f"train/loss/{task}"].append(loss)
+            self._values[f"combination/weight/{task}"].append(result.weights[task])
+        for term, value in result.terms.items():
+            self._values[f"train/regularization/{term}"].append(value)
+        self._values["train/grad_norm"].append(result.norm)
+        self._values["train/lr"] = [lr]
+        self._tokens += result.tokens
+        self._slots += result.slots
+        self._extra_tokens += result.extra_tokens
+        if result.gramian is not None:
+            self._add_cosines(result)
+
+    def _add_cosines(self, result: StepResult) -> None:
+        assert result.gramian is not None
+        names, matrix = ["+".join(group) for group in result.groups], cosines(result.gramian)
+        for i, first in enumerate(names):
+            for j in range(i + 1, len(names)):
+                cosine = matrix[i, j].item()
+                self._values[f"combination/cosine/{first}-{names[j]}"].append(cosine)
+                self._pairs += 1
+                self._conflicts += cosine < 0
+
+    def take(self, progress: Progress) -> dict[str, float]:
+        """The record so far; the next one starts empty."""
+        record = {name: sum(values) / len(values) for name, values in self._values.items()}
+        if self._pairs:
+            record["combination/conflict_rate"] = self._conflicts / self._pairs
+        seconds = time.perf_counter() - self._start
+        record["throughput/tokens_per_s"] = self._tokens / seconds
+        record["throughput/padding"] = 1 - self._tokens / self._slots
+        if self._extra_tokens:
+            record["throughput/regularization_tokens"] = self._extra_tokens / (self._tokens + self._extra_tokens)
+        record["train/rows"], record["train/tokens"] = progress.rows, progress.tokens
+        record["train/skipped_steps"] = progress.skipped_steps
+        for task, steps in progress.trained_steps.items():
+            record[f"train/share/{task}"] = steps / progress.step
+        self._clear()
+        return record

@@ -1,0 +1,42 @@
+"""The worker: set up, then run. It knows a session and no Ray."""
+
+import time
+from dataclasses import asdict
+
+import torch.distributed as dist
+
+from cluster.step.stopwatch import Stopwatch
+from cluster.storage.run_folder import RunFolder
+from cluster.storage.storage import probe
+from cluster.training.agreement import from_rank_zero, on_every_rank
+from cluster.training.allocator import keep_freed_memory
+from cluster.training.loop import Run
+from cluster.training.observer import Outcome
+from cluster.training.open_tables import open_tables
+from cluster.training.outcome import run_info
+from cluster.training.session import Session
+from multitask.config import RunConfig
+
+
+def train(config: RunConfig, session: Session, started: float | None = None) -> Outcome:
+    """Train the run of `config` from where its folder stands, and give its outcome, the same on every rank.
+
+    `started`: `time.time()` of the command, for the start-up time. The outcome is reported, too.
+
+    Raises:
+        UserError: on every rank, where one of them met something that the user can mend.
+    """
+    keep_freed_memory()
+    watch = Stopwatch(session.device)
+    folder = RunFolder.of(config)
+    on_every_rank(lambda: probe(folder.storage, session.rank, session.world, session.attempt, dist.barrier))
+    run_id = from_rank_zero(lambda: folder.start(config))
+    with watch("data"):
+        tables = on_every_rank(lambda: open_tables(config, session.local_rank == 0))
+    run = Run(config, session, folder, tables, watch)
+    run.restore()
+    session.report({"run_info": asdict(run_info(run, run_id))})
+    watch.seconds["start"] = time.time() - started if started else 0.0
+    outcome = run.go()
+    session.report({"outcome": asdict(outcome)})
+    return outcome

@@ -1,0 +1,89 @@
+"""Sweeps written by hand."""
+
+from collections.abc import Iterable, Mapping, Sequence
+from typing import Any
+
+from cluster.storage.storage import Storage
+from cluster.sweep.records import Options, Report, Role, Status, Sweep, Trial
+from cluster.sweep.store import SweepFolder
+from multitask.config import parse_config
+
+KEYS = {"sst": "dev/sst/accuracy", "quora": "dev/quora/accuracy", "sts": "dev/sts/pearson"}
+PARAMETERS: dict[str, dict[str, Any]] = {
+    "lr": {"kind": "float", "low": 1e-6, "high": 1e-2, "log": True, "values": None, "when": {}},
+    "layers": {"kind": "int", "low": 1, "high": 12, "log": False, "values": None, "when": {}},
+    "mix": {"kind": "choice", "low": None, "high": None, "log": False, "values": ["plain", "drawn"], "when": {}},
+    "mix.power": {"kind": "float", "low": 0.0, "high": 1.0, "log": False, "values": None, "when": {"mix": ["drawn"]}},
+}
+
+
+def scores(sst: float, quora: float, sts: float, **more: float) -> dict[str, float]:
+    """Dev scores of the three tasks, with their mean."""
+    return {**dict(zip(KEYS.values(), (sst, quora, sts), strict=True)), "dev/mean": (sst + quora + sts) / 3, **more}
+
+
+def report(iteration: int, found: Mapping[str, float]) -> Report:
+    """An evaluation after ten steps for each iteration."""
+    return Report(iteration, 10 * iteration, 100 * iteration, 1000 * iteration, 5.0 * iteration, dict(found))
+
+
+def trial(
+    number: int,
+    *courses: Mapping[str, float],
+    sample: Mapping[str, Any] | None = None,
+    repeat: int = 0,
+    role: Role | None = None,
+    status: Status = "finished",
+    reason: str | None = None,
+    run: str | None = None,
+) -> Trial:
+    """A trial that reported `courses` one after another."""
+    return Trial(
+        number=number,
+        repeat=repeat,
+        role=role or ("sample" if number else "recipe"),
+        run=run or f"s-{number:03d}" + (f"-r{repeat}" if repeat else ""),
+        sample=dict(sample or {}),
+        status=status,
+        reason=reason,
+        reports=tuple(report(place, own) for place, own in enumerate(courses, start=1)),
+    )
+
+
+def baseline(task: str, score: float) -> Trial:
+    """The single-task trial of `task`."""
+    made = trial(-1, {KEYS[task]: score, "dev/mean": score}, {KEYS[task]: score - 0.2, "dev/mean": score - 0.2})
+    return Trial(-1, 0, "baseline", f"s-base-{task}", {"task": task}, "finished", reports=made.reports)
+
+
+def base_tree() -> dict[str, Any]:
+    """A recipe of three tasks, of which no file exists."""
+    tasks = {
+        task: {
+            "kind": {"name": "regression", "low": 0.0, "high": 5.0} if task == "sts" else {"name": "binary"},
+            "columns": {"id": "id", "text": "text", "label": "label"},
+            "files": {"train": [f"{task}-train.csv"], "dev": [f"{task}-dev.csv"]},
+            "format": "cs224n",
+        }
+        for task in KEYS
+    }
+    tree = {"name": "s", "encoder": {"name": "prajjwal1/bert-tiny"}, "tasks": tasks, "tracking": {"mode": "disabled"}}
+    return parse_config(tree, "test").to_dict()
+
+
+def sweep(trials: Iterable[Trial], parameters: Mapping[str, Any] = PARAMETERS, **options: Any) -> Sweep:
+    """A finished sweep called `s`."""
+    made: Sequence[Trial] = tuple(trials)
+    space = {"name": "default", "about": "", "identity": "0", "parameters": dict(parameters)}
+    settings = Options(trials=len(made), **options)
+    return Sweep("s", "runs/s", "main", base_tree(), space, settings, tuple(made), "finished")
+
+
+def write(made: Sweep, storage: str, name: str = "s") -> SweepFolder:
+    """The folder of `made` in `storage`."""
+    folder = SweepFolder(Storage(f"{storage}/{name}"))
+    folder.write_plan(made)
+    folder.write_state({"status": made.status})
+    for own in made.trials:
+        folder.write_trial(own)
+    return folder

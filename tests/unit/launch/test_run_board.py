@@ -1,0 +1,75 @@
+from dataclasses import asdict, replace
+from types import SimpleNamespace
+
+from cluster.launch.run_board import Board, ControllerObserver
+from tests.unit.training.samples import dev_record, outcome, run_info, train_record
+from tests.unit.training.test_observer import Recorder
+
+
+def result(error=None):
+    return SimpleNamespace(error=error)
+
+
+def test_reports_become_start_report_and_finish():
+    seen = Recorder()
+    controller = ControllerObserver([seen])
+    controller.after_report(None, [{"run_info": asdict(run_info())}, {"run_info": None}])
+    controller.after_report(None, [train_record(10), train_record(99)])
+    controller.after_report(None, [dev_record(10, 0.5) | {"outcome": asdict(outcome())}])
+    assert [event for event, _ in seen.calls] == ["start", "report", "report"]
+    controller.after_controller_finish(result())
+    assert seen.calls == [
+        ("start", run_info()),
+        ("report", train_record(10)),
+        ("report", dev_record(10, 0.5)),
+        ("finish", outcome()),
+    ]
+
+
+def test_a_run_without_an_outcome_has_failed_and_names_the_worker():
+    seen = Recorder()
+    controller = ControllerObserver([seen])
+    controller.after_report(None, [{"run_info": asdict(run_info())}])
+    error = RuntimeError("many\nlines")
+    error.worker_failures = {1: ValueError("later"), 0: ValueError("first\ntraceback")}
+    controller.after_controller_finish(result(error))
+    (_, end) = seen.calls[-1]
+    assert (end.status, end.error) == ("failed", "worker 0: ValueError: first")
+    assert end.files == {"run folder": "runs/main"}
+
+
+def test_an_error_after_the_outcome_makes_it_a_failure_with_its_scores():
+    seen = Recorder()
+    controller = ControllerObserver([seen])
+    controller.after_report(None, [{"outcome": asdict(outcome())}])
+    controller.after_controller_finish(result(RuntimeError("late")))
+    assert seen.calls == [("finish", replace(outcome(), status="failed", error="RuntimeError: late"))]
+
+
+def test_silence_is_a_failure_and_an_abort_is_a_stop_and_there_is_one_finish():
+    for end, status in (
+        (lambda c: c.after_controller_finish(result()), "failed"),
+        (lambda c: c.before_controller_abort(), "stopped"),
+    ):
+        seen = Recorder()
+        controller = ControllerObserver([seen])
+        end(controller)
+        controller.before_controller_abort()
+        assert [(event, value.status) for event, value in seen.calls] == [("finish", status)]
+
+
+def test_nothing_ever_raises_into_the_controller(capsys):
+    controller = ControllerObserver([Recorder(fails_on="start")])
+    controller.after_report(None, [{"run_info": {"no": "such field"}}])
+    controller.after_report(None, [{"run_info": asdict(run_info())}])
+    controller.after_report(None, [{"outcome": 3}])
+    controller.after_controller_finish(result())
+    assert len(capsys.readouterr().err.splitlines()) == 3
+
+
+def test_a_board_gives_each_event_once_in_order():
+    board = Board()
+    board.pin("start", {"a": 1})
+    board.pin("report", {"b": 2})
+    assert board.take() == [("start", {"a": 1}), ("report", {"b": 2})]
+    assert board.take() == []

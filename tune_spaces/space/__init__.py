@@ -1,8 +1,0 @@
-"""Parameters, the space that they make, and how a user names one."""
-
-from tune_spaces.space.opening import open_space, shipped_spaces
-from tune_spaces.space.parameter import Parameter
-from tune_spaces.space.settings import MISSING, configured, own_value
-from tune_spaces.space.space import Space
-
-__all__ = ["MISSING", "Parameter", "Space", "configured", "open_space", "own_value", "shipped_spaces"]
