@@ -4,7 +4,7 @@ import math
 import statistics
 from collections.abc import Mapping
 
-from cluster.sweep.records import Sweep
+from cluster.sweeps.records import Sweep
 from multitask.config import RunConfig
 
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from cluster.sweep.records import Report, Role, Sweep, Trial
+from cluster.sweeps.records import Report, Role, Sweep, Trial
 
 SEARCHED: tuple[Role, ...] = ("recipe", "sample")
 

@@ -3,7 +3,7 @@
 import re
 from collections.abc import Iterable
 
-from cluster.sweep.records import Trial
+from cluster.sweeps.records import Trial
 
 _NUMBER = re.compile(r"\d[\d.,]*")
 

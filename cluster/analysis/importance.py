@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.analysis.configurations import SEARCHED, attempt_of
 from cluster.analysis.study import Parameters, quiet_optuna, told
-from cluster.sweep.records import Sweep
+from cluster.sweeps.records import Sweep
 
 if TYPE_CHECKING:
     import optuna

@@ -8,7 +8,7 @@ from cluster.analysis.baselines import baseline_scores, task_keys
 from cluster.analysis.configurations import Configuration, Values, configurations
 from cluster.analysis.pareto import pareto_front
 from cluster.analysis.rules import MEAN, NoWorse, Rule, Setting, Weighted, Worst, create_rule
-from cluster.sweep.records import Sweep
+from cluster.sweeps.records import Sweep
 from multitask.config import parse_config
 from multitask.config.messages import valid_names
 from multitask.errors import UserError

@@ -7,8 +7,8 @@ from typing import Any
 
 from cluster.analysis.configurations import Configuration, configurations
 from cluster.analysis.ranking import Ranked, Ranking
-from cluster.sweep.records import Report, Trial
-from cluster.sweep.store import TRIALS, SweepFolder
+from cluster.sweeps.records import Report, Trial
+from cluster.sweeps.store import TRIALS, SweepFolder
 from cluster.training.observer import Observer, Outcome, RunInfo
 from multitask.config import RunConfig, override_config, parse_config
 from multitask.errors import UserError

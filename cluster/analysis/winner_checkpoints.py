@@ -8,7 +8,7 @@ from cluster.analysis.ranking import Ranking
 from cluster.storage.checkpoint import FOLDER, checkpoint_name
 from cluster.storage.export_checkpoint import export_run
 from cluster.storage.run_folder import RunFolder
-from cluster.sweep.store import SweepFolder
+from cluster.sweeps.store import SweepFolder
 from multitask.errors import UserError
 
 SHOWN = 3

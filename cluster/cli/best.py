@@ -13,8 +13,8 @@ from multitask.errors import UserError
 if TYPE_CHECKING:
     from cluster.analysis.ranking import Ranking
     from cluster.analysis.refit import RefitPlan
-    from cluster.sweep.records import Sweep
-    from cluster.sweep.store import SweepFolder
+    from cluster.sweeps.records import Sweep
+    from cluster.sweeps.store import SweepFolder
 
 SEEDS = 3
 
@@ -60,7 +60,7 @@ def best(
 ) -> None:
     """Say which trial of the sweep NAME is the best, how sure that is, and what to try next."""
     from cluster.analysis.ranking import rank
-    from cluster.sweep.store import SweepFolder
+    from cluster.sweeps.store import SweepFolder
 
     _check_refit_options(refit, overrides, seeds, epochs_factor, no_ray, export)
     folder = SweepFolder.find(name, storage)

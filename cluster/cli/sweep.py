@@ -11,9 +11,9 @@ from cluster.terminal.json_output import print_json
 from multitask.errors import UserError
 
 if TYPE_CHECKING:
-    from cluster.sweep.create import Search
-    from cluster.sweep.records import Options, Sweep
-    from cluster.sweep.store import SweepFolder
+    from cluster.sweeps.create import Search
+    from cluster.sweeps.records import Options, Sweep
+    from cluster.sweeps.store import SweepFolder
 
 
 class _RunUnlessNamed(TyperGroup):
@@ -75,8 +75,8 @@ def run(
     json: Json = False,
 ) -> None:
     """Search a space around RECIPE, the recipe itself being trial 0. The same command again goes on."""
-    from cluster.sweep.create import open_search
-    from cluster.sweep.records import Options
+    from cluster.sweeps.create import open_search
+    from cluster.sweeps.records import Options
 
     workers = [f"cluster.workers={workers_per_trial}"] if workers_per_trial else []
     found = open_search(recipe, [*(changes or []), *workers], space)
@@ -116,8 +116,8 @@ def resume(
     json: Json = False,
 ) -> None:
     """Go on with a sweep, after whatever ended it. Finished trials stay as they are, others go on from their checkpoints."""
-    from cluster.sweep.create import extended, reopen_search
-    from cluster.sweep.store import SweepFolder
+    from cluster.sweeps.create import extended, reopen_search
+    from cluster.sweeps.store import SweepFolder
 
     folder = SweepFolder.find(name, storage)
     opened = extended(
@@ -142,7 +142,7 @@ def default_name(found: "Search") -> str:
 
 
 def _number_of_trials(found: "Search", search: str) -> int:
-    from cluster.sweep.samplers import grid_samples
+    from cluster.sweeps.samplers import grid_samples
 
     return 1 + len(found.space.first) + len(grid_samples(found.space)) if search == "grid" else 20
 
@@ -151,8 +151,8 @@ def _open(
     found: "Search", options: "Options", name: str, storage: str, resume_old: bool, new: bool
 ) -> "tuple[SweepFolder, Sweep, Search]":
     from cluster.storage.storage import Storage
-    from cluster.sweep.create import check_alone, check_name, create_sweep, reopen_search
-    from cluster.sweep.store import SweepFolder
+    from cluster.sweeps.create import check_alone, check_name, create_sweep, reopen_search
+    from cluster.sweeps.store import SweepFolder
 
     check_name(name)
     folder = SweepFolder(Storage(storage).below(name))
@@ -179,7 +179,7 @@ def _open(
 
 
 def _go(folder: "SweepFolder", opened: "Sweep", found: "Search", json: bool) -> None:
-    from cluster.sweep.create import check_alone, run_sweep
+    from cluster.sweeps.create import check_alone, run_sweep
     from cluster.terminal.sweep_display import SweepDisplay
     from cluster.tracking.tracker import trackers
 
@@ -197,7 +197,7 @@ def _conclude(folder: "SweepFolder", reason: str | None, json: bool) -> None:
     """Print how it stands. Exit code 1 where no trial succeeded, 130 where Ctrl-C ended it."""
     from rich.console import Console
 
-    from cluster.sweep.status import describe_state, standing
+    from cluster.sweeps.status import describe_state, standing
     from cluster.terminal.sweep_display import sweep_view
 
     now = standing(folder)

@@ -12,16 +12,16 @@ from cluster.launch.launch import available_nodes
 from cluster.launch.resources import ResourcePlan
 from cluster.step.stopwatch import clock
 from cluster.storage.storage import Storage
-from cluster.sweep.concurrency import plan_trials
-from cluster.sweep.create import Search, create_sweep, open_book
-from cluster.sweep.records import Options
-from cluster.sweep.speed_probe import Speed, probe_speed
-from cluster.sweep.store import SweepFolder
+from cluster.sweeps.concurrency import plan_trials
+from cluster.sweeps.create import Search, create_sweep, open_book
+from cluster.sweeps.records import Options
+from cluster.sweeps.speed_probe import Speed, probe_speed
+from cluster.sweeps.store import SweepFolder
 from cluster.terminal.json_output import print_json
 from multitask.data import prepare_tables
 
 if TYPE_CHECKING:
-    from cluster.sweep.trials import Book
+    from cluster.sweeps.trials import Book
 
 # Measured from the trial's start to its first step on two CPU cores (README, Start-up).
 START_S = 12.0

@@ -23,8 +23,8 @@ def status(
     from rich.console import Console
     from rich.live import Live
 
-    from cluster.sweep.status import describe_state, standing
-    from cluster.sweep.store import SweepFolder
+    from cluster.sweeps.status import describe_state, standing
+    from cluster.sweeps.store import SweepFolder
     from cluster.terminal.sweep_display import sweep_view
 
     folder = SweepFolder.find(name, storage)
@@ -49,8 +49,8 @@ def list_sweeps(storage: Runs = "runs", json: Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from cluster.sweep.status import describe_state
-    from cluster.sweep.store import SweepFolder
+    from cluster.sweeps.status import describe_state
+    from cluster.sweeps.store import SweepFolder
 
     found = [describe_state(folder) for folder in SweepFolder.all_in(storage)]
     if json:
@@ -65,8 +65,8 @@ def list_sweeps(storage: Runs = "runs", json: Json = False) -> None:
 
 def stop(name: Name, storage: Runs = "runs") -> None:
     """Ask a running sweep to end; `resume` goes on with it."""
-    from cluster.sweep.status import standing
-    from cluster.sweep.store import STOP, SweepFolder
+    from cluster.sweeps.status import standing
+    from cluster.sweeps.store import STOP, SweepFolder
 
     folder = SweepFolder.find(name, storage)
     now = standing(folder)

@@ -53,7 +53,7 @@ def dashboard(
     storage: Storage = "runs",
 ) -> None:
     """Build the workspace of sweep NAME on W&B, or write its spec where W&B cannot be reached."""
-    from cluster.sweep.store import SweepFolder
+    from cluster.sweeps.store import SweepFolder
     from cluster.tracking.places import local_folder
     from cluster.tracking.workspace import SPEC, make_dashboard
 

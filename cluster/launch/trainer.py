@@ -38,7 +38,7 @@ class RunTrainer(TorchTrainer):
     """Ray Train over the workers of one run; `on_controller` is given the handle of its controller before it runs.
 
     It starts no cleaner of placement groups: that needs Ray's dashboard, and what is left of a controller that was killed is
-    found by the sweep (`cluster.sweep.cleanup`), or ends with the job.
+    found by the sweep (`cluster.sweeps.cleanup`), or ends with the job.
     """
 
     def __init__(

@@ -10,7 +10,7 @@ from cluster.report.run_comparison import compare_sources
 from cluster.report.run_part import run_part
 from cluster.report.source import Source, is_source, open_source
 from cluster.report.sweep.sweep_page import sweep_part
-from cluster.sweep.store import SweepFolder
+from cluster.sweeps.store import SweepFolder
 from multitask.errors import UserError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.step.stopwatch import clock
-from cluster.sweep.records import Status, Sweep, Trial
+from cluster.sweeps.records import Status, Sweep, Trial
 from cluster.terminal.json_output import print_json
 
 SHOWN = 10

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
-from cluster.sweep.store import TRIALS, SweepFolder
+from cluster.sweeps.store import TRIALS, SweepFolder
 from multitask.errors import UserError
 
 

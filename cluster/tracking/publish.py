@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.sweep.store import SweepFolder
+from cluster.sweeps.store import SweepFolder
 from cluster.tracking.login import sign_in
 from cluster.tracking.places import find_run, local_folder
 from cluster.training.observer import one_line

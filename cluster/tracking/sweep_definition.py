@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from cluster.sweep.create import open_search
+from cluster.sweeps.create import open_search
 from cluster.tracking.wandb_sweep import sweep_definition
 from multitask.errors import UserError
 from tune_spaces import open_space

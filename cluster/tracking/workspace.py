@@ -4,7 +4,7 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
-from cluster.sweep.records import Sweep
+from cluster.sweeps.records import Sweep
 from cluster.tracking.login import sign_in
 from cluster.tracking.workspace_panels import BEST, sections
 from cluster.training.observer import one_line

@@ -7,7 +7,7 @@ key by its path.
 from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
-from cluster.sweep.records import Sweep
+from cluster.sweeps.records import Sweep
 from cluster.tracking.run_panels import CONFLICTS, MATRIX_CHART, MATRIX_FIELDS
 from multitask.config import METRICS, RunConfig
 

@@ -10,8 +10,8 @@ import yaml
 
 import multitask
 from cluster.storage.storage import Storage
-from cluster.sweep.records import Sweep
-from cluster.sweep.store import SweepFolder
+from cluster.sweeps.records import Sweep
+from cluster.sweeps.store import SweepFolder
 from tests.builders import tiny_config
 from tests.integration.commands import CONCORD, Command, run_concord, write_recipe
 from tests.wandb_reader import read_runs

@@ -15,12 +15,12 @@ from ray._private.state import state as ray_state
 
 from cluster.launch.launch import ray_cluster
 from cluster.storage.storage import Storage
-from cluster.sweep.cleanup import orphaned_placement_groups
-from cluster.sweep.concurrency import driver_bundle, plan_trials
-from cluster.sweep.create import create_sweep, open_book, open_search
-from cluster.sweep.driver import Drive, create_board, drive, shared_config
-from cluster.sweep.records import Options, Sweep
-from cluster.sweep.store import SweepFolder
+from cluster.sweeps.cleanup import orphaned_placement_groups
+from cluster.sweeps.concurrency import driver_bundle, plan_trials
+from cluster.sweeps.create import create_sweep, open_book, open_search
+from cluster.sweeps.driver import Drive, create_board, drive, shared_config
+from cluster.sweeps.records import Options, Sweep
+from cluster.sweeps.store import SweepFolder
 from cluster.tracking.tracker import trackers
 from multitask.data import prepare_tables
 from tests.builders import tiny_config

@@ -18,7 +18,7 @@ FLOORS = (
     {"api"},
     {"report", "tracking", "terminal"},
     {"analysis"},
-    {"sweep"},
+    {"sweeps"},
     {"launch"},
     {"training"},
     {"step", "storage"},

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from cluster.report.drawing import SERIES, Figure, draw
 from cluster.report.sweep.view import STATUS, View
-from cluster.sweep.records import Trial
+from cluster.sweeps.records import Trial
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.report.drawing import FAINT, INK, SERIES, WIDTH, Figure, add_legend, draw
 from cluster.report.sweep.view import View, score_name
-from cluster.sweep.records import Trial
+from cluster.sweeps.records import Trial
 
 if TYPE_CHECKING:
     from matplotlib.artist import Artist

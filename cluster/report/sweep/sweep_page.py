@@ -20,7 +20,7 @@ from cluster.report.sweep.stopping import stopping_figure
 from cluster.report.sweep.trial_table import Table, trial_table
 from cluster.report.sweep.view import View, listed, view_sweep
 from cluster.report.sweep.winner import Winner, winner_of
-from cluster.sweep.store import SweepFolder
+from cluster.sweeps.store import SweepFolder
 from multitask.errors import UserError
 
 _SHOWN = 6

@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from cluster.analysis.configurations import attempt_of
 from cluster.analysis.value_text import value_text
 from cluster.report.sweep.view import STATUS, View, score_name
-from cluster.sweep.records import Trial
+from cluster.sweeps.records import Trial
 
 
 @dataclass(frozen=True)

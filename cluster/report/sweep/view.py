@@ -8,7 +8,7 @@ from typing import Any
 from cluster.analysis.baselines import task_keys
 from cluster.analysis.configurations import SEARCHED, Attempt, configurations
 from cluster.analysis.ranking import Ranking, rank
-from cluster.sweep.records import Sweep, Trial
+from cluster.sweeps.records import Sweep, Trial
 from multitask.config import RunConfig, parse_config
 
 STATUS = {

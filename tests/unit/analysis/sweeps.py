@@ -4,8 +4,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 from cluster.storage.storage import Storage
-from cluster.sweep.records import Options, Report, Role, Status, Sweep, Trial
-from cluster.sweep.store import SweepFolder
+from cluster.sweeps.records import Options, Report, Role, Status, Sweep, Trial
+from cluster.sweeps.store import SweepFolder
 from multitask.config import parse_config
 
 KEYS = {"sst": "dev/sst/accuracy", "quora": "dev/quora/accuracy", "sts": "dev/sts/pearson"}

@@ -16,8 +16,8 @@ from cluster.analysis.refit import plan_refits, run_refit
 from cluster.analysis.winner_checkpoints import kept_run
 from cluster.cli.best import best
 from cluster.storage.storage import Storage
-from cluster.sweep.records import Options, Report, Sweep, Trial
-from cluster.sweep.store import SweepFolder
+from cluster.sweeps.records import Options, Report, Sweep, Trial
+from cluster.sweeps.store import SweepFolder
 from cluster.training.observer import ObserverGroup, Outcome
 from cluster.training.session import LocalSession
 from cluster.training.worker import train

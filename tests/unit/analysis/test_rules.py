@@ -7,7 +7,7 @@ import pytest
 from cluster.analysis.configurations import configurations
 from cluster.analysis.pareto import knee
 from cluster.analysis.ranking import Ranking, rank
-from cluster.sweep.records import Generation, Sweep, Trial
+from cluster.sweeps.records import Generation, Sweep, Trial
 from multitask.errors import UserError
 from tests.unit.analysis.sweeps import KEYS, baseline, scores, sweep, trial
 

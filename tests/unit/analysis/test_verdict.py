@@ -11,7 +11,7 @@ from cluster.analysis.configurations import Values, pooled_spread
 from cluster.analysis.importance import Importance, importances
 from cluster.analysis.ranking import rank
 from cluster.analysis.verdict import judge_gap
-from cluster.sweep.records import Trial
+from cluster.sweeps.records import Trial
 from tests.unit.analysis.sweeps import PARAMETERS, scores, sweep, trial
 
 

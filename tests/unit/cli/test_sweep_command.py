@@ -89,9 +89,9 @@ def test_a_name_that_is_taken_by_another_plan_is_refused(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from cluster.storage.storage import Storage
-    from cluster.sweep.create import create_sweep, open_search
-    from cluster.sweep.records import Options, Trial
-    from cluster.sweep.store import SweepFolder
+    from cluster.sweeps.create import create_sweep, open_search
+    from cluster.sweeps.records import Options, Trial
+    from cluster.sweeps.store import SweepFolder
 
     folder = SweepFolder(Storage(str(tmp_path / "taken")))
     create_sweep(open_search(str(recipe), [], "learning_rate"), "taken", Options(trials=3), folder)

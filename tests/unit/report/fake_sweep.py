@@ -10,8 +10,8 @@ from typing import Any
 import numpy as np
 
 from cluster.storage.storage import Storage
-from cluster.sweep.records import Options, Report, Sweep, Trial
-from cluster.sweep.store import SweepFolder
+from cluster.sweeps.records import Options, Report, Sweep, Trial
+from cluster.sweeps.store import SweepFolder
 from multitask.config import parse_config
 
 Sample = dict[str, Any]

@@ -12,7 +12,7 @@ from cluster.report.sweep.scale import scale_of
 from cluster.report.sweep.stopping import rungs, stopping_figure
 from cluster.report.sweep.trial_table import trial_table
 from cluster.report.sweep.view import View, view_sweep
-from cluster.sweep.records import Generation, Options, Report, Sweep, Trial
+from cluster.sweeps.records import Generation, Options, Report, Sweep, Trial
 from tests.unit.report.fake_sweep import PARAMETERS, recipe_tree
 
 

@@ -9,9 +9,9 @@ from typing import Any
 import pytest
 from rich.console import Console
 
-from cluster.sweep.records import Generation, Options, Report, Sweep, Trial
+from cluster.sweeps.records import Generation, Options, Report, Sweep, Trial
 from cluster.terminal.sweep_display import SHOWN, SweepDisplay, describe_sample, score_columns, seconds_left, sweep_view
-from tests.unit.sweep.recipes import recipe
+from tests.unit.sweeps.recipes import recipe
 
 SCORES = ("dev/sst/accuracy", "dev/quora/accuracy", "dev/quora/macro_f1", "dev/sts/pearson")
 SAMPLE = {

@@ -5,8 +5,8 @@ from typer.testing import CliRunner
 
 from cluster.cli.wandb import wandb as command
 from cluster.storage.storage import Storage
-from cluster.sweep.records import Options, Sweep
-from cluster.sweep.store import SweepFolder
+from cluster.sweeps.records import Options, Sweep
+from cluster.sweeps.store import SweepFolder
 from cluster.tracking.workspace import build_workspace, spec_of
 from multitask.config import load_recipe
 from multitask.errors import UserError

@@ -1,0 +1,61 @@
+"""Options that cannot work, refused before anything starts."""
+
+from typing import TYPE_CHECKING
+
+from cluster.sweeps.records import Options
+from multitask.config import METRICS, RunConfig
+from multitask.config.messages import valid_names
+from multitask.errors import UserError
+
+if TYPE_CHECKING:
+    from cluster.sweeps.create import Search
+
+SEARCHES = ("random", "grid", "optuna", "nsga2")
+SCHEDULERS = ("fifo", "asha", "median", "pbt")
+
+
+def check_options(options: Options, search: "Search") -> None:
+    """Raises:
+    UserError: a name is unknown, a number makes no sense, or two choices do not go together.
+    """
+    _known("--search", options.search, SEARCHES)
+    _known("--scheduler", options.scheduler, SCHEDULERS)
+    for metric in options.metrics:
+        _known("--metric", metric, reported_metrics(search.base))
+    if len(set(options.metrics)) != len(options.metrics):
+        raise UserError(f"--metric names the same score twice: {', '.join(options.metrics)}")
+    if options.search == "grid":
+        search.space.grid()
+    if options.search == "nsga2" and len(options.metrics) == 1:
+        raise UserError("--search nsga2 searches a Pareto front: give --metric twice or more, or use --search optuna")
+    if options.scheduler == "pbt":
+        _check_population(options, search)
+    if options.scheduler in ("asha", "median") and options.grace > options.evaluations:
+        raise UserError(
+            f"--grace {options.grace} is more than the {options.evaluations} evaluations of a trial: nothing would be stopped"
+        )
+
+
+def reported_metrics(base: RunConfig) -> list[str]:
+    """The dev scores that trials of the recipe report."""
+    own = [f"dev/{task}/{metric}" for task in base.scored_tasks for metric in METRICS[base.tasks[task].kind.name]]
+    return ["dev/mean", *own]
+
+
+def _check_population(options: Options, search: "Search") -> None:
+    changing = [name for name in search.space.mutable if name in search.space.parameters]
+    if not changing:
+        raise UserError(
+            f"--scheduler pbt: nothing in the space {search.spec} may change in the middle of a run; use --space population"
+        )
+    if options.trials < 4:
+        raise UserError(f"--scheduler pbt needs a population of 4 trials or more, got --trials {options.trials}")
+    if options.repeats > 1:
+        raise UserError(
+            "--scheduler pbt changes a trial on its way, so there is no configuration to repeat: leave --repeats out"
+        )
+
+
+def _known(option: str, given: str, names: "tuple[str, ...] | list[str]") -> None:
+    if given not in names:
+        raise UserError(f"{option}: unknown {given!r}; {valid_names(given, names)}")

@@ -1,0 +1,134 @@
+"""When trials are stopped: Ray Tune's schedulers, which know of trials of earlier sittings, too."""
+
+import math
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any
+
+from ray.tune.schedulers import (
+    ASHAScheduler,
+    FIFOScheduler,
+    MedianStoppingRule,
+    TrialScheduler,
+)
+
+from cluster.sweeps.records import Options, Trial
+from cluster.sweeps.trial_actor import ITERATION, SCORE, WORST
+
+if TYPE_CHECKING:
+    from cluster.sweeps.trials import Book
+
+# Rungs lie at grace · reductionⁿ as far as any trial goes; trials end by themselves, never by their length.
+_NO_END = 10**6
+
+
+def _fifo(options: Options) -> TrialScheduler:
+    return FIFOScheduler()
+
+
+def _asha(options: Options) -> TrialScheduler:
+    """Asynchronous successive halving (Li et al. 2020): at each rung the best 1 / reduction of the trials so far go on."""
+    return ASHAScheduler(
+        time_attr=ITERATION,
+        metric=SCORE,
+        mode="max",
+        max_t=_NO_END,
+        grace_period=options.grace,
+        reduction_factor=options.reduction,
+    )
+
+
+def _median(options: Options) -> TrialScheduler:
+    """Stops a trial whose best score is below the median of the others' running means (Golovin et al. 2017)."""
+    return MedianStoppingRule(
+        time_attr=ITERATION,
+        metric=SCORE,
+        mode="max",
+        grace_period=options.grace,
+        min_samples_required=3,
+        # A trial that cannot be judged yet goes on, and does not make room for others.
+        min_time_slice=math.inf,  # type: ignore[arg-type]
+    )
+
+
+STOPPING: Mapping[str, Callable[[Options], TrialScheduler]] = {"fifo": _fifo, "asha": _asha, "median": _median}
+
+
+# Takes a trial's run and its result into the book. Schedulers call it, since Tune tells them before anybody else.
+Hear = Callable[[str, dict[str, Any]], None]
+
+
+class _Past:
+    """A trial of an earlier sitting, as far as a scheduler looks at one."""
+
+    def __init__(self, trial_id: str) -> None:
+        self.trial_id, self.status = trial_id, "TERMINATED"
+
+    def is_finished(self) -> bool:
+        """It is."""
+        return True
+
+
+class StoppingScheduler(TrialScheduler):
+    """One of Tune's stopping rules, told what trials reported before this sitting; Tune itself would forget it.
+
+    The recipe and the baselines are what others are compared with, so they are trained to their end. Baselines are no
+    part of the race.
+    """
+
+    def __init__(self, rule: TrialScheduler, book: "Book", hear: Hear) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self._rule, self._book, self._hear = rule, book, hear
+        for trial in book.trials:
+            if trial.has_ended and trial.role in ("recipe", "sample"):
+                self._replay(_Past(trial.run), trial)
+
+    def _replay(self, stub: Any, trial: Trial) -> None:
+        """What the rule decides about it now is of no account: the trial went on, or has ended."""
+        self._rule.on_trial_add(None, stub)  # type: ignore[arg-type]
+        for result in past_results(trial, self._book.options.selection):
+            self._rule.on_trial_result(None, stub, result)  # type: ignore[arg-type]
+
+    def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
+        """A trial begins or goes on."""
+        own = self._own(trial)
+        if own.role != "baseline":
+            self._replay(trial, own)
+
+    def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
+        """Whether the trial goes on."""
+        self._hear(trial.config["run"], result)
+        own = self._own(trial)
+        if own.role == "baseline":
+            return TrialScheduler.CONTINUE
+        decision: str = self._rule.on_trial_result(tune_controller, trial, result)
+        return TrialScheduler.CONTINUE if own.role == "recipe" else decision
+
+    def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
+        """The trial ended by itself; its last result is one that the rule has seen."""
+
+    def on_trial_error(self, tune_controller: Any, trial: Any) -> None:
+        """The trial failed."""
+
+    def on_trial_remove(self, tune_controller: Any, trial: Any) -> None:
+        """The trial is no longer wanted."""
+
+    def choose_trial_to_run(self, tune_controller: Any) -> Any:
+        """The first that waits."""
+        return FIFOScheduler().choose_trial_to_run(tune_controller)
+
+    def debug_string(self) -> str:
+        """The rule's own."""
+        return self._rule.debug_string()
+
+    def _own(self, trial: Any) -> Trial:
+        return self._book.trial(trial.config["run"])
+
+
+def past_results(trial: Trial, selection: str) -> list[dict[str, Any]]:
+    """The results that the trial gave for its reports."""
+    best, results = WORST, []
+    for report in trial.reports:
+        score = report.scores.get(selection, WORST)
+        best = max(best, score if score == score else WORST)
+        results.append({ITERATION: report.iteration, SCORE: best})
+    return results

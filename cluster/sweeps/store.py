@@ -1,0 +1,128 @@
+"""The folder of a sweep: `sweep.json`, `state.json`, and `trials/<run>/` with a run folder and `trial.json` each."""
+
+import json
+from typing import Any
+
+import pyarrow as pa
+
+from cluster.storage.run_folder import RunFolder
+from cluster.storage.storage import Storage
+from cluster.sweeps.records import Options, Sweep, Trial
+from multitask.config.messages import valid_names
+from multitask.errors import UserError
+
+PLAN, STATE, TRIAL, STOP, TRIALS = "sweep.json", "state.json", "trial.json", "stop", "trials"
+FORMAT = 1
+
+
+class SweepFolder:
+    """The files of one sweep, each replaced as a whole."""
+
+    def __init__(self, storage: Storage) -> None:
+        self.storage = storage
+
+    @classmethod
+    def find(cls, name: str, storage: str = "runs") -> "SweepFolder":
+        """The sweep called `name` in `storage`, or the one whose folder or URI is `name`.
+
+        Raises:
+            UserError: there is none.
+        """
+        for place in (name, f"{storage.rstrip('/')}/{name}"):
+            folder = cls(Storage(place))
+            if folder.exists():
+                return folder
+        names = [sweep.storage.location.rstrip("/").rsplit("/", 1)[-1] for sweep in cls.all_in(storage)]
+        known = valid_names(name, names) if names else "there is none yet"
+        raise UserError(f"there is no sweep {name!r}; sweeps in {storage}: {known}")
+
+    @classmethod
+    def all_in(cls, storage: str) -> "list[SweepFolder]":
+        """The sweeps in `storage`, by name."""
+        root = Storage(storage)
+        return [cls(root.below(name)) for name in root.folders() if root.exists(f"{name}/{PLAN}")]
+
+    @property
+    def location(self) -> str:
+        """Folder or URI."""
+        return self.storage.path("") if self.storage.is_local else self.storage.location
+
+    def exists(self) -> bool:
+        """Whether a sweep lies here."""
+        return self.storage.exists(PLAN)
+
+    def run(self, name: str) -> RunFolder:
+        """The run folder of the trial or generation `name`."""
+        return RunFolder(self.storage.below(f"{TRIALS}/{name}"))
+
+    def read(self) -> Sweep:
+        """The sweep with all its trials, in their order.
+
+        Raises:
+            UserError: a file is missing or damaged.
+        """
+        plan, state = self._read(PLAN), self._read(STATE) if self.storage.exists(STATE) else {}
+        if plan.get("format") != FORMAT:
+            raise UserError(
+                f"{self.location}/{PLAN}: format {plan.get('format')!r} is not {FORMAT}: another version wrote it"
+            )
+        trials = [self._read_trial(name) for name in self.storage.folders(TRIALS)]
+        return Sweep(
+            name=plan["name"],
+            place=self.location,
+            recipe=plan["recipe"],
+            base=plan["base"],
+            space=plan["space"],
+            options=Options.from_dict(plan["options"]),
+            trials=tuple(sorted(filter(None, trials), key=lambda trial: (trial.number, trial.repeat))),
+            status=state.get("status", "running"),
+            elapsed=state.get("elapsed", 0.0),
+            created=plan["created"],
+            versions=plan["versions"],
+        )
+
+    def _read_trial(self, name: str) -> Trial | None:
+        """None for a later generation's folder, which has no record of its own."""
+        path = f"{TRIALS}/{name}/{TRIAL}"
+        return Trial.from_dict(self._read(path)) if self.storage.exists(path) else None
+
+    def write_plan(self, sweep: Sweep) -> None:
+        """Write what does not change while the sweep runs."""
+        plan: dict[str, Any] = {"format": FORMAT, "name": sweep.name, "recipe": sweep.recipe, "created": sweep.created}
+        plan |= {
+            "options": sweep.options.to_dict(),
+            "space": sweep.space,
+            "base": sweep.base,
+            "versions": sweep.versions,
+        }
+        self._write(PLAN, plan)
+
+    def write_state(self, values: dict[str, Any]) -> None:
+        """Replace `state.json`."""
+        self._write(STATE, values)
+
+    def state(self) -> dict[str, Any]:
+        """What `state.json` says; empty before the sweep's first sitting."""
+        return self._read(STATE) if self.storage.exists(STATE) else {}
+
+    def write_trial(self, trial: Trial) -> None:
+        """Replace the record of one trial."""
+        self._write(f"{TRIALS}/{trial.run}/{TRIAL}", trial.to_dict())
+
+    def _write(self, path: str, value: dict[str, Any]) -> None:
+        data = (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+        try:
+            self.storage.write(path, data)
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(
+                f"{self.location}/{path} cannot be written: {error}; `concord sweep resume` goes on"
+            ) from None
+
+    def _read(self, path: str) -> dict[str, Any]:
+        try:
+            value: dict[str, Any] = json.loads(self.storage.read(path))
+        except OSError:
+            raise UserError(f"{self.location}: there is no {path}") from None
+        except ValueError as error:
+            raise UserError(f"{self.location}/{path}: not valid JSON: {error}") from None
+        return value

@@ -1,0 +1,139 @@
+"""A trial as Ray Tune sees it: an actor that drives a Train run and hands its evaluations on."""
+
+import threading
+import time
+from collections import deque
+from typing import Any
+
+import ray
+from ray import tune
+from ray.exceptions import RayActorError
+
+from cluster.launch.resources import ResourcePlan
+from cluster.launch.run_board import ControllerObserver
+from cluster.launch.trainer import RunTrainer
+from cluster.sweeps.inheritance import inherit
+from cluster.sweeps.sweep_board import TrialObserver
+from cluster.training.observer import Outcome, one_line
+from multitask.config import RunConfig, parse_config
+from multitask.errors import UserError
+
+POLL_S = 0.1
+MAX_CONTROLLER_FAILURES = 3
+SCORE, CURRENT, ITERATION = "score", "current", "training_iteration"
+# Below every dev score: correlations begin at −1.
+WORST = -2.0
+
+
+class TrialRunner(tune.Trainable):
+    """Trains the run of `config["config"]` (plain values) and gives one result for each of its evaluations.
+
+    A result's `current` is that of `config["selection"]`, its `score` the best of them so far, by which the checkpoint is chosen.
+    The last result has `done`, `status` and `reason`. What fails by itself is a result, too: an exception is for Tune to try again.
+    """
+
+    def setup(self, config: dict[str, Any]) -> None:
+        """Take the config; training starts with the first step."""
+        self._take(config)
+        self._thread: threading.Thread | None = None
+
+    def reset_config(self, new_config: dict[str, Any]) -> bool:
+        """The next trial in the same process, whose imports are done."""
+        self.cleanup()
+        self._take(new_config)
+        return True
+
+    def _take(self, config: dict[str, Any]) -> None:
+        self._board, self._selection = config["board"][0], config["selection"]
+        self._trackers = config["trackers"][0]
+        self._plan, self._donor, self._started = ResourcePlan(**config["plan"]), config["donor"], config["started"]
+        self._run: RunConfig = parse_config(config["config"], "trial")
+        self._events: deque[tuple[str, dict[str, Any]]] = deque()
+        self._latest: dict[str, Any] = {} if config["best"] is None else {SCORE: config["best"]}
+        self._end: dict[str, Any] | None = None
+        self._controller: Any = None
+
+    def step(self) -> dict[str, Any]:
+        """Wait for the next evaluation or the end."""
+        if self._thread is None:
+            self._thread = threading.Thread(target=self._fit, name="fit", daemon=True)
+            self._thread.start()
+        while True:
+            alive = self._thread.is_alive()
+            self._events += ray.get(self._board.take.remote(self._run.name))
+            while self._events:
+                event, values = self._events.popleft()
+                if event == "report":
+                    return self._evaluated(values)
+                if event == "finish":
+                    self._end = _ending(Outcome(**values))
+            if not alive:
+                return self._ended()
+            time.sleep(POLL_S)
+
+    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
+        """Where the weights are: they stay in the run folder."""
+        return {"run": self._run.name, "step": self._latest.get("step", 0)}
+
+    def load_checkpoint(self, checkpoint: Any) -> None:
+        """Nothing: the run folder holds what the run goes on from, a donor's weights, too."""
+
+    def cleanup(self) -> None:
+        """End the training, if it is still going on."""
+        if self._thread is not None and self._controller is not None and self._thread.is_alive():
+            ray.get(self._board.leave.remote(self._run.name))
+            self._controller.abort.remote()
+            self._thread.join(timeout=30)
+            if self._thread.is_alive():
+                ray.kill(self._controller)
+                self._thread.join()
+        self._thread = None
+
+    def _fit(self) -> None:
+        try:
+            if self._donor is not None:
+                inherit(self._run, **self._donor)
+            self._end = self._train()
+        except UserError as error:
+            self._end = {"status": "failed", "reason": str(error).splitlines()[0]}
+        except Exception as error:
+            self._end = self._end or {"status": "failed", "reason": one_line(error)}
+
+    def _train(self) -> dict[str, Any]:
+        """Train to the end, and once more where the controller dies of itself: the run goes on from its checkpoint."""
+        for attempt in range(MAX_CONTROLLER_FAILURES + 1):
+            observers = [*self._trackers(self._run), TrialObserver(self._board, self._run.name)]
+            observer = ControllerObserver(observers, when_aborted="ended early by the sweep")
+            try:
+                result = RunTrainer(self._run, self._plan, self._started, [observer], self._entered).fit()
+            except RayActorError:
+                ended = not ray.get(self._board.is_entered.remote(self._run.name))
+                if ended or attempt == MAX_CONTROLLER_FAILURES:
+                    raise
+                continue
+            returned = result.return_value or {}
+            if "user_error" in returned:
+                raise UserError(returned["user_error"])
+            return _ending(Outcome(**returned["outcome"]))
+        raise AssertionError("the last attempt returns or raises")
+
+    def _entered(self, controller: Any) -> None:
+        self._controller = controller
+        ray.get(self._board.enter.remote(self._run.name, [controller]))
+
+    def _evaluated(self, values: dict[str, Any]) -> dict[str, Any]:
+        self._iteration = values["train/evaluations"] - 1
+        score = values.get(self._selection, WORST)
+        current = score if score == score else WORST
+        best = max(self._latest.get(SCORE, WORST), current)
+        self._latest = {**values, SCORE: best, CURRENT: current, ITERATION: values["train/evaluations"]}
+        return dict(self._latest)
+
+    def _ended(self) -> dict[str, Any]:
+        ending = self._end or {"status": "failed", "reason": "the run ended without an outcome"}
+        return {SCORE: WORST, CURRENT: WORST, ITERATION: 0, **self._latest, **ending, "done": True}
+
+
+def _ending(outcome: Outcome) -> dict[str, Any]:
+    status = "failed" if outcome.status == "failed" else "finished"
+    return {"status": status, "reason": outcome.error}

@@ -1,0 +1,224 @@
+"""The sweep's driver keeps one book: which trials there are, how far they are, what comes next. Nobody else writes it."""
+
+import math
+import time
+from collections.abc import Mapping
+from dataclasses import replace
+from typing import Any
+
+from cluster.storage.run_folder import RunFolder
+from cluster.sweeps.plan import (
+    Budget,
+    baseline_budget,
+    baseline_config,
+    plain_sample,
+    planned,
+    run_name,
+    trial_config,
+)
+from cluster.sweeps.records import Generation, Report, Role, Status, Sweep, Trial
+from cluster.sweeps.samplers import Proposer
+from cluster.sweeps.store import SweepFolder
+from multitask.config import RunConfig
+from tune_spaces import Space
+
+
+class Book:
+    """All trials of a sweep, in memory and, at once, in its folder."""
+
+    def __init__(
+        self,
+        folder: SweepFolder,
+        sweep: Sweep,
+        base: RunConfig,
+        space: Space,
+        proposer: Proposer,
+        budget: Budget,
+        shared: Mapping[str, Any],
+    ) -> None:
+        """`shared`: what every trial's actor is told besides its config."""
+        self.folder, self.sweep, self.options = folder, sweep, sweep.options
+        self._base, self._space, self._proposer, self._budget = base, space, proposer, budget
+        self._shared = shared
+        # Refits are trained by `concord best`, after the search.
+        self._trials = {trial.run: trial for trial in sweep.trials if trial.role != "refit"}
+        self._sittings: dict[str, float] = {}
+        self._ended_proposals = False
+
+    def __reduce__(self) -> tuple[type[str], tuple[str]]:
+        """Tune pickles all that it is given, for a way to go on that is not ours: the book stays in its process."""
+        return str, ("book",)
+
+    @property
+    def trials(self) -> tuple[Trial, ...]:
+        """All trials, by number and repeat."""
+        return tuple(sorted(self._trials.values(), key=lambda trial: (trial.number, trial.repeat)))
+
+    def snapshot(self, status: str, elapsed: float) -> Sweep:
+        """The sweep as it stands."""
+        return replace(self.sweep, trials=self.trials, status=status, elapsed=elapsed)  # type: ignore[arg-type]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that all trials have trained."""
+        return sum(trial.reports[-1].tokens for trial in self._trials.values() if trial.reports)
+
+    def trial(self, run: str) -> Trial:
+        """The trial called `run`."""
+        return self._trials[run]
+
+    def prepare(self) -> None:
+        """Plan what is known beforehand, and take in what trials of an earlier sitting reached without the driver."""
+        self._add("recipe", 0, self._space.sample_of(self._base) or {})
+        if self.options.baselines:
+            tasks = self._base.selected_tasks
+            for place, task in enumerate(tasks):
+                self._add("baseline", place - len(tasks), {"task": task})
+        for place, point in enumerate(self._space.first[: self.options.trials - 1], start=1):
+            self._add("sample", place, point)
+        for trial in self.trials:
+            if not trial.has_ended:
+                self._change(replace(self._with_history(trial), status="waiting"))
+                if (self._result(trial) or {}).get("status") == "finished":
+                    self.end(trial.run, "finished", None)
+
+    def next(self) -> Trial | None:
+        """The next trial to start, now running; None where none is left."""
+        waiting = [trial for trial in self.trials if trial.status == "waiting" and trial.run not in self._sittings]
+        trial = waiting[0] if waiting else self._proposed()
+        if trial is None:
+            return None
+        now = time.time()
+        self._sittings[trial.run] = now
+        return self._change(
+            replace(trial, status="running", reason=None, started=trial.started or now, attempts=trial.attempts + 1)
+        )
+
+    def config(self, trial: Trial) -> RunConfig:
+        """The config that `trial` trains by now."""
+        sample, budget = trial.sample, self._budget
+        if trial.role == "baseline":
+            config = baseline_config(self._base, sample["task"])
+            budget = baseline_budget(self._base, budget, sample["task"])
+        elif trial.role == "recipe" and not trial.generations:
+            config = self._base
+        else:
+            config = self.sampled_config(trial.generations[-1].sample if trial.generations else sample)
+        made = trial_config(config, trial, self.sweep.name, f"{self.folder.location}/trials", self.options, budget)
+        return made.model_copy(update={"name": self.current_run(trial)})
+
+    def sampled_config(self, sample: Mapping[str, Any]) -> RunConfig:
+        """What the space makes of the recipe by `sample`.
+
+        Raises:
+            UserError: the recipe cannot be trained so.
+        """
+        return self._space.config(self._base, sample)
+
+    def tune_config(self, trial: Trial) -> dict[str, Any]:
+        """What Tune hands to the trial's actor."""
+        best, donor = trial.best(self.options.selection), None
+        if trial.generations:
+            runs = [trial.run, *(own.run for own in trial.generations)]
+            donor = {"donor": trial.generations[-1].donor, "previous": runs[-2]}
+        return {
+            **self._shared,
+            "run": trial.run,
+            "generation": len(trial.generations),
+            "config": self.config(trial).to_dict(),
+            "selection": "dev/mean" if trial.role == "baseline" else self.options.selection,
+            "best": best.scores[self.options.selection] if best else None,
+            "donor": donor,
+            "started": time.time(),
+        }
+
+    def current_run(self, trial: Trial) -> str:
+        """The name of the run that the trial trains now."""
+        return trial.generations[-1].run if trial.generations else trial.run
+
+    def report(self, run: str, values: Mapping[str, Any]) -> Trial:
+        """Take in one evaluation of trial `run`."""
+        trial = self._trials[run]
+        seconds = self._seconds(trial)
+        scores = {key: value for key, value in values.items() if key.startswith("dev/") and key != "dev/best"}
+        report = Report(
+            iteration=values["train/evaluations"],
+            step=values["step"],
+            rows=values["train/rows"],
+            tokens=values["train/tokens"],
+            seconds=round(seconds, 1),
+            scores=scores,
+        )
+        return self._change(replace(trial.with_report(report), seconds=seconds))
+
+    def end(self, run: str, status: Status, reason: str | None) -> Trial:
+        """Trial `run` has ended, or waits to go on another time (`waiting`)."""
+        trial = self._with_history(self._trials[run])
+        ended = time.time() if status != "waiting" else None
+        trial = replace(trial, status=status, reason=reason, ended=ended, seconds=self._seconds(trial))
+        self._sittings.pop(run, None)
+        return self._change(trial)
+
+    def exploit(self, run: str, generation: Generation, donor: Trial) -> Trial:
+        """From now on trial `run` goes on with a donor's weights and another sample; its past is the donor's."""
+        trial = self._trials[run]
+        reports = tuple(report for report in donor.reports if report.iteration <= generation.iteration)
+        return self._change(replace(trial, generations=(*trial.generations, generation), reports=reports))
+
+    def run_folder(self, trial: Trial) -> RunFolder:
+        """Where the trial trains now."""
+        return self.folder.run(self.current_run(trial))
+
+    def halt(self, reason: str) -> None:
+        """All trials that are running wait until the sweep goes on."""
+        for trial in self.trials:
+            if trial.status == "running":
+                self.end(trial.run, "waiting", reason)
+
+    def _proposed(self) -> Trial | None:
+        """The next configuration's first trial; its repeats are planned with it."""
+        number = 1 + max((trial.number for trial in self._trials.values()), default=-1)
+        if number >= self.options.trials or self._ended_proposals:
+            return None
+        sample = self._proposer.propose(number, self.trials)
+        if sample is None:
+            self._ended_proposals = True
+            return None
+        self._add("sample", number, sample)
+        return self._trials[run_name(self.sweep.name, number, 0, "sample")]
+
+    def _add(self, role: Role, number: int, sample: Mapping[str, Any]) -> None:
+        """Plan a configuration with all its repeats, where it is not planned already."""
+        for repeat in range(self.options.repeats):
+            run = run_name(self.sweep.name, number, repeat, role, sample.get("task"))
+            if run in self._trials:
+                continue
+            trial = Trial(number, repeat, role, run, plain_sample(sample))
+            rows, iterations = planned(self.config(trial), self._budget.table_rows)
+            self._change(replace(trial, planned_rows=rows, planned_iterations=iterations))
+
+    def _change(self, trial: Trial) -> Trial:
+        self._trials[trial.run] = trial
+        self.folder.write_trial(trial)
+        return trial
+
+    def _seconds(self, trial: Trial) -> float:
+        """Seconds that the trial ran so far: what its record says, and those of this sitting since."""
+        began = self._sittings.get(trial.run)
+        if began is None:
+            return trial.seconds
+        self._sittings[trial.run] = now = time.time()
+        return trial.seconds + now - began
+
+    def _result(self, trial: Trial) -> dict[str, Any] | None:
+        return self.run_folder(trial).result()
+
+    def _with_history(self, trial: Trial) -> Trial:
+        """The trial with the evaluations that its run folder knows of and its record lacks."""
+        known = {report.iteration: report for report in trial.reports}
+        for iteration, point in enumerate((self._result(trial) or {}).get("history", []), start=1):
+            if iteration not in known:
+                scores = {k: math.nan if v is None else v for k, v in point.items() if k.startswith("dev/")}
+                position = (point["step"], point["rows"], point["tokens"])
+                known[iteration] = Report(iteration, *position, trial.seconds, scores)
+        return replace(trial, reports=tuple(known[iteration] for iteration in sorted(known)))

@@ -1,0 +1,211 @@
+"""From what the user says to a sweep: fixed values, names, sweeps that go on, and drivers that may be at it."""
+
+import os
+import socket
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import yaml
+
+from cluster.cli.sweep import _open
+from cluster.storage.storage import Storage
+from cluster.sweeps.create import (
+    SILENCE_S,
+    Search,
+    check_alone,
+    check_name,
+    create_sweep,
+    extended,
+    is_alive,
+    open_search,
+    reopen_search,
+)
+from cluster.sweeps.records import Options, Trial
+from cluster.sweeps.store import SweepFolder
+from multitask.errors import UserError
+from tests.builders import tiny_config
+from tests.integration.commands import write_recipe
+
+SPACE: dict[str, Any] = {"parameters": {"optimizer.lr": {"loguniform": [1e-6, 1e-3]}}}
+
+
+@pytest.fixture
+def recipe(tmp_path: Path) -> str:
+    return str(write_recipe(tmp_path / "tiny.yaml", tiny_config(tmp_path)))
+
+
+def _folder(place: Path, name: str = "s") -> SweepFolder:
+    return SweepFolder(Storage(str(place / name)))
+
+
+def _draws(search: Search, number: int = 30) -> list[dict[str, Any]]:
+    return [search.space.draw(np.random.default_rng(seed)) for seed in range(number)]
+
+
+@pytest.mark.parametrize("change", ["sampling.name=annealed", "phases.0.sampling.name=annealed"])
+def test_change_that_names_a_parameter_or_its_key_fixes_it(recipe: str, change: str) -> None:
+    search = open_search(recipe, [change], "default")
+    assert search.fixed == {"sampling.name": "annealed"}
+    assert "sampling.name" not in search.space.parameters
+    samples = _draws(search)
+    assert all("sampling.name" not in sample and "sampling.annealed.start" in sample for sample in samples)
+    configs = [search.space.config(search.base, sample) for sample in samples]
+    assert {config.phases[0].sampling.name for config in configs} == {"annealed"}
+
+
+def test_value_that_is_fixed_may_be_a_number_outside_of_the_range(recipe: str) -> None:
+    search = open_search(recipe, ["optimizer.lr=0.5"], "default")
+    assert search.fixed == {"optimizer.lr": 0.5}
+    assert {search.space.config(search.base, sample).optimizer.lr for sample in _draws(search)} == {0.5}
+    assert search.base.optimizer.lr == 0.5
+
+
+def test_other_changes_are_the_recipe_s(recipe: str) -> None:
+    search = open_search(recipe, ["optimizer.weight_decay=0.25", "seed=9"], "default")
+    assert search.fixed == {}
+    assert search.base.seed == 9
+    for sample in _draws(search, 5):
+        assert search.space.config(search.base, sample).optimizer.weight_decay == 0.25
+
+
+def test_folders_are_absolute_whatever_a_process_s_own(recipe: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(Path(recipe).parent)
+    base = open_search(recipe, ["cluster.storage=runs", "data.root=."], "learning_rate").base
+    assert base.cluster.storage == str(Path(recipe).parent / "runs")
+    assert base.data.root == str(Path(recipe).parent)
+
+
+@pytest.mark.parametrize("name", ["a", "my-sweep_2.1", "0"])
+def test_names_that_can_be_folders(name: str) -> None:
+    check_name(name)
+
+
+@pytest.mark.parametrize("name", ["", "a/b", "..", ".hidden", "-x", "a b", "ä", "a:b", "a\n"])
+def test_names_that_cannot_be_folders_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match="--name may hold letters"):
+        check_name(name)
+
+
+def test_sweep_goes_on_with_the_recipe_and_space_of_its_beginning(recipe: str, tmp_path: Path) -> None:
+    search = open_search(recipe, ["sampling.name=annealed", "seed=4"], "default")
+    create_sweep(search, "s", Options(3), _folder(tmp_path))
+    Path(recipe).write_text("nothing of it", encoding="utf-8")
+    again = reopen_search(_folder(tmp_path).read())
+    assert again.base == search.base
+    assert again.fixed == search.fixed
+    assert again.space.describe() == search.space.describe()
+    assert _draws(again) == _draws(search)
+
+
+def test_space_that_has_changed_since_is_refused(recipe: str, tmp_path: Path) -> None:
+    path = tmp_path / "space.yaml"
+    path.write_text(yaml.safe_dump(SPACE), encoding="utf-8")
+    create_sweep(open_search(recipe, [], str(path)), "s", Options(3), _folder(tmp_path))
+    reopen_search(_folder(tmp_path).read())
+    wider = {"parameters": {"optimizer.lr": {"loguniform": [1e-6, 1e-2]}}}
+    path.write_text(yaml.safe_dump(wider), encoding="utf-8")
+    with pytest.raises(UserError, match=r"sweep s: the space .*space\.yaml is not what it was.*--name"):
+        reopen_search(_folder(tmp_path).read())
+
+
+def test_options_that_cannot_work_leave_no_folder(recipe: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match="--search"):
+        create_sweep(open_search(recipe, [], "learning_rate"), "s", Options(3, search="best"), _folder(tmp_path))
+    assert not (tmp_path / "s").exists()
+
+
+def test_same_command_again_goes_on_and_new_begins_another(recipe: str, tmp_path: Path) -> None:
+    search, options = open_search(recipe, [], "learning_rate"), Options(3, metrics=("dev/mean",), budget_seconds=60.0)
+    place = str(tmp_path / "sweeps")
+
+    def opened(options: Options, *, resume: bool = False, new: bool = False) -> tuple[str, int]:
+        folder, sweep, _ = _open(search, options, "s", place, resume, new)
+        assert folder.location.endswith(f"/{sweep.name}")
+        return sweep.name, sweep.options.trials
+
+    assert opened(options) == ("s", 3)
+    assert opened(options) == ("s", 3)
+    assert opened(options, new=True) == ("s-2", 3)
+    assert opened(options, new=True) == ("s-3", 3)
+    SweepFolder(Storage(place).below("s")).write_trial(Trial(0, 0, "recipe", "s-000", {}, attempts=1))
+    with pytest.raises(UserError, match=r"--name s: .*another plan; .*--resume.*--new"):
+        opened(Options(4))
+    assert opened(Options(4), resume=True) == ("s", 3)
+    assert opened(Options(4), new=True) == ("s-4", 4)
+
+
+def test_a_plan_of_which_no_trial_began_may_be_mended_under_its_name(recipe: str, tmp_path: Path) -> None:
+    """As after `--workers-per-trial 50`, which the cluster refuses."""
+    place, folder = str(tmp_path / "sweeps"), SweepFolder(Storage(str(tmp_path / "sweeps")).below("s"))
+    for workers in (50, 1):
+        search = open_search(recipe, [f"cluster.workers={workers}"], "learning_rate")
+        _open(search, Options(3), "s", place, resume_old=False, new=False)
+        assert folder.read().base["cluster"]["workers"] == workers
+        folder.write_trial(Trial(0, 0, "recipe", "s-000", {}))
+    folder.write_state(_state(pid=os.getppid()))
+    with pytest.raises(UserError, match="is being run by process"):
+        _open(search, Options(4), "s", place, resume_old=False, new=False)
+
+
+def test_bounds_of_a_sweep_may_change(recipe: str, tmp_path: Path) -> None:
+    sweep = create_sweep(open_search(recipe, [], "learning_rate"), "s", Options(3, keep=2), _folder(tmp_path))
+    changed = extended(sweep, trials=9, budget_seconds=None, concurrent=1)
+    assert changed.options == Options(9, keep=2, concurrent=1)
+    assert changed.space == sweep.space
+
+
+@pytest.fixture(scope="module")
+def dead() -> int:
+    """The id of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def _state(**changes: Any) -> dict[str, Any]:
+    own = {"status": "running", "pid": os.getpid(), "host": socket.gethostname(), "heartbeat": time.time()}
+    return own | changes
+
+
+def test_sweep_with_a_driver_that_lives_is_not_driven_twice(tmp_path: Path, dead: int) -> None:
+    folder = _folder(tmp_path)
+    check_alone(folder)
+    for state in (_state(), _state(host="elsewhere", pid=dead)):
+        folder.write_state(state)
+        with pytest.raises(UserError, match=rf"run by process {state['pid']} on {state['host']}.*sweep stop"):
+            check_alone(folder)
+
+
+def test_sweep_whose_driver_is_gone_may_go_on(tmp_path: Path, dead: int) -> None:
+    folder, long_ago = _folder(tmp_path), time.time() - SILENCE_S - 1
+    for state in (
+        _state(pid=dead),
+        _state(heartbeat=long_ago),
+        _state(heartbeat=long_ago, host="elsewhere"),
+        _state(status="stopped"),
+        _state(status="finished"),
+    ):
+        folder.write_state(state)
+        check_alone(folder)
+
+
+def test_driver_on_another_host_is_judged_by_its_heartbeat_alone(dead: int) -> None:
+    assert is_alive(_state())
+    assert not is_alive(_state(pid=dead))
+    assert is_alive(_state(pid=dead, host="elsewhere"))
+    # Somebody else's process, which cannot be asked unless one is root.
+    assert is_alive(_state(pid=1))
+
+
+def test_driver_that_has_ended_unnoticed_by_its_parent_is_dead() -> None:
+    process = subprocess.Popen(["true"])
+    try:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not is_alive(_state(pid=process.pid))
+    finally:
+        process.wait()
