@@ -12,7 +12,7 @@ export DS_BUILD_OPS := 0
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo test lint format clean
+.PHONY: help install browser demo test lint format reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -46,6 +46,9 @@ lint: $(INSTALLED) ## ruff and mypy
 format: $(INSTALLED) ## let ruff rewrite the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
+
+reference: $(INSTALLED) ## write docs/configuration.md from the config models
+	$(BIN)/python -m multitask.config.reference > docs/configuration.md
 
 clean: ## remove runs, caches and build files, but not .venv
 	rm -rf runs wandb build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

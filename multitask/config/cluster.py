@@ -10,9 +10,9 @@ from multitask.config.base import Config
 class ClusterConfig(Config):
     """Workers, their resources and their storage."""
 
-    workers: int = Field(default=1, ge=1)
-    device: Literal["auto", "cpu", "gpu"] = "auto"
-    cpus_per_worker: float = Field(default=1, gt=0)
+    workers: int = Field(default=1, ge=1, description="processes that share every batch")
+    device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="auto: GPUs where the cluster has any")
+    cpus_per_worker: float = Field(default=1, gt=0, description="CPUs that Ray sets aside for a worker")
     gpus_per_worker: float = Field(default=1, gt=0, description="read only where workers have GPUs")
     storage: str = Field(
         default="runs", description="run folders are made here: a folder or URI that every worker can write"
@@ -25,11 +25,13 @@ class ClusterConfig(Config):
 class TrackingConfig(Config):
     """Weights & Biases. `auto` is online where the user is logged in and offline otherwise."""
 
-    mode: Literal["auto", "online", "offline", "disabled"] = "auto"
-    project: str = "concord"
-    entity: str | None = None
-    group: str | None = None
-    tags: tuple[str, ...] = ()
+    mode: Literal["auto", "online", "offline", "disabled"] = Field(
+        default="auto", description="auto: online where the user is logged in, offline otherwise"
+    )
+    project: str = Field(default="concord", description="W&B's project")
+    entity: str | None = Field(default=None, description="W&B's user or team; the login's own if not given")
+    group: str | None = Field(default=None, description="W&B's group; a sweep gives its trials its own")
+    tags: tuple[str, ...] = Field(default=(), description="W&B's tags")
     job_type: str = Field(default="train", description="what W&B calls the kind of run, as `trial` in a sweep")
     extra: dict[str, Any] = Field(default={}, description="added to the W&B run's config under its own keys")
     log_model: bool = Field(default=True, description="upload the exported best model as an artifact")

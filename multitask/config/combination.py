@@ -30,7 +30,7 @@ class Weights(Config):
     SEARCH: ClassVar[Ranges] = {"weights": PerTask(0.25, 4)}
 
     name: Literal["weights"] = "weights"
-    weights: dict[str, float]
+    weights: dict[str, float] = Field(description="task to a weight, 0 or more, every task of the recipe")
 
     @field_validator("weights")
     @classmethod

@@ -14,7 +14,9 @@ class DataConfig(Config):
         default=".", description="relative files are looked up here: a folder, package:NAME[/SUB] or a URI"
     )
     cache: str = Field(default="~/.cache/concord", description="folder of the tokenised, memory-mapped tables")
-    on_bad_rows: Literal["error", "skip"] = "error"
+    on_bad_rows: Literal["error", "skip"] = Field(
+        default="error", description="skip: leave them out, count and list them, refuse above 1 %"
+    )
     max_length: int = Field(default=128, ge=4, le=32768, description="tokens of one sequence, special ones included")
     batch_size: int = Field(default=32, ge=1, description="rows of one global batch of a task that names no own size")
     pool_batches: int = Field(

@@ -22,7 +22,7 @@ class Classification(Config):
     """One of `classes` classes, labels 0 … classes − 1; trained with cross-entropy."""
 
     name: Literal["classification"] = "classification"
-    classes: int = Field(ge=2)
+    classes: int = Field(ge=2, description="C")
     labels: LabelNames | None = Field(default=None, description=_LABELS)
 
     @field_validator("labels")
@@ -53,8 +53,8 @@ class Regression(Config):
     """A number between `low` and `high`; trained with mean squared error on the label's own scale."""
 
     name: Literal["regression"] = "regression"
-    low: float
-    high: float
+    low: float = Field(description="least label")
+    high: float = Field(description="largest label")
 
     @model_validator(mode="after")
     def _range_is_not_empty(self) -> "Regression":

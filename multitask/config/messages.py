@@ -66,27 +66,29 @@ def _fields(loc: tuple) -> tuple[list[str], list[str]]:
     model: object = RunConfig
     path: list[str] = []
     for part in loc:
-        options = _models(model)
-        tagged = [m for m in options if part in (_tag_of(m), getattr(m, "TAG", None))]
+        options = config_models(model)
+        tagged = [m for m in options if part in (choice_name(m), getattr(m, "TAG", None))]
         if len(options) > 1 and tagged:
             model = tagged[0]
             continue
         path.append(str(part))
         field = options[0].model_fields.get(str(part)) if options else None
         model = field.annotation if field else _element(model)
-    options = _models(model)
+    options = config_models(model)
     return path, list(options[0].model_fields) if options else []
 
 
-def _tag_of(model: type[BaseModel]) -> object:
+def choice_name(model: type[BaseModel]) -> object:
+    """What `name` says where `model` is one of several choices; `PydanticUndefined` where it takes more than one name."""
     return model.model_fields["name"].default if "name" in model.model_fields else None
 
 
-def _models(annotation: object) -> list[type[BaseModel]]:
+def config_models(annotation: object) -> list[type[BaseModel]]:
+    """The models that a field of this type may hold: none, one, or the choices of a union."""
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
         return [annotation]
     if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
-        return [model for part in typing.get_args(annotation) for model in _models(part)]
+        return [model for part in typing.get_args(annotation) for model in config_models(part)]
     return []
 
 

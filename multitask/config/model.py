@@ -22,9 +22,9 @@ class LoRA(Config):
     """
 
     name: Literal["lora"] = "lora"
-    rank: int = Field(default=8, ge=1)
+    rank: int = Field(default=8, ge=1, description="rank of each update")
     alpha: float = Field(default=16, gt=0, description="the update is scaled by alpha / rank")
-    dropout: float = Field(default=0.0, ge=0, lt=1)
+    dropout: float = Field(default=0.0, ge=0, lt=1, description="of what enters an update")
     targets: tuple[str, ...] = Field(
         default=("query", "value"), min_length=1, description="ends of the names of the linear layers that are adapted"
     )
@@ -55,10 +55,13 @@ class EncoderConfig(Config):
     `name` is a folder, a hub name, or `package:NAME[/SUB]` for an encoder that an installed Python package ships.
     """
 
-    name: str
-    pooling: Pooling = "mean"
+    name: str = Field(description="a folder, a hub name, or package:NAME[/SUB]")
+    pooling: Pooling = Field(
+        default="mean",
+        description="token states to one embedding; pooler is the encoder's own, attention a learned query, mean_layers over all layers",
+    )
     dropout: float = Field(default=0.1, ge=0, lt=1, description="of the encoder and of every head")
     token_types: bool = Field(
         default=True, description="tell a cross-encoder's two texts apart by token types, where the encoder has them"
     )
-    adapter: AdapterConfig = NoAdapter()
+    adapter: AdapterConfig = Field(default=NoAdapter(), description="small layers trained in or beside the encoder")

@@ -39,6 +39,6 @@ class RDrop(Config):
 class RegularizationConfig(Config):
     """Terms that are added to the loss of every task that has labels; each is off if not given."""
 
-    smart: Smart | None = None
-    bregman: Bregman | None = None
-    r_drop: RDrop | None = None
+    smart: Smart | None = Field(default=None, description="adversarial smoothness")
+    bregman: Bregman | None = Field(default=None, description="a momentum teacher")
+    r_drop: RDrop | None = Field(default=None, description="agreement of two dropout masks")

@@ -31,22 +31,28 @@ class RunConfig(Config):
     """One frozen tree; the same dict goes into the checkpoint, W&B and the trial, and back, unchanged."""
 
     name: str = Field(description="names the run folder; the same name again goes on where it stopped")
-    description: str = ""
-    source: SourceConfig | None = None
-    seed: int = Field(default=0, ge=0, lt=2**31)
-    encoder: EncoderConfig
-    tasks: dict[str, TaskConfig] = Field(min_length=1)
-    data: DataConfig = DataConfig()
-    phases: tuple[PhaseConfig, ...] = Field(default=(PhaseConfig(),), min_length=1)
-    combination: CombinationConfig = Sum()
-    regularization: RegularizationConfig = RegularizationConfig()
-    optimizer: OptimizerConfig = AdamW()
-    schedule: ScheduleConfig = ScheduleConfig()
-    training: TrainingConfig = TrainingConfig()
-    precision: Precision = "fp32"
-    zero: ZeroConfig = ZeroConfig()
-    cluster: ClusterConfig = ClusterConfig()
-    tracking: TrackingConfig = TrackingConfig()
+    description: str = Field(default="", description="one line for lists of recipes")
+    source: SourceConfig | None = Field(default=None, description="the published row that this recipe implements")
+    seed: int = Field(default=0, ge=0, lt=2**31, description="of heads, dropout, row order, drawn tasks and surgery")
+    encoder: EncoderConfig = Field(description="the encoder that all tasks share")
+    tasks: dict[str, TaskConfig] = Field(min_length=1, description="the tasks by name")
+    data: DataConfig = Field(default=DataConfig(), description="where data lies, how it is read and batched")
+    phases: tuple[PhaseConfig, ...] = Field(
+        default=(PhaseConfig(),), min_length=1, description="stretches of training, one after the other"
+    )
+    combination: CombinationConfig = Field(default=Sum(), description="how losses or gradients become one update")
+    regularization: RegularizationConfig = Field(
+        default=RegularizationConfig(), description="terms added to the loss of every task with labels"
+    )
+    optimizer: OptimizerConfig = Field(default=AdamW(), description="what applies the combined gradient")
+    schedule: ScheduleConfig = Field(default=ScheduleConfig(), description="the learning rate over the steps")
+    training: TrainingConfig = Field(default=TrainingConfig(), description="evaluating, saving, clipping, stopping")
+    precision: Precision = Field(
+        default="fp32", description="bf16: bf16 weights with fp32 masters; autocast: fp32 weights, bf16 matrix products"
+    )
+    zero: ZeroConfig = Field(default=ZeroConfig(), description="what DeepSpeed shards over the workers")
+    cluster: ClusterConfig = Field(default=ClusterConfig(), description="workers, their resources, storage")
+    tracking: TrackingConfig = Field(default=TrackingConfig(), description="Weights & Biases")
 
     @field_validator("name")
     @classmethod

@@ -21,6 +21,7 @@ def _number_or_all(value: object) -> object:
 
 
 TasksPerStep = Annotated[int | Literal["all"], BeforeValidator(_number_or_all)]
+_TASKS_PER_STEP = "tasks that a step trains"
 
 
 class RoundRobin(Config):
@@ -29,7 +30,7 @@ class RoundRobin(Config):
     SEARCH: ClassVar[Ranges] = {"tasks_per_step": TasksInStep(draws=False)}
 
     name: Literal["round_robin"] = "round_robin"
-    tasks_per_step: TasksPerStep = "all"
+    tasks_per_step: TasksPerStep = Field(default="all", description=_TASKS_PER_STEP)
 
 
 class ProportionalBatches(Config):
@@ -46,9 +47,9 @@ class ProportionalBatches(Config):
     }
 
     name: Literal["proportional_batches"] = "proportional_batches"
-    batches: int | None = Field(default=None, ge=1)
-    largest: int | None = Field(default=None, ge=1)
-    tasks_per_step: TasksPerStep = "all"
+    batches: int | None = Field(default=None, ge=1, description="batches of every task in a pass")
+    largest: int | None = Field(default=None, ge=1, description="batch size of the largest set")
+    tasks_per_step: TasksPerStep = Field(default="all", description=_TASKS_PER_STEP)
 
     @model_validator(mode="after")
     def _one_of_both(self) -> "ProportionalBatches":
@@ -66,7 +67,7 @@ class Proportional(Config):
     SEARCH: ClassVar[Ranges] = {"batches_per_step": TasksInStep(draws=False)}
 
     name: Literal["proportional"] = "proportional"
-    batches_per_step: int = Field(default=1, ge=1)
+    batches_per_step: int = Field(default=1, ge=1, description="batches of the shuffled epoch that a step takes")
 
 
 class _Drawn(Config):
@@ -74,7 +75,7 @@ class _Drawn(Config):
 
     SEARCH: ClassVar[Ranges] = {"tasks_per_step": TasksInStep(draws=True)}
 
-    tasks_per_step: int = Field(default=1, ge=1)
+    tasks_per_step: int = Field(default=1, ge=1, description="different tasks drawn for a step")
 
 
 class Uniform(_Drawn):
@@ -99,7 +100,7 @@ class Temperature(_Drawn):
     }
 
     name: Literal["temperature"] = "temperature"
-    temperature: float = Field(default=2.0, ge=1)
+    temperature: float = Field(default=2.0, ge=1, description="1 is proportional, large is uniform")
     cap: int | None = Field(default=None, ge=1, description="rows above which a set counts as no larger")
 
 
@@ -112,8 +113,8 @@ class Annealed(_Drawn):
     SEARCH: ClassVar[Ranges] = {**_Drawn.SEARCH, "start": Between(0.5, 1), "end": Between(0, 0.5)}
 
     name: Literal["annealed"] = "annealed"
-    start: float = Field(default=1.0, ge=0, le=1)
-    end: float = Field(default=0.2, ge=0, le=1)
+    start: float = Field(default=1.0, ge=0, le=1, description="α of the first epoch")
+    end: float = Field(default=0.2, ge=0, le=1, description="α of the last epoch")
 
 
 class DrawnByWeights(_Drawn):
@@ -122,7 +123,7 @@ class DrawnByWeights(_Drawn):
     SEARCH: ClassVar[Ranges] = {**_Drawn.SEARCH, "weights": PerTask(0.25, 4)}
 
     name: Literal["weights"] = "weights"
-    weights: dict[str, float]
+    weights: dict[str, float] = Field(description="task to a weight above 0, every task of the phase")
 
     @field_validator("weights")
     @classmethod
@@ -145,8 +146,8 @@ class PhaseConfig(Config):
     """A stretch of training with its own tasks, sampling strategy and length."""
 
     tasks: tuple[str, ...] | None = Field(default=None, description="all tasks if not given")
-    sampling: SamplingConfig = RoundRobin()
-    epochs: int = Field(default=1, ge=1)
+    sampling: SamplingConfig = Field(default=RoundRobin(), description="which task trains when")
+    epochs: int = Field(default=1, ge=1, description="passes, as the strategy counts them")
     steps_per_epoch: int | None = Field(default=None, ge=1, description="as the strategy counts an epoch if not given")
     rows_per_epoch: int | None = Field(
         default=None,

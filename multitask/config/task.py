@@ -19,11 +19,11 @@ class Columns(Config):
     A file of format `lines` has the one column `text`.
     """
 
-    id: str | None = None
-    text: str
-    text_pair: str | None = None
-    negative: str | None = None
-    label: str | None = None
+    id: str | None = Field(default=None, description="a row's name, unique in its split; file and line if not given")
+    text: str = Field(description="the text, or the first of two")
+    text_pair: str | None = Field(default=None, description="the second text")
+    negative: str | None = Field(default=None, description="contrastive: a text that is unlike the first")
+    label: str | None = Field(default=None, description="the label; every kind but contrastive needs it")
 
 
 class CrossEncoder(Config):
@@ -40,7 +40,9 @@ class BiEncoder(Config):
     """
 
     name: Literal["bi_encoder"] = "bi_encoder"
-    features: Literal["concat", "concat_difference_product", "cosine", "pearson"] = "concat_difference_product"
+    features: Literal["concat", "concat_difference_product", "cosine", "pearson"] = Field(
+        default="concat_difference_product", description="what the head reads of u and v"
+    )
 
     @property
     def is_one_number(self) -> bool:
@@ -66,7 +68,7 @@ class MLPHead(Config):
 
     name: Literal["mlp"] = "mlp"
     hidden: int | None = Field(default=None, ge=1, description="as wide as the encoder if not given")
-    activation: Literal["relu", "gelu", "tanh"] = "relu"
+    activation: Literal["relu", "gelu", "tanh"] = Field(default="relu", description="after the hidden layer")
     link: Link = Field(default="sigmoid", description=_LINK)
 
 
@@ -77,7 +79,7 @@ class ScaledHead(Config):
     """
 
     name: Literal["scaled"] = "scaled"
-    scale: Literal["plain", "relu", "sigmoid"] = "relu"
+    scale: Literal["plain", "relu", "sigmoid"] = Field(default="relu", description="s, of the one number")
 
 
 HeadConfig = Annotated[LinearHead | MLPHead | ScaledHead, Field(discriminator="name")]
@@ -86,11 +88,13 @@ HeadConfig = Annotated[LinearHead | MLPHead | ScaledHead, Field(discriminator="n
 class TaskConfig(Config):
     """One labelled text task. A new task is a declaration like this one and no Python."""
 
-    kind: Kind
-    columns: Columns
-    files: dict[Literal["train", "dev", "test"], Files]
+    kind: Kind = Field(description="what is asked: a class, yes or no, a number, or embeddings")
+    columns: Columns = Field(description="names of the files' columns")
+    files: dict[Literal["train", "dev", "test"], Files] = Field(
+        description="split to a file or several: paths under data.root, absolute paths, package:NAME/FILE or URIs"
+    )
     format: FileFormat | None = Field(default=None, description="by the file's suffix when not given")
-    pair_encoding: PairEncoding | None = None
+    pair_encoding: PairEncoding | None = Field(default=None, description="how two texts meet; needed for pairs")
     head: HeadConfig | None = Field(default=None, description="linear if not given; contrastive tasks have none")
     auxiliary: bool = Field(default=False, description="trained, but no part of dev/mean; dev files may be left out")
     batch_size: int | None = Field(

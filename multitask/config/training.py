@@ -10,7 +10,7 @@ Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
 class _Optimizer(Config):
-    lr: float = Field(default=2e-5, gt=0)
+    lr: float = Field(default=2e-5, gt=0, description="peak learning rate, of encoder and heads")
     weight_decay: float = Field(default=0.01, ge=0, description="biases and normalisation weights are spared")
     layer_decay: float = Field(
         default=1.0, gt=0, le=1, description="learning rate of an encoder layer over that of the layer above it"
@@ -24,8 +24,8 @@ class AdamW(_Optimizer):
     """AdamW with decoupled weight decay."""
 
     name: Literal["adamw"] = "adamw"
-    betas: tuple[Beta, Beta] = (0.9, 0.999)
-    eps: float = Field(default=1e-8, gt=0)
+    betas: tuple[Beta, Beta] = Field(default=(0.9, 0.999), description="β₁ and β₂ of the moments")
+    eps: float = Field(default=1e-8, gt=0, description="ε of the denominator")
 
 
 class LibraryOptimizer(_Optimizer):
@@ -35,8 +35,8 @@ class LibraryOptimizer(_Optimizer):
     """
 
     TAG: ClassVar[str] = "library"
-    name: str
-    options: dict[str, Any] = Field(default={})
+    name: str = Field(description="the optimizer's name in pytorch_optimizer")
+    options: dict[str, Any] = Field(default={}, description="further arguments of its class")
 
 
 def _tag(value: object) -> str:
@@ -52,8 +52,8 @@ OptimizerConfig = Annotated[
 class ScheduleConfig(Config):
     """Linear warm-up over a share of the steps, then a decay to zero (`constant`: none)."""
 
-    warmup: float = Field(default=0.1, ge=0, lt=1)
-    decay: Literal["linear", "cosine", "constant"] = "linear"
+    warmup: float = Field(default=0.1, ge=0, lt=1, description="share of the steps in which the rate rises")
+    decay: Literal["linear", "cosine", "constant"] = Field(default="linear", description="how it falls afterwards")
     per: Literal["run", "phase"] = Field(default="run", description="what one warm-up and one decay span")
 
 
@@ -89,7 +89,7 @@ class TrainingConfig(Config):
 class ZeroConfig(Config):
     """DeepSpeed's sharding: 1 optimizer state, 2 and gradients, 3 and parameters."""
 
-    stage: Literal[1, 2, 3] = 1
+    stage: Literal[1, 2, 3] = Field(default=1, description="1 optimizer state, 2 and gradients, 3 and parameters")
 
 
 Precision = Literal["fp32", "bf16", "autocast"]

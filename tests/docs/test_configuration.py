@@ -1,0 +1,56 @@
+"""The configuration reference is what the models say, and says something of every key."""
+
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from multitask.config import RunConfig
+from multitask.config.reference import reference, sections
+
+PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+
+
+def properties() -> Iterator[tuple[str, str, dict[str, Any]]]:
+    """Model, key and schema of every key, as pydantic's own JSON schema has them."""
+    schema = RunConfig.model_json_schema()
+    for model, own in {"RunConfig": schema, **schema["$defs"]}.items():
+        for key, found in own["properties"].items():
+            yield model, key, found
+
+
+def test_page_is_current() -> None:
+    assert PAGE.read_text(encoding="utf-8") == reference(), "run `make reference`"
+
+
+def test_every_key_has_a_description() -> None:
+    missing = [f"{model}.{key}" for model, key, own in properties() if "const" not in own and "description" not in own]
+    assert not missing, missing
+
+
+def test_every_key_and_default_of_the_schema_is_on_the_page() -> None:
+    rows = [line.split(" | ") for line in PAGE.read_text(encoding="utf-8").splitlines() if line.startswith("| `")]
+    cells = {(row[0].removeprefix("| ").strip("`").rpartition(".")[2], row[2].strip("`")) for row in rows}
+    plain = 0
+    for model, key, own in properties():
+        default = own.get("default")
+        if "const" in own or isinstance(default, dict | list | None) or default == "":
+            continue
+        plain += 1
+        text = default if isinstance(default, str) else json.dumps(default)
+        assert (key, text) in cells, f"{model}.{key}"
+    assert plain > 40
+
+
+def test_every_choice_has_a_heading() -> None:
+    text = PAGE.read_text(encoding="utf-8")
+    names = {own["const"] for _, _, own in properties() if "const" in own}
+    assert {"pcgrad", "annealed", "lora", "mlp"} <= names
+    for name in names:
+        assert f"### `name: {name}`" in text
+
+
+def test_every_section_is_reached_once() -> None:
+    found = [(section.path, section.choice) for section in sections()]
+    assert len(found) == len(set(found))
+    assert len({section.model for section in sections()}) == len(RunConfig.model_json_schema()["$defs"]) + 1
