@@ -47,8 +47,9 @@ format: $(INSTALLED) ## let ruff rewrite the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-reference: $(INSTALLED) ## write docs/configuration.md from the config models
+reference: $(INSTALLED) ## write docs/configuration.md from the config models, and the tables of docs/recipes.md
 	$(BIN)/python -m multitask.config.reference > docs/configuration.md
+	$(BIN)/python -m multitask.config.recipe_table docs/recipes.md
 
 clean: ## remove runs, caches and build files, but not .venv
 	rm -rf runs wandb build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache

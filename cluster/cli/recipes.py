@@ -1,6 +1,5 @@
 """`concord recipes`: those that the project ships, one of them in full, and published against measured scores."""
 
-from collections import Counter
 from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -8,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from cluster.terminal.json_output import print_json
+from multitask.config.recipe_table import FURTHER, by_paper, published_scores, score_text, source_of
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 recipes = typer.Typer(help="Look at the recipes, and compare runs with what was published.", add_completion=False)
 
 _JSON = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
-_TASKS = ("sst", "quora", "sts")
-_FURTHER = "Further recipes"
 
 
 @recipes.callback(invoke_without_command=True)
@@ -90,14 +88,9 @@ def _file_name(path: Path) -> str:
 
 
 def _show_list(found: list[dict[str, Any]]) -> None:
-    papers = Counter(_source(summary).get("paper") for summary in found)
-    groups: dict[str, list[dict[str, Any]]] = {}
-    for summary in found:
-        paper = _source(summary).get("paper")
-        groups.setdefault(paper if paper and papers[paper] > 1 else _FURTHER, []).append(summary)
-    for heading in sorted(groups, key=lambda heading: (heading == _FURTHER, heading)):
+    for heading, own in by_paper(found).items():
         _print(f"\n{heading}")
-        _print(_list_table(groups[heading], "paper" if heading == _FURTHER else "row"))
+        _print(_list_table(own, "paper" if heading == FURTHER else "row"))
     _print("Scores: published dev scores with BERT-base; SST and Quora accuracy, STS Pearson correlation.")
     _print("A recipe in full, and what its paper leaves open: concord recipes show RECIPE")
 
@@ -109,23 +102,14 @@ def _list_table(found: list[dict[str, Any]], origin: str) -> "Table":
     for column, width, fixed in zip(rows.columns, (20, 25, 29, 16), (True, False, False, True), strict=True):
         column.max_width, column.min_width, column.no_wrap = width, width if fixed else 8, fixed
     for summary in found:
-        source = _source(summary)
-        rows.add_row(summary["name"], source.get(origin), summary["description"], _published(source))
+        source = source_of(summary)
+        rows.add_row(summary["name"], source.get(origin), summary["description"], published_scores(source))
     return rows
 
 
-def _source(summary: Mapping[str, Any]) -> dict[str, Any]:
-    return summary["source"] or {}
-
-
-def _published(source: Mapping[str, Any]) -> str:
-    scores = source.get("scores") or {}
-    return "/".join(_score(scores.get(task)) for task in _TASKS) if scores else ""
-
-
 def _show_source(summary: Mapping[str, Any]) -> None:
-    source = _source(summary)
-    scores = "  ".join(f"{task} {_score(score)}" for task, score in (source.get("scores") or {}).items())
+    source = source_of(summary)
+    scores = "  ".join(f"{task} {score_text(score)}" for task, score in (source.get("scores") or {}).items())
     overall = f"  overall {source['overall']:g}" if source.get("overall") is not None else ""
     lines = {
         "recipe": summary["name"],
@@ -153,14 +137,7 @@ def _comparison_table(found: "list[Comparison]") -> "Table":
 
 
 def _both(published: float | None, measured: float | None) -> str:
-    return "" if published is None and measured is None else f"{_score(published)} → {_score(measured)}"
-
-
-def _score(score: float | None) -> str:
-    """Three digits, without a 0 before the point."""
-    if score is None:
-        return "–"
-    return ("-" if score < 0 else "") + f"{abs(score):.3f}".removeprefix("0")
+    return "" if published is None and measured is None else f"{score_text(published)} → {score_text(measured)}"
 
 
 def _table(*headings: str, title: str | None) -> "Table":
