@@ -67,7 +67,7 @@ def _predict_split(predictor: "Predictor", task: str, split: str) -> dict[str, A
         raise UserError(f"--split: task {task} has no files for {split!r}")
     table, evaluation = predictor.evaluate(task, split)
     values = evaluation.predictions.tolist()
-    if predictor.config.tasks[task].kind.name != "regression":
+    if predictor.config.tasks[task].kind.classes:
         values = [int(v) for v in values]
     return {"task": task, "ids": table.ids(list(range(table.rows))), "predictions": values}
 

@@ -37,6 +37,11 @@ class Binary(Config):
     name: Literal["binary"] = "binary"
     labels: LabelNames | None = Field(default=None, description=_LABELS)
 
+    @property
+    def classes(self) -> int:
+        """Two."""
+        return 2
+
     @field_validator("labels")
     @classmethod
     def _one_for_no_and_one_for_yes(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
@@ -55,6 +60,11 @@ class Regression(Config):
     name: Literal["regression"] = "regression"
     low: float = Field(description="least label")
     high: float = Field(description="largest label")
+
+    @property
+    def classes(self) -> int:
+        """None: labels are numbers."""
+        return 0
 
     @model_validator(mode="after")
     def _range_is_not_empty(self) -> "Regression":
@@ -76,6 +86,11 @@ class Contrastive(Config):
     projection: Literal["none", "mlp"] = Field(
         default="none", description="mlp: a dense layer with tanh on the embedding, in training only (SimCSE)"
     )
+
+    @property
+    def classes(self) -> int:
+        """None: there are no labels."""
+        return 0
 
 
 Kind = Annotated[Classification | Binary | Regression | Contrastive, Field(discriminator="name")]

@@ -8,12 +8,10 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from multitask.config import SPLITS, RunConfig, TaskConfig
-from multitask.config.kind import Regression
 from multitask.data.encoding import pairing_of, uncut_lengths
 from multitask.data.reading import SplitStream
 from multitask.data.schema import BadRow
 from multitask.data.tokenizer import load_tokenizer
-from multitask.data.validation import number_of_classes
 from multitask.errors import UserError
 
 _QUANTILES = {"minimum": 0.0, "lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75, "maximum": 1.0}
@@ -126,9 +124,9 @@ def _count(
 
 def _report(task: str, split: str, stream: SplitStream, tally: _Tally, max_length: int) -> SplitReport:
     lengths, labels = np.concatenate(tally.lengths), np.concatenate(tally.labels)
-    classes = number_of_classes(stream.task.kind)
+    classes = stream.task.kind.classes
     counts = np.bincount(labels.astype(int), minlength=classes) if classes and len(labels) else None
-    measured = isinstance(stream.task.kind, Regression) and len(labels)
+    measured = not classes and len(labels)
     return SplitReport(
         task=task,
         split=split,

@@ -13,7 +13,7 @@ from multitask.data.identifiers import IdLedger, Place
 from multitask.data.location import locate, open_binary
 from multitask.data.readers import READERS, file_format
 from multitask.data.schema import CHUNK_ROWS, SCHEMA, BadRow
-from multitask.data.validation import Row, RowError, number_of_classes, validate
+from multitask.data.validation import Row, RowError, validate
 from multitask.errors import UserError
 
 _SHOWN = 20
@@ -131,7 +131,7 @@ class SplitStream:
         self._rows += 1
         if self.task.columns.id is not None:
             self._ids.add(row.id, place)
-        if row.label is not None and self._split == "train" and number_of_classes(self.task.kind):
+        if row.label is not None and self._split == "train" and self.task.kind.classes:
             self._classes.add(int(row.label))
 
     def _wanted(self, file: str, available: list[str]) -> dict[str, str]:
@@ -196,7 +196,7 @@ class SplitStream:
         return lines
 
     def _judge_classes(self) -> list[str]:
-        missing = [str(c) for c in range(number_of_classes(self.task.kind)) if c not in self._classes]
+        missing = [str(c) for c in range(self.task.kind.classes) if c not in self._classes]
         return [f"tasks.{self._name}.files.train: no training row has class {', '.join(missing)}"] if missing else []
 
 

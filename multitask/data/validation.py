@@ -5,7 +5,7 @@ from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from multitask.config import TaskConfig
-from multitask.config.kind import Classification, Kind, Regression
+from multitask.config.kind import Kind, Regression
 
 
 class RowError(ValueError):
@@ -51,15 +51,9 @@ def parse_label(value: object, column: str, kind: Kind) -> float:
         if not kind.low <= number <= kind.high:
             raise RowError(f"{column} must lie in [{kind.low:g}, {kind.high:g}], got {number:g}")
         return number
-    classes = number_of_classes(kind)
-    if not number.is_integer() or not 0 <= number < classes:
-        raise RowError(f"{column} must be a whole number in 0 … {classes - 1}, got {number:g}")
+    if not number.is_integer() or not 0 <= number < kind.classes:
+        raise RowError(f"{column} must be a whole number in 0 … {kind.classes - 1}, got {number:g}")
     return number
-
-
-def number_of_classes(kind: Kind) -> int:
-    """Classes of a classification or binary task, 0 for the others."""
-    return kind.classes if isinstance(kind, Classification) else 2 if kind.name == "binary" else 0
 
 
 def _text(value: object, column: str) -> str:

@@ -14,13 +14,13 @@ def task_scores(task: TaskConfig, predictions: np.ndarray, labels: np.ndarray) -
 
     Correlations are 0 where the predictions are all the same: a constant says nothing about the order.
     """
-    if task.kind.name == "regression":
+    if not task.kind.classes:
         constant = np.ptp(predictions) == 0 or np.ptp(labels) == 0
         if constant or len(labels) < 2:
             return {"pearson": 0.0, "spearman": 0.0}
         pearson, spearman = pearsonr(predictions, labels), spearmanr(predictions, labels)
         return {"pearson": float(pearson.statistic), "spearman": float(spearman.statistic)}
-    classes = np.arange(task.kind.classes if task.kind.name == "classification" else 2)
+    classes = np.arange(task.kind.classes)
     return {
         "accuracy": float(accuracy_score(labels, predictions)),
         # Over all declared classes; one that neither occurs nor is predicted counts as 0.

@@ -7,7 +7,6 @@ from sklearn.metrics import confusion_matrix
 
 from multitask.config import TaskConfig
 from multitask.data import TaskTable
-from multitask.data.validation import number_of_classes
 from multitask.evaluation.evaluate import Evaluation
 
 WORST = 20
@@ -24,7 +23,7 @@ def error_tables(task: str, config: TaskConfig, table: TaskTable, evaluation: Ev
     errors = _errors(table, evaluation)
     tables: dict[str, Any] = {f"worst/{task}": _worst(table, evaluation, errors)}
     labels = np.asarray(table.labels)
-    if config.kind.name == "regression":
+    if not config.kind.classes:
         return tables | {f"scatter/{task}": _scatter(labels, evaluation.predictions)}
     tables[f"confusion/{task}"] = confusion_table(config, labels, evaluation.predictions)
     if config.kind.name == "binary":
@@ -35,7 +34,7 @@ def error_tables(task: str, config: TaskConfig, table: TaskTable, evaluation: Ev
 
 def confusion_table(config: TaskConfig, labels: np.ndarray, predictions: np.ndarray) -> dict[str, Any]:
     """`labels` and `matrix`; matrix[i][j] counts rows of class i that were predicted as j."""
-    classes = list(range(number_of_classes(config.kind)))
+    classes = list(range(config.kind.classes))
     matrix = confusion_matrix(labels.astype(int), predictions.astype(int), labels=classes)
     names = getattr(config.kind, "labels", None) or [str(c) for c in classes]
     return {"labels": list(names), "matrix": matrix.tolist()}
