@@ -5,9 +5,8 @@ from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 import yaml
-from pydantic import ValidationError
 
-from multitask.config.messages import error_lines, valid_names
+from multitask.config.messages import parse_values, valid_names
 from multitask.config.run import RunConfig
 from multitask.errors import UserError
 
@@ -81,17 +80,25 @@ def read_value(text: str) -> object:
 
 def parse_config(tree: Mapping, source: str) -> RunConfig:
     """Validate plain values from `source`; every error is one line that names the key and the valid ones."""
+    return parse_values(RunConfig, tree, source)
+
+
+def read_mapping(path: Path) -> dict:
+    """The keys and values of a YAML file."""
     try:
-        return RunConfig.model_validate(dict(tree))
-    except ValidationError as error:
-        raise UserError("\n".join(f"{source}: {line}" for line in error_lines(error))) from None
+        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
+    except (yaml.YAMLError, UnicodeDecodeError) as error:
+        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
+    if not isinstance(tree, dict):
+        raise UserError(f"{path}: must be a mapping of keys to values")
+    return tree
 
 
 def _chain(path: Path, seen: tuple[Path, ...]) -> list[tuple[Path, dict]]:
     """File and own keys of all that `path` extends, and of itself at the end."""
     if path.resolve() in seen:
         raise UserError(f"{path}: extends goes in a circle")
-    tree = _read(path)
+    tree = read_mapping(path)
     base = tree.pop("extends", None)
     if base is None:
         return [(path, tree)]
@@ -101,16 +108,6 @@ def _chain(path: Path, seen: tuple[Path, ...]) -> list[tuple[Path, dict]]:
     except UserError as error:
         raise UserError(f"{path}: extends: {error}") from None
     return [*_chain(start, (*seen, path.resolve())), (path, tree)]
-
-
-def _read(path: Path) -> dict:
-    try:
-        tree = yaml.load(path.read_text(encoding="utf-8"), _Loader)
-    except (yaml.YAMLError, UnicodeDecodeError) as error:
-        raise UserError(f"{path}: not valid YAML: {' '.join(str(error).split())}") from None
-    if not isinstance(tree, dict):
-        raise UserError(f"{path}: a recipe is a mapping of keys to values")
-    return tree
 
 
 def _merge(base: dict, change: dict) -> dict:
@@ -130,7 +127,7 @@ def _override(tree: dict, overrides: Iterable[str]) -> dict:
     overrides = list(overrides)
     for overlay in (o[1:] for o in overrides if o.startswith("+")):
         path = _find_overlay(overlay)
-        change = _read(path)
+        change = read_mapping(path)
         if isinstance(tasks := change.get("tasks"), dict):
             change["tasks"] = {task: own for task, own in tasks.items() if task in tree.get("tasks", {})}
         tree = _merge(tree, change | {"name": f"{tree['name']}-{path.stem}"})

@@ -1,18 +1,29 @@
-"""What is wrong with a config, in one line each."""
+"""Plain values to a config; what is wrong with them, in one line each."""
 
 import difflib
 import types
 import typing
 from collections.abc import Iterable, Mapping
+from typing import TypeVar
 
-from pydantic import BaseModel, ValidationError
+from pydantic import BaseModel, Tag, ValidationError
 
-from multitask.config.run import RunConfig
+from multitask.errors import UserError
+
+Model = TypeVar("Model", bound=BaseModel)
 
 
-def error_lines(error: ValidationError) -> list[str]:
-    """One line for each thing refused: the dotted key as the user wrote it, the rule and the value."""
-    return [_describe(e) for e in _own_errors(error)]
+def parse_values(model: type[Model], tree: Mapping, source: str) -> Model:
+    """Validate plain values from `source`.
+
+    Raises:
+        UserError: one line for each thing refused: `source`, the dotted key as the user wrote it, the rule and the value.
+    """
+    try:
+        return model.model_validate(dict(tree))
+    except ValidationError as error:
+        lines = [f"{source}: {_describe(own, model)}" for own in _own_errors(error)]
+        raise UserError("\n".join(lines)) from None
 
 
 def valid_names(given: object, names: Iterable[str]) -> str:
@@ -33,19 +44,20 @@ def _own_errors(error: ValidationError) -> list[Mapping]:
     return [e for e in errors if not echoes(e)]
 
 
-def _describe(error: Mapping) -> str:
-    keys = [str(part) for part in error["loc"]]
+def _describe(error: Mapping, root: type[BaseModel]) -> str:
+    path, _ = _walk(error["loc"], root)
+    where = ".".join(path)
     if error["type"] == "extra_forbidden":
-        parent, valid = _fields(error["loc"][:-1])
-        return f"unknown key {'.'.join([*parent, keys[-1]])!r}; {valid_names(keys[-1], valid)}"
+        return f"unknown key {where!r}; {valid_names(path[-1], _walk(error['loc'][:-1], root)[1])}"
     if error["type"] == "union_tag_invalid":
         tags = [tag.strip(" '") for tag in error["ctx"]["expected_tags"].split(",")]
-        return f"{'.'.join(_visible(error['loc']))}.name: unknown {error['ctx']['tag']!r}; {valid_names(error['ctx']['tag'], tags)}"
-    where = ".".join(_visible(error["loc"]))
+        return f"{where}.name: unknown {error['ctx']['tag']!r}; {valid_names(error['ctx']['tag'], tags)}"
     if error["type"] == "union_tag_not_found":
         return f"{where}.name is missing"
     if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
         return f"{where}: must be a mapping of keys to values, got {error['input']!r}"
+    if error["type"] in ("tuple_type", "list_type"):
+        return f"{where}: must be a list, got {error['input']!r}"
     message = error["msg"].removeprefix("Value error, ")
     message = message[0].lower() + message[1:]
     got = (
@@ -56,26 +68,21 @@ def _describe(error: Mapping) -> str:
     return f"{where}: {message}{got}" if where else f"{message}{got}"
 
 
-def _visible(loc: tuple) -> list[str]:
-    """The path as the user wrote it: without the union tags that pydantic inserts."""
-    return _fields(loc)[0]
-
-
-def _fields(loc: tuple) -> tuple[list[str], list[str]]:
-    """Walk the models along `loc`; give the visible path and the keys that are valid at its end."""
-    model: object = RunConfig
+def _walk(loc: tuple, root: type[BaseModel]) -> tuple[list[str], list[str]]:
+    """The path `loc` as the user wrote it, without the union tags that pydantic inserts, and the keys valid at its end."""
+    node: object = root
     path: list[str] = []
     for part in loc:
-        options = config_models(model)
-        tagged = [m for m in options if part in (choice_name(m), getattr(m, "TAG", None))]
-        if len(options) > 1 and tagged:
-            model = tagged[0]
+        options = _options(node)
+        if len(options) > 1 and (tagged := [own for tag, own in options if tag == part]):
+            node = tagged[0]
             continue
         path.append(str(part))
-        field = options[0].model_fields.get(str(part)) if options else None
-        model = field.annotation if field else _element(model)
-    options = config_models(model)
-    return path, list(options[0].model_fields) if options else []
+        models = config_models(node)
+        field = models[0].model_fields.get(str(part)) if models else None
+        node = field.annotation if field else _element(node)
+    models = config_models(node)
+    return path, list(models[0].model_fields) if models else []
 
 
 def choice_name(model: type[BaseModel]) -> object:
@@ -85,11 +92,20 @@ def choice_name(model: type[BaseModel]) -> object:
 
 def config_models(annotation: object) -> list[type[BaseModel]]:
     """The models that a field of this type may hold: none, one, or the choices of a union."""
+    return [own for _, own in _options(annotation) if isinstance(own, type) and issubclass(own, BaseModel)]
+
+
+def _options(annotation: object) -> list[tuple[object, object]]:
+    """What a value of this type may be, each with the tag that stands for it in pydantic's paths."""
+    if typing.get_origin(annotation) is typing.Annotated:
+        inner, *metadata = typing.get_args(annotation)
+        tags = [own.tag for own in metadata if isinstance(own, Tag)]
+        return [(tags[0], inner)] if tags else _options(inner)
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [option for part in typing.get_args(annotation) for option in _options(part)]
     if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [annotation]
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType, typing.Annotated):
-        return [model for part in typing.get_args(annotation) for model in config_models(part)]
-    return []
+        return [(choice_name(annotation), annotation)]
+    return [(None, annotation)]
 
 
 def _element(annotation: object) -> object:

@@ -1,6 +1,6 @@
 """Optimizer, schedule, precision and the watch over the run."""
 
-from typing import Annotated, Any, ClassVar, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import Discriminator, Field, Tag, model_validator
 
@@ -34,18 +34,17 @@ class LibraryOptimizer(_Optimizer):
     `options`: further arguments of its class.
     """
 
-    TAG: ClassVar[str] = "library"
     name: str = Field(description="the optimizer's name in pytorch_optimizer")
     options: dict[str, Any] = Field(default={}, description="further arguments of its class")
 
 
 def _tag(value: object) -> str:
     name = value.get("name", "adamw") if isinstance(value, dict) else getattr(value, "name", "adamw")
-    return "adamw" if name == "adamw" else LibraryOptimizer.TAG
+    return "adamw" if name == "adamw" else "library"
 
 
 OptimizerConfig = Annotated[
-    Annotated[AdamW, Tag("adamw")] | Annotated[LibraryOptimizer, Tag(LibraryOptimizer.TAG)], Discriminator(_tag)
+    Annotated[AdamW, Tag("adamw")] | Annotated[LibraryOptimizer, Tag("library")], Discriminator(_tag)
 ]
 
 

@@ -260,7 +260,7 @@ def test_extended_recipe_lies_beside_or_is_shipped_and_may_be_absent(tmp_path: P
     with pytest.raises(UserError, match="circle"):
         load_recipe(str(tmp_path / "self.yaml"))
     (tmp_path / "list.yaml").write_text("- a\n")
-    with pytest.raises(UserError, match="a recipe is a mapping"):
+    with pytest.raises(UserError, match=r"list\.yaml: must be a mapping of keys to values"):
         load_recipe(str(tmp_path / "list.yaml"))
 
 
