@@ -6,6 +6,6 @@ Each gives `space(base)`, names of parameters to what Ray Tune draws from, and, 
 in common.
 """
 
-from tune_spaces.core import Parameter, Space, open_space, shipped_spaces
+from tune_spaces.core import Parameter, Space, check_space, open_space, shipped_spaces
 
-__all__ = ["Parameter", "Space", "open_space", "shipped_spaces"]
+__all__ = ["Parameter", "Space", "check_space", "open_space", "shipped_spaces"]

@@ -6,8 +6,8 @@ both together.
 """
 
 from multitask.config import RunConfig
-from tune_spaces.core.declared import check_several_tasks, combination_parameters, usable_alone
 from tune_spaces.core.parameter import Parameter
+from tune_spaces.core.recipe_parameters import check_several_tasks, combination_parameters, usable_alone
 
 
 def space(base: RunConfig) -> dict[str, Parameter]:

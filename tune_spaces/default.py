@@ -7,10 +7,15 @@ and dropout alone to search.
 """
 
 from multitask.config import RunConfig
-from tune_spaces.core.declared import combination_parameters, sampling_parameters, usable_methods
 from tune_spaces.core.methods import shared_phases
 from tune_spaces.core.parameter import Parameter
-from tune_spaces.core.rates import dropout, learning_rate
+from tune_spaces.core.recipe_parameters import (
+    combination_parameters,
+    dropout,
+    learning_rate,
+    sampling_parameters,
+    usable_methods,
+)
 
 
 def space(base: RunConfig) -> dict[str, Parameter]:

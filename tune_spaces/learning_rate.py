@@ -4,12 +4,12 @@ One line from 1e-6 to 1e-3, all orders of magnitude alike. The schedule stays, a
 """
 
 from multitask.config import RunConfig
-from tune_spaces.core import rates
 from tune_spaces.core.parameter import Parameter
+from tune_spaces.core.recipe_parameters import learning_rate
 
 POINTS = ({"optimizer.lr": 1e-5}, {"optimizer.lr": 1e-4})
 
 
 def space(base: RunConfig) -> dict[str, Parameter]:
     """`optimizer.lr`."""
-    return {"optimizer.lr": rates.learning_rate(base)}
+    return {"optimizer.lr": learning_rate(base)}

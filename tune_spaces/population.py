@@ -6,9 +6,8 @@ them would compare runs whose steps mean different things. To search another met
 """
 
 from multitask.config import RunConfig
-from tune_spaces.core.declared import own_numbers
 from tune_spaces.core.parameter import Parameter
-from tune_spaces.core.rates import dropout, learning_rate
+from tune_spaces.core.recipe_parameters import dropout, learning_rate, own_numbers
 
 
 def space(base: RunConfig) -> dict[str, Parameter]:

@@ -10,8 +10,8 @@ the other would have seen another task alone at each evaluation, or not all task
 """
 
 from multitask.config import RunConfig
-from tune_spaces.core.declared import check_several_tasks, sampling_parameters, usable_alone
 from tune_spaces.core.parameter import Parameter
+from tune_spaces.core.recipe_parameters import check_several_tasks, sampling_parameters, usable_alone
 
 
 def space(base: RunConfig) -> dict[str, Parameter]:

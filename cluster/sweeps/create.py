@@ -18,7 +18,7 @@ from cluster.sweeps.store import STOP, SweepFolder
 from multitask.config import RunConfig, load_recipe, parse_config
 from multitask.config.loading import read_value
 from multitask.errors import UserError
-from tune_spaces import Space, open_space
+from tune_spaces import Space, check_space, open_space
 
 if TYPE_CHECKING:
     from cluster.sweeps.driver import Trackers
@@ -52,7 +52,7 @@ def open_search(recipe: str, changes: Sequence[str], spec: str) -> Search:
     base = absolute(_recipe_with(recipe, [change for change in changes if change not in fixed], fixed, names))
     values = {names[key]: read_value(text) for key, _, text in (change.partition("=") for change in fixed)}
     space = open_space(spec, base, values)
-    space.check(base)
+    check_space(space, base)
     return Search(recipe, base, space, spec, values)
 
 

@@ -110,5 +110,6 @@ def _options(annotation: object) -> list[tuple[object, object]]:
 
 def _element(annotation: object) -> object:
     """What a dict or tuple of this type holds."""
-    arguments = [a for a in typing.get_args(annotation) if a not in (Ellipsis, type(None))]
+    held = typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
+    arguments = [a for a in typing.get_args(held) if a not in (Ellipsis, type(None))]
     return arguments[-1] if arguments else None

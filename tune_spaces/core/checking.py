@@ -4,16 +4,15 @@ from typing import TYPE_CHECKING, Any
 
 from multitask.config import RunConfig
 from multitask.errors import UserError
+from tune_spaces.core.space import Space
 
 if TYPE_CHECKING:
     import numpy as np
 
-    from tune_spaces.core.space import Space
-
 _TRIES = 16
 
 
-def check_space(space: "Space", base: RunConfig) -> None:
+def check_space(space: Space, base: RunConfig) -> None:
     """Try every point, and every value of every choice and both ends of whole numbers, with several draws of all else.
 
     Raises:
@@ -41,7 +40,7 @@ def check_space(space: "Space", base: RunConfig) -> None:
 
 
 def _try(
-    space: "Space",
+    space: Space,
     base: RunConfig,
     generator: "np.random.Generator",
     held: dict[str, Any],
@@ -64,11 +63,11 @@ def _try(
     raise UserError(f"{subject}: {reason}")
 
 
-def _reason(space: "Space", error: UserError) -> str:
+def _reason(space: Space, error: UserError) -> str:
     return str(error).removeprefix(f"space {space.spec}: ")
 
 
-def _conditions(space: "Space", name: str, generator: "np.random.Generator") -> dict[str, Any]:
+def _conditions(space: Space, name: str, generator: "np.random.Generator") -> dict[str, Any]:
     """Values of other parameters with which `name` is active."""
     held: dict[str, Any] = {}
     for other, values in space.parameters[name].when.items():

@@ -11,9 +11,8 @@ from multitask.config import RunConfig
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
 from tune_spaces.core.definition import Definition, always
-from tune_spaces.core.methods import method_parameter_names
 from tune_spaces.core.parameter import Parameter
-from tune_spaces.core.settings import MISSING, configured, own_value
+from tune_spaces.core.settings import configured, own_value
 from tune_spaces.core.space import Space
 from tune_spaces.core.yaml import read_space
 
@@ -47,8 +46,9 @@ def open_space(spec: str, base: RunConfig, fixed: Mapping[str, Any] | None = Non
     """
     definition = _define(spec, base)
     try:
-        _check_conditions(definition, base)
-        space = Space(definition, base, {_name_of(key, definition): value for key, value in (fixed or {}).items()})
+        definition.check_conditions(base)
+        held = {definition.parameter_called(key): value for key, value in (fixed or {}).items()}
+        space = Space(definition, base, held)
     except UserError as error:
         raise UserError(f"space {spec}: {error}") from None
     if not space.parameters:
@@ -113,25 +113,6 @@ def _parameter(spec: str, name: str, given: Any) -> Parameter:
     if given.name != name:
         raise UserError(f"space {spec}: the parameter {name} calls itself {given.name}")
     return given
-
-
-def _check_conditions(definition: Definition, base: RunConfig) -> None:
-    methods = [*method_parameter_names("sampling", base), *method_parameter_names("combination", base)]
-    for own in definition.parameters.values():
-        for name in own.when:
-            if name not in definition.parameters and name not in methods and own_value(base, name) is MISSING:
-                valid = valid_names(name, definition.parameters)
-                raise UserError(f"parameter {own.name}: when names {name!r}, which is no parameter and no key; {valid}")
-
-
-def _name_of(key: str, definition: Definition) -> str:
-    """The parameter that a user calls `key`."""
-    names = {own.key: name for name, own in definition.parameters.items() if own.key} | {
-        name: name for name in definition.parameters
-    }
-    if key not in names:
-        raise UserError(f"no parameter {key!r} to fix; {valid_names(key, names)}")
-    return names[key]
 
 
 def _first_line(module: ModuleType) -> str:

@@ -10,8 +10,7 @@ from multitask.config import RunConfig
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
 from multitask.keys import generator_key
-from tune_spaces.core.definition import Definition
-from tune_spaces.core.ordering import ordered
+from tune_spaces.core.definition import Definition, ordered
 from tune_spaces.core.parameter import Parameter
 from tune_spaces.core.settings import MISSING, own_value
 
@@ -161,14 +160,6 @@ class Space:
         except UserError as error:
             return str(error)
         return None
-
-    def check(self, base: RunConfig) -> None:
-        """Raises:
-        UserError: it names the parameter and value of which no sample can be trained, or the point that cannot.
-        """
-        from tune_spaces.core.checking import check_space
-
-        check_space(self, base)
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON; `identity` changes with the parameters, their ranges, constraints that can be said, and what is fixed."""

@@ -11,7 +11,7 @@ import pytest
 from multitask.config import RunConfig, load_recipe
 from multitask.config.sampling import Annealed
 from multitask.errors import UserError
-from tune_spaces import open_space
+from tune_spaces import check_space, open_space
 
 AWKWARD = "tests.unit.tune_spaces.awkward_spaces"
 
@@ -49,7 +49,7 @@ mutable: [optimizer.lr]
         ),
         base,
     )
-    space.check(base)
+    check_space(space, base)
     assert (space.name, space.about) == ("own", "Which rate goes with which sampling?")
     described = space.describe()["parameters"]
     assert described["phases.0.epochs"] == {
@@ -94,7 +94,7 @@ exclude:
 
 def test_what_a_space_in_yaml_excludes_is_never_drawn(base: RunConfig, write: Any) -> None:
     space = open_space(write(EXCLUDING), base)
-    space.check(base)
+    check_space(space, base)
     generator = np.random.default_rng(0)
     samples = [space.draw(generator) for _ in range(400)]
     assert max(own["optimizer.lr"] for own in samples) <= 1e-3
@@ -112,14 +112,14 @@ def test_what_a_space_in_yaml_excludes_is_never_drawn(base: RunConfig, write: An
 @pytest.mark.parametrize(
     ("text", "message"),
     [
-        ("parameters: [", r"own\.yaml: not valid YAML: .* in line 1"),
+        ("parameters: [", r"own\.yaml: not valid YAML: .*line 1"),
         ("- 1", r"own\.yaml: must be a mapping of keys to values"),
-        ("about: nothing", r"own\.yaml: parameters: must be"),
-        ("parameters: {}", r"own\.yaml: parameters: .*are missing"),
+        ("about: nothing", r"own\.yaml: parameters: field required"),
+        ("parameters: {}", r"own\.yaml: parameters: .*at least 1 item"),
         ("parameter: {}", r"own\.yaml: unknown key 'parameter'.*did you mean 'parameters'"),
         (
             "parameters: {optimizer.lr: {unifrom: [0, 1]}}",
-            r"own\.yaml: parameters\.optimizer\.lr: unknown key 'unifrom'.*did you mean 'uniform'",
+            r"own\.yaml: unknown key 'parameters\.optimizer\.lr\.unifrom'; valid: .*did you mean 'uniform'",
         ),
         ("parameters: {optimizer.lr: 3}", r"own\.yaml: parameters\.optimizer\.lr: must be a range such as .*got 3"),
         (
@@ -129,14 +129,20 @@ def test_what_a_space_in_yaml_excludes_is_never_drawn(base: RunConfig, write: An
         ("parameters: {optimizer.lr: {when: {a: b}}}", r"parameters\.optimizer\.lr: give one of .*got none"),
         (
             "parameters: {optimizer.lr: {uniform: [1, 0]}}",
-            r"optimizer\.lr\.uniform: LOW must be below HIGH, got \[1, 0\]",
+            r"optimizer\.lr\.uniform: the first must be below the second, got \[1, 0\]",
         ),
-        ("parameters: {optimizer.lr: {uniform: [1]}}", r"optimizer\.lr\.uniform must be \[LOW, HIGH\], got \[1\]"),
-        ("parameters: {optimizer.lr: {uniform: [0, .inf]}}", r"optimizer\.lr\.uniform must be \[LOW, HIGH\]"),
-        ("parameters: {optimizer.lr: {loguniform: [0, 1]}}", r"LOW must be below HIGH and above 0, got \[0, 1\]"),
-        ("parameters: {phases.0.epochs: {randint: [1, 2.5]}}", r"randint must be \[LOW, HIGH\] in whole numbers"),
-        ("parameters: {encoder.pooling: {choice: [[mean]]}}", r"pooling\.choice must be a list of texts, numbers"),
-        ("parameters: {encoder.pooling: {choice: mean}}", r"pooling\.choice must be a list of texts, numbers"),
+        ("parameters: {optimizer.lr: {uniform: [1]}}", r"optimizer\.lr\.uniform: must be \[LOW, HIGH\], got \[1\]"),
+        (
+            "parameters: {optimizer.lr: {uniform: [0, .inf]}}",
+            r"optimizer\.lr\.uniform\.1: must be a finite number, got inf",
+        ),
+        ("parameters: {optimizer.lr: {loguniform: [0, 1]}}", r"lr\.loguniform: both must be above 0, got \[0, 1\]"),
+        ("parameters: {phases.0.epochs: {randint: [1, 2.5]}}", r"randint\.1: must be a whole number, got 2\.5"),
+        (
+            "parameters: {encoder.pooling: {choice: [[mean]]}}",
+            r"pooling\.choice\.0: must be a text, a number, .* got \[\'mean\'\]",
+        ),
+        ("parameters: {encoder.pooling: {choice: mean}}", r"pooling\.choice: must be a list, got 'mean'"),
         ("parameters: {encoder.pooling: {choice: [cls, cls]}}", r"own\.yaml: .*names each value once"),
         (
             "parameters: {sampling.anneald.start: {uniform: [0, 1]}}",
@@ -150,10 +156,16 @@ def test_what_a_space_in_yaml_excludes_is_never_drawn(base: RunConfig, write: An
             "parameters: {data.batch_size: {randint: [1, 9], when: {sampler: [a]}}}",
             r"own\.yaml: parameter data\.batch_size: when names 'sampler', which is no parameter and no key",
         ),
-        ("parameters: {optimizer.lr: {uniform: [0.1, 1]}}\npoints: 3", r"own\.yaml: points must be a list"),
-        ("parameters: {optimizer.lr: {uniform: [0.1, 1]}}\npoints: [{lr: 1}]", r"points\.0: unknown key 'lr'"),
-        ("parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nexclude: 3", r"own\.yaml: exclude must be a list"),
-        ("parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nexclude: [lr]", r"exclude\.0: must be names of parameters"),
+        ("parameters: {optimizer.lr: {uniform: [0.1, 1]}}\npoints: 3", r"own\.yaml: points: must be a list, got 3"),
+        (
+            "parameters: {optimizer.lr: {uniform: [0.1, 1]}}\npoints: [{lr: 1}]",
+            r"points\.0: no parameter 'lr'; valid: optimizer\.lr",
+        ),
+        ("parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nexclude: 3", r"own\.yaml: exclude: must be a list, got 3"),
+        (
+            "parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nexclude: [lr]",
+            r"exclude\.0: must be a mapping of keys to values, got 'lr'",
+        ),
         ("parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nexclude: [{lr: 1}]", r"exclude\.0: no parameter 'lr'"),
         (
             "parameters: {encoder.pooling: {choice: [cls, mean]}}\nexclude: [{encoder.pooling: [cls, max]}]",
@@ -161,11 +173,27 @@ def test_what_a_space_in_yaml_excludes_is_never_drawn(base: RunConfig, write: An
         ),
         (
             "parameters: {encoder.pooling: {choice: [cls, mean]}}\nexclude: [{encoder.pooling: {above: 1}}]",
-            r"exclude\.0\.encoder\.pooling: must be a value, values, or for numbers",
+            r"exclude\.0\.encoder\.pooling: must be one or several of a choice's values",
         ),
         (
             "parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nexclude: [{optimizer.lr: {over: 1}}]",
-            r"exclude\.0\.optimizer\.lr: must be a value, values, or for numbers",
+            r"own\.yaml: unknown key 'exclude\.0\.optimizer\.lr\.over'; valid: above, below",
+        ),
+        (
+            "parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nexclude: [{optimizer.lr: {above: high}}]",
+            r"exclude\.0\.optimizer\.lr\.above: must be a finite number, got 'high'",
+        ),
+        (
+            "parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nexclude: [{optimizer.lr: {}}]",
+            r"exclude\.0\.optimizer\.lr: must be {above: A, below: B}, or one of the two",
+        ),
+        (
+            "parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nexclude: [{optimizer.lr: [[1]]}]",
+            r"exclude\.0\.optimizer\.lr: must be a text, a number, .*got \[1\]",
+        ),
+        (
+            "parameters: {optimizer.lr: {uniform: [true, 1]}}",
+            r"optimizer\.lr\.uniform\.0: must be a finite number, got True",
         ),
         (
             "parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nmutable: [lr]",
@@ -176,6 +204,22 @@ def test_what_a_space_in_yaml_excludes_is_never_drawn(base: RunConfig, write: An
 def test_a_mistake_in_yaml_is_named_by_file_and_key(base: RunConfig, write: Any, text: str, message: str) -> None:
     with pytest.raises(UserError, match=message):
         open_space(write(text), base)
+
+
+def test_each_mistake_in_yaml_has_a_line_of_its_own(base: RunConfig, write: Any) -> None:
+    path = write("paramters: {}\nparameters: {optimizer.lr: {uniform: [1]}}\nmutable: [3]")
+    with pytest.raises(UserError) as error:
+        open_space(path, base)
+    keys = ["parameters.optimizer.lr.uniform", "mutable.0", "unknown key 'paramters'"]
+    lines = str(error.value).splitlines()
+    assert [line.startswith(f"{path}: {key}") for line, key in zip(lines, keys, strict=True)] == [True] * 3
+
+
+def test_empty_keys_and_single_values_are_understood(base: RunConfig, write: Any) -> None:
+    space = open_space(write("about:\nparameters: {optimizer.lr: {uniform: [0.1, 1]}}\npoints:\nexclude:\n"), base)
+    assert (space.about, space.points, space.mutable) == ("", (), ())
+    space = open_space(write("parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nmutable: optimizer.lr\n"), base)
+    assert space.mutable == ("optimizer.lr",)
 
 
 @pytest.mark.parametrize(
@@ -201,7 +245,7 @@ def test_what_can_never_be_trained_is_named_before_anything_starts(
 ) -> None:
     space = open_space(write(f"parameters:\n  {text}\n"), base)
     with pytest.raises(UserError, match=message) as error:
-        space.check(base)
+        check_space(space, base)
     assert "\n" not in str(error.value)
 
 

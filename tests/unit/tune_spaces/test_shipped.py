@@ -11,7 +11,7 @@ from multitask.config.consistency import tasks_in_one_step
 from multitask.config.sampling import Annealed, DrawnByWeights, ProportionalBatches, RoundRobin, Temperature
 from multitask.config.task import BiEncoder
 from multitask.errors import UserError
-from tune_spaces import open_space, shipped_spaces
+from tune_spaces import check_space, open_space, shipped_spaces
 
 SPACES = {
     "default",
@@ -62,7 +62,7 @@ def test_every_space_passes_its_check_around_every_recipe_that_trains_several_ta
                 open_space(name, base)
             continue
         space = open_space(name, base)
-        space.check(base)
+        check_space(space, base)
         space.config(base, space.draw(np.random.default_rng(0)))
 
 

@@ -9,7 +9,7 @@ import pytest
 
 from multitask.config import RunConfig, load_recipe
 from multitask.errors import UserError
-from tune_spaces import Space, open_space
+from tune_spaces import Space, check_space, open_space
 from tune_spaces.core import own_value
 
 MINE = "tests.unit.tune_spaces.spaces"
@@ -92,7 +92,7 @@ def test_constraints_hold_in_draws_and_in_what_optuna_proposes(base: RunConfig) 
 def test_a_constraint_that_nothing_meets_is_refused_before_anything_starts(base: RunConfig) -> None:
     space = open_space("tests.unit.tune_spaces.awkward_spaces:excluded", base)
     with pytest.raises(UserError, match=r"no sample can be trained: .*does not allow optimizer\.lr=0\.00"):
-        space.check(base)
+        check_space(space, base)
     with pytest.raises(UserError, match="none of 1000 samples"):
         space.draw(np.random.default_rng(0))
 
@@ -203,7 +203,7 @@ def test_fixed_parameters_are_held_and_leave_the_search(base: RunConfig) -> None
         own = space.config(base, sample).phases[0].sampling
         assert (own.name, own_value(space.config(base, sample), "sampling.annealed.end")) == ("annealed", 0.1)
         assert "sampling.name" not in sample
-    space.check(base)
+    check_space(space, base)
 
 
 def test_a_fixed_value_may_lie_outside_of_the_range(base: RunConfig) -> None:
@@ -215,8 +215,8 @@ def test_a_fixed_value_that_rules_out_a_choice_is_refused_by_its_name(base: RunC
     with pytest.raises(
         UserError, match=r"combination\.name=pcgrad can never be trained: .*needs several tasks in a step"
     ):
-        open_space("default", base, {"sampling.name": "sequential"}).check(base)
-    open_space("default", base, {"sampling.name": "sequential", "combination.name": "sum"}).check(base)
+        check_space(open_space("default", base, {"sampling.name": "sequential"}), base)
+    check_space(open_space("default", base, {"sampling.name": "sequential", "combination.name": "sum"}), base)
 
 
 def test_points_come_in_their_order_without_what_is_fixed(base: RunConfig) -> None:
@@ -225,7 +225,7 @@ def test_points_come_in_their_order_without_what_is_fixed(base: RunConfig) -> No
     own = mine("rates", base, optimizer__lr=2e-4)
     assert own.points == ({"optimizer.name": "adamw", "encoder.dropout": 0.25},)
     with pytest.raises(UserError, match=r"points: .*no value for optimizer\.weight_decay"):
-        own.check(base)
+        check_space(own, base)
 
 
 def test_mutable_parameters_are_those_that_are_searched(base: RunConfig) -> None:

@@ -1,4 +1,7 @@
-"""Parameters from what sampling strategies and combinations declare."""
+"""The parameters that shipped spaces are made of, as a recipe allows them.
+
+Learning rate and dropout, which every recipe has, and what sampling strategies and combinations declare (`SEARCH` in their configs).
+"""
 
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
@@ -26,6 +29,33 @@ if TYPE_CHECKING:
     from ray.tune.search.sample import Domain
 
 Parameters = dict[str, Parameter]
+
+
+def learning_rate(base: RunConfig) -> Parameter:
+    """`optimizer.lr`, log-uniform in 1e-6 … 1e-3. Phases with a rate of their own keep it.
+
+    Raises:
+        UserError: every phase has one.
+    """
+    from ray import tune
+
+    if all(phase.lr is not None for phase in base.phases):
+        raise UserError(
+            f"optimizer.lr has no effect in recipe {base.name}: each phase has its own (phases.0.lr); set them to null"
+        )
+    return Parameter("optimizer.lr", tune.loguniform(1e-6, 1e-3), mutable=True)
+
+
+def dropout(base: RunConfig) -> Parameter:
+    """`encoder.dropout`, uniform in 0 … 0.5; from 0.05 where the recipe compares dropout masks."""
+    from ray import tune
+
+    try:
+        configured(base, {"encoder.dropout": 0.0})
+        low = 0.0
+    except UserError:
+        low = 0.05
+    return Parameter("encoder.dropout", tune.uniform(low, 0.5), mutable=True)
 
 
 def usable_methods(base: RunConfig) -> tuple[list[str], list[str]]:

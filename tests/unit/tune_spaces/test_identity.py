@@ -1,0 +1,45 @@
+"""Identities of spaces are what they were: a sweep begun earlier goes on only in the space of the same identity."""
+
+from pathlib import Path
+
+import pytest
+
+from multitask.config import load_recipe
+from tune_spaces import open_space
+
+SHIPPED = {
+    "default": "e26665e2633ea69a3aab0a8a0c15e9cdb39cd8601a0152fa912b77a25d1534f9",
+    "learning_rate": "6e4c2577d9edaad3e8c8794071c43a9a5c9d193a680cc603e9aa0432cc38025b",
+    "sampling": "9389d99b5e03bdd3d283a349ff078b5e7106cc6a3b09b8869e372e439eb2a8b5",
+    "combination": "e1a6a76c3ef1058ee4c3b76c81975cfea3425554eccef9aa6a26d478f488dd92",
+    "encodings": "068971dc2d05c4162cc38b78738828433802fcd2f8b978e824e5ed8f2dcc752d",
+    "population": "3574f8bcfc7ea6ac3b405fe3b8f2d4d317b20de3fbc1084f404fddec95cd16fc",
+    "paper_a_hyperparameters": "bf5b02245723f96b4c4f99191e945bea78b85fa021ed4ec3e687f07f4b82253f",
+    "paper_b_optimizers": "f95260e7ae0f2422c7fc59ceb5b2071ad9a99576b61cc7873f4a902abdd5efd1",
+}
+FILE = """
+parameters:
+  optimizer.lr: {loguniform: [1e-5, 1e-1]}
+  schedule.warmup: {uniform: [0, 0.5]}
+  phases.0.epochs: {randint: [1, 3], when: {combination.name: pcgrad}}
+  data.batch_size: {lograndint: [8, 64]}
+  encoder.pooling: {choice: [cls, mean, attention]}
+  training.clip_norm: {choice: [null, 1, 0.5]}
+  sampling.name: {choice: [round_robin, annealed]}
+  sampling.annealed.start: {uniform: [0.5, 1], when: {sampling.name: [annealed]}}
+exclude:
+  - {optimizer.lr: {above: 1e-3}}
+  - {encoder.pooling: [cls, attention], optimizer.lr: {below: 5e-4, above: 1e-4}}
+  - {sampling.annealed.start: {below: 1}, encoder.pooling: mean}
+"""
+
+
+@pytest.mark.parametrize("name", sorted(SHIPPED))
+def test_a_shipped_space_keeps_its_identity(name: str) -> None:
+    assert open_space(name, load_recipe("main")).describe()["identity"] == SHIPPED[name]
+
+
+def test_a_space_in_yaml_keeps_its_identity(tmp_path: Path) -> None:
+    (tmp_path / "own.yaml").write_text(FILE)
+    described = open_space(str(tmp_path / "own.yaml"), load_recipe("main")).describe()
+    assert described["identity"] == "999e0b99b13c744e50fcedb14802ff2010622501bb358ecc08af27f06e6653d6"
