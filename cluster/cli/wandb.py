@@ -25,7 +25,7 @@ def sync(
 
     Exit code 1 where something was not sent.
     """
-    from cluster.tracking.places import run_folders
+    from cluster.tracking.run_lookup import run_folders
     from cluster.tracking.sync import find_tracked_runs, send
 
     runs = find_tracked_runs(dict.fromkeys(folder for name in names for folder in run_folders(name, storage)))
@@ -54,7 +54,7 @@ def dashboard(
 ) -> None:
     """Build the workspace of sweep NAME on W&B, or write its spec where W&B cannot be reached."""
     from cluster.sweeps.store import SweepFolder
-    from cluster.tracking.places import local_folder
+    from cluster.tracking.run_lookup import local_folder
     from cluster.tracking.workspace import SPEC, make_dashboard
 
     folder = SweepFolder.find(name, storage)
@@ -99,7 +99,7 @@ def sweep(
     output: Annotated[Path, typer.Option("--output", "-o", help="File to write.")] = Path("sweep.yaml"),
 ) -> None:
     """Write a space as the definition of a W&B sweep, for those who let W&B search."""
-    from cluster.tracking.sweep_definition import make_definition, write_definition
+    from cluster.tracking.wandb_sweep import make_definition, write_definition
 
     definition, project = make_definition(recipe, changes or [], space, method)
     write_definition(definition, output)

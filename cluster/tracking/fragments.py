@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cluster.tracking.offline_log import LogEnd, read_log
+from cluster.training.history import FILE
 
 PATTERN = "wandb/*run-*-*"
 OFFLINE = "offline-run-"
@@ -93,6 +94,28 @@ def lost_rows(fragment: Fragment, first: int) -> list[dict[str, Any]]:
         if row["_step"] >= first:
             rows.append({key: value for key, value in row.items() if isinstance(value, int | float | str)})
     return rows
+
+
+def unwritten_rows(folder: Path, run_id: str, resumed_step: int) -> list[dict[str, Any]]:
+    """Rows of the run in `folder` up to `resumed_step` that come after all that W&B run `run_id` recorded there.
+
+    W&B writes once a second, so a process that is killed may leave out what the run has saved with its checkpoint. Later steps
+    are trained again. None where nothing was recorded here: other places may hold it.
+    """
+    written = [
+        row.get("step", -1)
+        for fragment in find_fragments(folder)
+        if fragment.run_id == run_id and fragment.state != "live"
+        for row in lost_rows(fragment, 0)
+    ]
+    if not written or not (folder / FILE).is_file():
+        return []
+    history = json.loads((folder / FILE).read_text(encoding="utf-8"))
+    rows: dict[int, dict[str, Any]] = {}
+    for point in (*history["train"], *history["dev"]):
+        if max(written) < point["step"] <= resumed_step:
+            rows.setdefault(point["step"], {}).update(point)
+    return [rows[step] for step in sorted(rows)]
 
 
 def mark_sent(fragment: Fragment) -> None:

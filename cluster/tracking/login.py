@@ -1,9 +1,66 @@
-"""Whether W&B's server can be used now, and as whom."""
+"""Whether to track online, found out without the network, and as whom, from W&B's server."""
 
-from cluster.tracking.mode import choose_mode, why_not_online
+import netrc
+import os
+import re
+from pathlib import Path
+from typing import Literal
+from urllib.parse import urlsplit
+
+from cluster.training.observer import one_line
 from multitask.errors import UserError
 
+PUBLIC_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 TIMEOUT_S = 10
+Mode = Literal["online", "offline", "disabled", "missing"]
+
+
+def choose_mode(configured: str) -> Mode:
+    """The mode for `tracking.mode`; `missing` stands for an online run that nobody is logged in for.
+
+    `auto` follows the environment's `WANDB_MODE` if there is one, else it is online where the user is logged in and offline
+    otherwise.
+    """
+    mode = os.environ.get("WANDB_MODE") or "auto" if configured == "auto" else configured
+    if mode in ("offline", "dryrun"):
+        return "offline"
+    if mode == "disabled":
+        return "disabled"
+    if logged_in():
+        return "online"
+    return "offline" if mode == "auto" else "missing"
+
+
+def logged_in() -> bool:
+    """Whether there is a key for W&B in the environment, in the netrc file or in W&B's settings."""
+    if os.environ.get("WANDB_API_KEY") or os.environ.get("WANDB_IDENTITY_TOKEN_FILE"):
+        return True
+    import wandb
+
+    settings = wandb.setup().settings
+    if settings.api_key:
+        return True
+    hosts = {urlsplit(settings.base_url).netloc, *PUBLIC_HOSTS}
+    return any(_netrc_names(host) for host in hosts)
+
+
+def _netrc_names(host: str) -> bool:
+    named = os.environ.get("NETRC")
+    files = [Path(named)] if named else [Path("~/.netrc"), Path("~/_netrc")]
+    for file in (file.expanduser() for file in files):
+        if file.is_file():
+            try:
+                return netrc.netrc(file).authenticators(host) is not None
+            except (netrc.NetrcParseError, OSError):
+                return False
+    return False
+
+
+def why_not_online(error: BaseException) -> str:
+    """Why a run could not be started online, in one line: what W&B says of a refused key does not name the key."""
+    if re.search(r"\b40[13]\b|invalid api key", str(error), re.IGNORECASE):
+        return "the server refused the API key (`wandb login --relogin` takes another)"
+    return one_line(error)
 
 
 def sign_in(remains: str) -> str:

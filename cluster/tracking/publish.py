@@ -9,13 +9,13 @@ from typing import Any
 
 from cluster.sweeps.store import SweepFolder
 from cluster.tracking.login import sign_in
-from cluster.tracking.places import find_run, local_folder
+from cluster.tracking.model_artifact import RECORD, model_artifact, model_files
+from cluster.tracking.run_lookup import find_run, local_folder
 from cluster.training.observer import one_line
 from multitask.config.cluster import TrackingConfig
 from multitask.errors import UserError
 from multitask.export import DESCRIPTION
 
-RECORD = "published.json"
 BEST = "best"
 
 
@@ -99,13 +99,9 @@ def _model(folder: Path) -> Model:
         raise UserError(f"{folder}/{DESCRIPTION}: damaged: {one_line(error)}") from None
 
 
-def _files(folder: Path) -> list[Path]:
-    return sorted(file for file in folder.rglob("*") if file.is_file() and file.name != RECORD)
-
-
 def _digest(folder: Path) -> str:
     whole = hashlib.sha256()
-    for file in _files(folder):
+    for file in model_files(folder):
         with file.open("rb") as stream:
             own = hashlib.file_digest(stream, "sha256").hexdigest()
         whole.update(f"{file.relative_to(folder)} {own}\n".encode())
@@ -131,10 +127,7 @@ def _send(model: Model, entity: str, target: str, aliases: tuple[str, ...]) -> s
             mode="online",
             settings=settings,
         ) as run:
-            artifact = wandb.Artifact(model.name, type="model")
-            for file in _files(model.folder):
-                artifact.add_file(str(file), str(file.relative_to(model.folder)), policy="immutable", skip_cache=True)
-            sent = run.log_artifact(artifact, aliases=list(aliases)).wait()
+            sent = run.log_artifact(model_artifact(model.name, model.folder), aliases=list(aliases)).wait()
             run.link_artifact(sent, target, aliases=list(aliases))
             return str(sent.qualified_name)
     except Exception as error:

@@ -6,13 +6,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from cluster.tracking.fragments import find_fragments, lost_rows, mark_sent
-from cluster.tracking.ledger import WandbLedger
-from cluster.tracking.mode import choose_mode, why_not_online
-from cluster.tracking.redact import without_secrets
+from cluster.tracking.fragments import find_fragments, lost_rows, mark_sent, unwritten_rows
+from cluster.tracking.login import choose_mode, why_not_online
+from cluster.tracking.model_artifact import model_artifact
+from cluster.tracking.resume_state import ResumeState
 from cluster.tracking.run_panels import CONFLICTS, conflict_chart, cosines_of, tables_as_panels
-from cluster.tracking.tracked_config import agent_settings, tracked_config
-from cluster.tracking.unwritten_rows import unwritten_rows
+from cluster.tracking.tracked_config import agent_settings, tracked_config, without_secrets
 from cluster.training.observer import Observer, Outcome, RunInfo, one_line
 from multitask.config import RunConfig
 from multitask.config.cluster import TrackingConfig
@@ -46,7 +45,7 @@ class WandbTracker:
         self._tracking = tracking
         self._agent = agent_settings() if tracking.job_type == "train" else {}
         self._run: wandb.Run | None = None
-        self._ledger = WandbLedger(None, "")
+        self._resume_state = ResumeState(None, "")
         self._cosines: dict[str, float] = {}
         self._started = False
         self._warned = False
@@ -89,13 +88,13 @@ class WandbTracker:
             self._warn("not logged in (wandb login)", "recording offline")
             mode = "offline"
         self._run = self._init(self._arguments(run), mode)
-        if self._run.resumed and self._ledger.next_row == 0:
-            self._ledger.recall(dict(cast(Any, self._run.summary)))
-        self._ledger.next_row = max(self._run.step, self._ledger.next_row)
-        self._ledger.keep()
+        if self._run.resumed and self._resume_state.next_row == 0:
+            self._resume_state.recall(dict(cast(Any, self._run.summary)))
+        self._resume_state.next_row = max(self._run.step, self._resume_state.next_row)
+        self._resume_state.keep()
         self._define_metrics(self._run)
         self.files["W&B"] = str(Path(self._run.dir).parent) if self._run.offline else self._run.url or ""
-        if self._ledger.continued and "://" not in run.folder:
+        if self._resume_state.continued and "://" not in run.folder:
             self._send_lost_rows(self._run, run)
 
     def _define_metrics(self, run: "wandb.Run") -> None:
@@ -108,8 +107,8 @@ class WandbTracker:
     def _best_scores(self) -> dict[str, Any]:
         """The dev scores of the summary; a W&B sweep wants plain numbers to search by, and is given the best ones."""
         if self._agent:
-            return {key: own["max"] for key, own in self._ledger.scores.items()}
-        return dict(self._ledger.scores)
+            return {key: own["max"] for key, own in self._resume_state.scores.items()}
+        return dict(self._resume_state.scores)
 
     def _send_lost_rows(self, run: "wandb.Run", info: RunInfo) -> None:
         """Send what an earlier process of this run had not yet sent, or not even written, when it was killed."""
@@ -145,14 +144,14 @@ class WandbTracker:
         folder = Path(run.folder) / "wandb"
         if local:
             folder.mkdir(parents=True, exist_ok=True)
-        self._ledger = WandbLedger(folder / f"{run.run_id}.json" if local else None, run.run_id)
-        self._ledger.wandb_id = self._agent.get("run_id", self._ledger.wandb_id)
+        self._resume_state = ResumeState(folder / f"{run.run_id}.json" if local else None, run.run_id)
+        self._resume_state.wandb_id = self._agent.get("run_id", self._resume_state.wandb_id)
         return {
             "project": self._agent.get("project", self._tracking.project),
             "entity": self._agent.get("entity", self._tracking.entity),
             "group": self._tracking.group,
             "tags": self._tracking.tags,
-            "id": self._ledger.wandb_id,
+            "id": self._resume_state.wandb_id,
             "name": run.name,
             "job_type": self._tracking.job_type,
             "dir": run.folder if local else None,
@@ -187,20 +186,20 @@ class WandbTracker:
         row = {key: value for key, value in metrics.items() if key not in NOT_PLOTTED}
         row |= tables_as_panels(metrics.get("tables", {}))
         self._cosines |= cosines_of(metrics)
-        number = max(metrics["step"], self._ledger.next_row)
+        number = max(metrics["step"], self._resume_state.next_row)
         # Without commit the row stays open in memory until the next one, and a kill would lose it.
         self._run.log(row, step=number, commit=True)
-        self._ledger.take(number, row)
-        if (self._ledger.continued or self._agent) and any(key.startswith("dev/") for key in row):
+        self._resume_state.take(number, row)
+        if (self._resume_state.continued or self._agent) and any(key.startswith("dev/") for key in row):
             self._run.summary.update(self._best_scores())
 
     def _log_conflicts(self) -> None:
         """Once, at the end: W&B keeps every table as an artifact."""
         assert self._run is not None
         if self._cosines:
-            number = self._ledger.next_row
+            number = self._resume_state.next_row
             self._run.log({CONFLICTS: conflict_chart(self._cosines)}, step=number, commit=True)
-            self._ledger.take(number, {})
+            self._resume_state.take(number, {})
 
     def _summarise(self, outcome: Outcome) -> None:
         assert self._run is not None
@@ -218,15 +217,10 @@ class WandbTracker:
         self._run.summary.update(without_secrets(summary))
 
     def _log_model(self, path: Path, name: str, aliases: tuple[str, ...]) -> None:
-        import wandb
-
         assert self._run is not None
         if not path.is_dir():
             raise FileNotFoundError(f"{path} is no folder that could be sent as a model")
-        artifact = wandb.Artifact(name, type="model")
-        for file in sorted(file for file in path.rglob("*") if file.is_file()):
-            artifact.add_file(str(file), str(file.relative_to(path)), policy="immutable", skip_cache=True)
-        self._run.log_artifact(artifact, aliases=list(aliases))
+        self._run.log_artifact(model_artifact(name, path), aliases=list(aliases))
 
     def _finish(self, exit_code: int) -> None:
         import wandb

@@ -1,14 +1,47 @@
 """A space as a W&B sweep, for those whose searches are driven by W&B's own agents."""
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import yaml
+
+from cluster.sweeps.create import open_search
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
-from tune_spaces.core.parameter import Parameter
-from tune_spaces.core.space import Space
+from tune_spaces import Parameter, Space, open_space
 
 METHODS = ("bayes", "random", "grid")
+
+
+def make_definition(recipe: str, changes: Sequence[str], spec: str, method: str) -> tuple[dict[str, Any], str]:
+    """What `sweep.yaml` holds, and the W&B project of the recipe.
+
+    Raises:
+        UserError: there is no such recipe, space or method, or a change is not right.
+    """
+    search = open_search(recipe, changes, spec)
+    definition = sweep_definition(search.space, recipe, spec, method=method)
+    every = open_space(spec, search.base).parameters
+    held = {key for name in search.fixed for key in (name, every[name].key)}
+    rest = [change for change in changes if change.partition("=")[0] not in held]
+    # A name of its own for every run: the same name would go on with the run before it.
+    name = f"name={search.base.name}-${{envvar:WANDB_RUN_ID}}"
+    place = definition["command"].index(recipe) + 1
+    definition["command"][place:place] = [name, *rest]
+    return definition, search.base.tracking.project
+
+
+def write_definition(definition: dict[str, Any], output: Path) -> None:
+    """Write `sweep.yaml`.
+
+    Raises:
+        UserError: it cannot be written.
+    """
+    try:
+        output.write_text(yaml.safe_dump(definition, sort_keys=False, allow_unicode=True))
+    except OSError as error:
+        raise UserError(f"--output: {output} cannot be written: {error.strerror}") from None
 
 
 def sweep_definition(

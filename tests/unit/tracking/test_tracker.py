@@ -107,7 +107,7 @@ def test_online_that_fails_falls_back_to_offline(tmp_path, fake_wandb, monkeypat
 
 
 def test_online_without_a_login_never_asks_for_one(tmp_path, fake_wandb, monkeypatch, capfd):
-    monkeypatch.setattr("cluster.tracking.mode.logged_in", lambda: False)
+    monkeypatch.setattr("cluster.tracking.login.logged_in", lambda: False)
     fake = fake_wandb(FakeRun())
     drive(tmp_path, "online")
     assert [call["mode"] for call in fake.calls] == ["offline"]

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 
-class WandbLedger:
+class ResumeState:
     """The W&B id of a run, its next free row and its best dev scores, kept in a file that is replaced at every row.
 
     An offline run that goes on knows nothing of the process before it: neither the rows, nor the best scores, so that its

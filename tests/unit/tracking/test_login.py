@@ -1,6 +1,6 @@
 import pytest
 
-from cluster.tracking.mode import choose_mode, logged_in
+from cluster.tracking.login import choose_mode, logged_in
 
 
 @pytest.fixture(autouse=True)

@@ -1,23 +1,23 @@
 import math
 
-from cluster.tracking.ledger import WandbLedger
+from cluster.tracking.resume_state import ResumeState
 
 
 def test_the_best_score_outlives_the_process(tmp_path):
     file = tmp_path / "main-1.json"
-    ledger = WandbLedger(file, "main-1")
+    ledger = ResumeState(file, "main-1")
     assert not ledger.continued
     ledger.take(10, {"dev/mean": 0.5, "train/lr": 1e-4, "step": 10})
     ledger.take(20, {"dev/mean": 0.9})
     ledger.take(30, {"dev/mean": 0.7})
-    again = WandbLedger(file, "other")
+    again = ResumeState(file, "other")
     assert again.continued
     assert (again.wandb_id, again.next_row) == ("main-1", 31)
     assert again.scores == {"dev/mean": {"max": 0.9, "last": 0.7}}
 
 
 def test_a_score_that_is_not_a_number_is_never_the_best():
-    ledger = WandbLedger(None, "main-1")
+    ledger = ResumeState(None, "main-1")
     ledger.add_score("dev/sts/pearson", math.nan)
     ledger.add_score("dev/sts/pearson", 0.4)
     ledger.add_score("dev/sts/pearson", math.nan)
@@ -28,11 +28,11 @@ def test_a_damaged_file_is_no_past(tmp_path):
     file = tmp_path / "main-1.json"
     for text in ("", "[1]", '{"next_row": 3'):
         file.write_text(text)
-        assert (WandbLedger(file, "main-1").next_row, WandbLedger(file, "main-1").continued) == (0, False)
+        assert (ResumeState(file, "main-1").next_row, ResumeState(file, "main-1").continued) == (0, False)
 
 
 def test_the_summary_of_the_server_stands_in_for_a_file():
-    ledger = WandbLedger(None, "main-1")
+    ledger = ResumeState(None, "main-1")
     ledger.recall({"dev/mean": {"max": 0.9, "last": 0.7}, "train/lr": 1e-4, "dev/odd": 3})
     ledger.add_score("dev/mean", 0.8)
     assert ledger.continued
