@@ -23,7 +23,7 @@ from multitask.data import prepare_tables
 if TYPE_CHECKING:
     from cluster.sweeps.trials import Book
 
-# Measured from the trial's start to its first step on two CPU cores (README, Start-up).
+# Measured from the trial's start to its first step on two CPU cores (docs/measured.md, Start-up).
 START_S = 12.0
 
 

@@ -13,8 +13,10 @@ import pytest
 import typer
 
 from cluster.cli.app import app
+from cluster.sweeps.options import SCHEDULERS, SEARCHES
 from tests.docs.conftest import run, tiny
 from tests.docs.pages import PAGES, ROOT, code_spans, concord_commands, shell_lines
+from tune_spaces import shipped_spaces
 
 # A command that is only named in the text, such as `concord best`, has nothing but its name.
 NAMED = {("train",), ("best",), ("sweep",), ("data", "check"), ("wandb",), ("report",)}
@@ -105,6 +107,19 @@ def test_options_in_the_text_exist(parser: Any) -> None:
         for span in code_spans(page):
             if span.startswith("--"):
                 assert span.split()[0] in options, f"{page.name}: {span}"
+
+
+def test_searches_schedulers_and_spaces_in_the_text_exist() -> None:
+    spaces = list(shipped_spaces())
+    known = {"--search": SEARCHES, "--scheduler": SCHEDULERS, "--space": spaces}
+    for page in PAGES:
+        for span in code_spans(page):
+            option, _, value = span.partition(" ")
+            if option in known and ":" not in value and not value.endswith(".yaml"):
+                assert value in known[option], f"{page.name}: {span}"
+    told = code_spans(ROOT / "docs" / "sweeps.md")
+    for name in (*SEARCHES, *SCHEDULERS[1:], *spaces):
+        assert any(name in span.split() for span in told), name
 
 
 def test_programs_and_make_targets_exist() -> None:

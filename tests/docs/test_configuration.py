@@ -1,14 +1,15 @@
 """The configuration reference is what the models say, and says something of every key."""
 
 import json
+import re
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from multitask.config import RunConfig
-from multitask.config.reference import reference, sections
+from multitask.config.reference import keys, reference, sections
+from tests.docs.pages import PAGES, ROOT, code_spans
 
-PAGE = Path(__file__).parents[2] / "docs" / "configuration.md"
+PAGE = ROOT / "docs" / "configuration.md"
 
 
 def properties() -> Iterator[tuple[str, str, dict[str, Any]]]:
@@ -54,3 +55,26 @@ def test_every_section_is_reached_once() -> None:
     found = [(section.path, section.choice) for section in sections()]
     assert len(found) == len(set(found))
     assert len({section.model for section in sections()}) == len(RunConfig.model_json_schema()["$defs"]) + 1
+
+
+def test_keys_in_the_text_exist() -> None:
+    known = {key for section in sections() for key, _ in keys(section)}
+    known |= {f"{section.path}.name" for section in sections() if section.choice} | {
+        section.path for section in sections()
+    }
+    tops = {name for name, own in RunConfig.model_fields.items() if f"{name}." in " ".join(known)}
+    found = 0
+    for page in PAGES:
+        for span in code_spans(page):
+            key = re.sub(r"(?<=^phases\.)\d+", "N", span.partition("=")[0])
+            if re.fullmatch(r"\w+(\.\w+)+", key) and key.partition(".")[0] in tops and not key.endswith(".py"):
+                found += 1
+                assert key in known, f"{page.name}: {span}"
+    assert found > 15
+
+
+def test_every_strategy_and_combination_is_on_the_page_of_methods() -> None:
+    spans = " ".join(code_spans(ROOT / "docs" / "methods.md"))
+    for section in sections():
+        if section.path in ("phases.N.sampling", "combination", "encoder.adapter") and section.choice != "none":
+            assert section.choice in spans, section
