@@ -57,6 +57,7 @@ def list_sweeps(storage: Runs = "runs", json: Json = False) -> None:
         print_json({"sweeps": found})
         return
     table = Table("sweep", "space", "search", "state", "trials", "best", box=None, padding=(0, 2, 0, 0))
+    table.columns[0].no_wrap = True
     for own in found:
         best = "" if own["best_score"] is None else f"{own['best_score']:.3f}"
         table.add_row(own["name"], own["space"], own["search"], own["status"], own["progress"], best)

@@ -2,6 +2,7 @@
 
 import math
 import textwrap
+from collections.abc import Iterator, Sequence
 from typing import TYPE_CHECKING
 
 from cluster.analysis.configurations import Configuration
@@ -15,6 +16,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 SHOWN = 5
+_GAP = 3  # blanks between two columns of a table
 
 
 def show_choice(choice: Choice, console: "Console") -> None:
@@ -26,9 +28,10 @@ def show_choice(choice: Choice, console: "Console") -> None:
     _print(console, score_table(ranking))
     if winner.sample:
         _print(console, _parameter_table(ranking))
-    _print(console, _ranking_table(ranking))
-    if ranking.front:
-        _print(console, _front_table(ranking))
+    for table in _tables_in(console.width, _ranking_columns(ranking, console.width), kept=2):
+        _print(console, table)
+    for table in _tables_in(console.width, _front_columns(ranking, console.width), kept=1) if ranking.front else ():
+        _print(console, table)
     if ranking.others:
         names = ", ".join(own.name for own in ranking.others)
         _print(console, f"Not admitted by the rule, or without a score for it: {names}\n")
@@ -133,28 +136,64 @@ def _parameter_table(ranking: Ranking) -> "Table":
     return table
 
 
-def _front_table(ranking: Ranking) -> "Table":
+def _front_columns(ranking: Ranking, width: int) -> list[list[str]]:
     """The Pareto front, the best in the first metric first."""
     metrics = ranking.sweep.options.metrics
-    table = _table("Pareto front", *(_short(metric) for metric in metrics))
-    for own in sorted(ranking.front, key=lambda own: -own.scores[metrics[0]]):
-        table.add_row(own.name, *(f"{own.scores[metric]:.4f}" for metric in metrics))
-    return table
+    front = sorted(ranking.front, key=lambda own: -own.scores[metrics[0]])
+    columns = [["Pareto front", *_names(ranking, [own.name for own in front], width)]]
+    return columns + [[_short(metric), *(f"{own.scores[metric]:.4f}" for own in front)] for metric in metrics]
 
 
-def _ranking_table(ranking: Ranking) -> "Table":
-    table = _table("place", "trial", ranking.rule.name, *ranking.keys)
-    table.columns[1].justify = "left"
-    table.columns[1].overflow = "fold"
-    table.add_column("")
+def _ranking_columns(ranking: Ranking, width: int) -> list[list[str]]:
     shown = list(enumerate(ranking.ranked, start=1))
-    recipe = [own for own in shown[SHOWN:] if own[1].configuration.role == "recipe"]
-    for place, own in [*shown[:SHOWN], *recipe]:
-        configuration = own.configuration
-        scores = [configuration.scores.get(key, math.nan) for key in ranking.keys.values()]
-        mark = ", ".join(filter(None, ["recipe" if configuration.role == "recipe" else "", configuration.mark]))
-        table.add_row(str(place), configuration.name, f"{own.score:.4f}", *(f"{score:.4f}" for score in scores), mark)
-    return table
+    shown = shown[:SHOWN] + [own for own in shown[SHOWN:] if own[1].configuration.role == "recipe"]
+    rows = [(own, own.configuration) for _, own in shown]
+    columns = [
+        ["place", *(str(place) for place, _ in shown)],
+        ["trial", *_names(ranking, [own.name for _, own in rows], width)],
+        [ranking.rule.name, *(f"{ranked.score:.4f}" for ranked, _ in rows)],
+    ]
+    for task, key in ranking.keys.items():
+        columns.append([task, *(f"{own.scores.get(key, math.nan):.4f}" for _, own in rows)])
+    marks = [", ".join(filter(None, ["recipe" if own.role == "recipe" else "", own.mark])) for _, own in rows]
+    return [*columns, ["", *marks]]
+
+
+def _names(ranking: Ranking, names: Sequence[str], width: int) -> list[str]:
+    """The names of trials, all without the sweep's where one would take the room of scores."""
+    if all(len(own.configuration.name) <= width // 4 for own in ranking.ranked):
+        return list(names)
+    return [name.removeprefix(f"{ranking.sweep.name}-") for name in names]
+
+
+def _tables_in(width: int, columns: Sequence[Sequence[str]], kept: int) -> Iterator["Table"]:
+    """The columns, heading first, as tables no wider than `width`: the first `kept` stand in each, the rest are shared out.
+
+    No name and no number is broken; headings and remarks are, at spaces, where they must.
+    """
+    least = [max(map(len, " ".join(column).split())) for column in columns]
+    room = width - sum(size + _GAP for size in least[:kept])
+    parts: list[list[int]] = [[]]
+    for place in range(kept, len(columns)):
+        if parts[-1] and sum(least[own] + _GAP for own in [*parts[-1], place]) > room:
+            parts.append([])
+        parts[-1].append(place)
+    for part in parts:
+        places = [*range(kept), *part]
+        fits = sum(max(map(len, columns[place])) + _GAP for place in places) <= width
+        table = _table(*(columns[place][0] if fits else _folded(columns[place][0], least[place]) for place in places))
+        for place, column in zip(places, table.columns, strict=True):
+            own = columns[place]
+            column.no_wrap = True
+            column.justify = "right" if own[1][:1].isdigit() and place != kept - 1 else "left"
+        for row in range(1, len(columns[0])):
+            cells = (columns[place][row] for place in places)
+            table.add_row(*(cell if fits else _folded(cell, least[at]) for at, cell in zip(places, cells, strict=True)))
+        yield table
+
+
+def _folded(text: str, width: int) -> str:
+    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
 
 
 def _show_importance(choice: Choice, console: "Console") -> None:

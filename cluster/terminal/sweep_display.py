@@ -96,6 +96,7 @@ def trial_table(sweep: Sweep, trials: Sequence[Trial]) -> Table:
     """Trials with the scores of their best checkpoint."""
     metrics = score_columns(sweep)
     table = Table("trial", "state", "evals", box=None, padding=(0, 1, 0, 0), expand=True)
+    table.columns[0].no_wrap = True
     for metric in metrics:
         table.add_column(metric.removeprefix("dev/").split("/")[0], justify="right")
     table.add_column("what", no_wrap=True, overflow="ellipsis", ratio=1)
