@@ -4,7 +4,6 @@ Read `MultitaskStep.run`: task gradients, Gramian over all ranks, weights, combi
 """
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import NamedTuple
 
 import torch
@@ -22,30 +21,8 @@ from multitask.combination import Combination, combined_norm, gramian
 from multitask.config import RunConfig
 from multitask.model import EmbeddingTap, TokenGradient
 from multitask.objectives import RowObjective
-from multitask.optimization import SHARED
+from multitask.trainer.result import StepResult
 from multitask.work import RoundWork
-
-
-@dataclass(frozen=True)
-class StepResult:
-    """What a step did, the same on every rank.
-
-    `losses`: task to mean of its own loss over its global batch; `terms`: `<regularization>/<task>` to the mean of what
-    it adds. `groups` and `gramian`: the task groups whose gradients were kept apart and their Gramian, None where none
-    was formed. `applied`: False where a loss or gradient was not finite; then `culprits` names the tasks.
-    """
-
-    losses: dict[str, float]
-    terms: dict[str, float]
-    weights: dict[str, float]
-    groups: tuple[tuple[str, ...], ...]
-    gramian: Tensor | None
-    norm: float
-    tokens: int
-    slots: int
-    extra_tokens: int
-    applied: bool
-    culprits: tuple[str, ...] = ()
 
 
 class _Layouts:
@@ -135,7 +112,7 @@ class MultitaskStep:
     def _optimize(self, tasks: Sequence[str], lr: float, lowest_layer: int) -> None:
         with self.watch("optimizer"):
             memory = tasks[0] if self.config.optimizer.per_task else None
-            self.engine.step(lr, frozenset({SHARED, *tasks}), lowest_layer, memory)
+            self.engine.step(lr, tasks, lowest_layer, memory)
 
     def _exchange_words(self, local: Mapping[int, TokenGradient], groups: int) -> OwnedTokens | None:
         tokens = self._layouts.tokens

@@ -11,9 +11,9 @@ from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
 from cluster.training.loop import Run
 from cluster.training.session import LocalSession
-from cluster.training.train_record import TrainRecord
 from multitask.config import RunConfig
 from multitask.data import Tables
+from multitask.trainer.record import TrainRecord
 
 STEPS = 3
 # Forward alone is about a third of forward and backward.

@@ -13,9 +13,7 @@ from cluster.training.agreement import from_rank_zero, on_every_rank
 from cluster.training.history import History
 from cluster.training.observer import Outcome
 from cluster.training.outcome import end_run, non_finite_error, result_values
-from cluster.training.progress import Progress
 from cluster.training.session import Session
-from cluster.training.train_record import TrainRecord
 from cluster.zero.engine import Engine, start_engine
 from multitask.combination import build_combination
 from multitask.config import RunConfig
@@ -26,6 +24,8 @@ from multitask.model import EmbeddingTap, build_model
 from multitask.model.freezing import lowest_trained_layer
 from multitask.objectives import RowObjective, Teacher
 from multitask.sampling import Schedule
+from multitask.trainer.progress import Progress
+from multitask.trainer.record import TrainRecord
 from multitask.work import WorkSource
 
 
@@ -106,15 +106,7 @@ class Run:
         if self.teacher and result.applied:
             with self.watch("regularization"), self.engine.whole_weights():
                 self.teacher.follow(self.engine.model)
-        progress.step += 1
-        progress.rows += work.rows
-        progress.tokens += result.tokens
-        for task in result.losses:
-            progress.trained_steps[task] = progress.trained_steps.get(task, 0) + 1
-        if not result.applied:
-            progress.skipped_steps += 1
-            for task in result.culprits:
-                progress.skipped[task] = progress.skipped.get(task, 0) + 1
+        progress.trained(result, work.rows)
         record.add(result, lr)
 
     def _after_step(self, record: TrainRecord) -> None:

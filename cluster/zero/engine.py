@@ -3,7 +3,7 @@
 import logging
 import os
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -16,7 +16,7 @@ from cluster.zero.partition import Partition, zero3_partition, zero12_partition
 from cluster.zero.whole_tensors import WholeTensorOptimizer
 from multitask.config import RunConfig
 from multitask.model import MultitaskModel
-from multitask.optimization import SHARED, build_optimizer, parameter_groups, runs_on_flat_shards
+from multitask.optimization import build_optimizer, parameter_groups, runs_on_flat_shards, set_rates
 
 
 @dataclass
@@ -43,16 +43,13 @@ class Engine:
         """The base optimizer, whose parameters are this rank's fp32 shards."""
         return self.deepspeed.optimizer.optimizer
 
-    def step(self, lr: float, owners: frozenset[str], lowest_layer: int = 0, memory: str | None = None) -> None:
+    def step(self, lr: float, tasks: Sequence[str], lowest_layer: int = 0, memory: str | None = None) -> None:
         """One update with the gradient in `shards`.
 
-        Groups of no owner in `owners`, and shared ones below `lowest_layer`, stay as they are. `memory`: the task whose
-        own moments are used, None where all tasks share them.
+        Heads of other tasks than `tasks`, and shared layers below `lowest_layer`, stay as they are. `memory`: the task
+        whose own moments are used, None where all tasks share them.
         """
-        for group in self.optimizer.param_groups:
-            group["lr"] = lr * group["lr_scale"]
-            frozen = group["owner"] == SHARED and group["layer"] < lowest_layer
-            group["idle"] = frozen or group["owner"] not in owners
+        set_rates(self.optimizer.param_groups, lr, tasks, lowest_layer)
         self.state.select(memory)
         zero = self.deepspeed.optimizer
         for index, shard in enumerate(self.shards):

@@ -1,5 +1,6 @@
 """Which parameters are stepped together."""
 
+from collections.abc import Iterable
 from typing import Any
 
 from torch import nn
@@ -52,3 +53,15 @@ def _group_of(
         if not hidden:
             group["lr_scale"] *= optimizer.options.get("adamw_lr", 3e-4) / optimizer.lr
     return (owner, layer if apart else 0, not decayed, not hidden), group
+
+
+def set_rates(groups: Iterable[dict[str, Any]], lr: float, tasks: Iterable[str], lowest_layer: int = 0) -> None:
+    """Ready `groups` for a step of `tasks` at rate `lr`: each gets its share of the rate, and is `idle` or not.
+
+    Idle, and so left alone by the optimizer, are what other tasks own and shared layers below `lowest_layer`.
+    """
+    owners = {SHARED, *tasks}
+    for group in groups:
+        group["lr"] = lr * group["lr_scale"]
+        frozen = group["owner"] == SHARED and group["layer"] < lowest_layer
+        group["idle"] = frozen or group["owner"] not in owners

@@ -52,8 +52,8 @@ def _train(config: Any, session: Any, steps: int, save: bool) -> dict[str, np.nd
     from cluster.storage.run_folder import RunFolder
     from cluster.training.loop import Run
     from cluster.training.open_tables import open_tables
-    from cluster.training.train_record import TrainRecord
     from multitask.evaluation import evaluate
+    from multitask.trainer.record import TrainRecord
 
     tables = open_tables(config, session.local_rank == 0)
     run = Run(config, session, RunFolder.of(config), tables, Stopwatch(session.device))

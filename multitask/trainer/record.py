@@ -3,9 +3,9 @@
 import time
 from collections import defaultdict
 
-from cluster.step.step import StepResult
-from cluster.training.progress import Progress
 from multitask.combination import cosines
+from multitask.trainer.progress import Progress
+from multitask.trainer.result import StepResult
 
 
 class TrainRecord:

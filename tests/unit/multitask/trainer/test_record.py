@@ -3,9 +3,9 @@
 import pytest
 import torch
 
-from cluster.step.step import StepResult
-from cluster.training.progress import Progress
-from cluster.training.train_record import TrainRecord
+from multitask.trainer.progress import Progress
+from multitask.trainer.record import TrainRecord
+from multitask.trainer.result import StepResult
 
 
 def _result(sst: float, sts: float | None, gramian: torch.Tensor | None = None) -> StepResult:

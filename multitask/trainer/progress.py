@@ -4,6 +4,8 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from multitask.trainer.result import StepResult
+
 
 @dataclass
 class Progress:
@@ -24,6 +26,17 @@ class Progress:
     trained_steps: dict[str, int] = field(default_factory=dict)
     baseline: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
+
+    def trained(self, result: StepResult, rows: int) -> None:
+        """Take in a step over `rows` rows."""
+        self.step += 1
+        self.rows += rows
+        self.tokens += result.tokens
+        for task in result.losses:
+            self.trained_steps[task] = self.trained_steps.get(task, 0) + 1
+        self.skipped_steps += not result.applied
+        for task in result.culprits:
+            self.skipped[task] = self.skipped.get(task, 0) + 1
 
     def evaluated(self, epoch: float, scores: dict[str, float], selection: str) -> bool:
         """Take in an evaluation; True where it is the best so far."""

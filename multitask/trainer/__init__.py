@@ -1,0 +1,1 @@
+"""The plain trainer: one process, torch only."""

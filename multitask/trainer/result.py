@@ -1,0 +1,27 @@
+"""What a step did."""
+
+from dataclasses import dataclass
+
+from torch import Tensor
+
+
+@dataclass(frozen=True)
+class StepResult:
+    """What a step did, the same on every rank.
+
+    `losses`: task to mean of its own loss over its global batch; `terms`: `<regularization>/<task>` to the mean of what
+    it adds. `groups` and `gramian`: the task groups whose gradients were kept apart and their Gramian, None where none
+    was formed. `applied`: False where a loss or gradient was not finite; then `culprits` names the tasks.
+    """
+
+    losses: dict[str, float]
+    terms: dict[str, float]
+    weights: dict[str, float]
+    groups: tuple[tuple[str, ...], ...]
+    gramian: Tensor | None
+    norm: float
+    tokens: int
+    slots: int
+    extra_tokens: int
+    applied: bool
+    culprits: tuple[str, ...] = ()
