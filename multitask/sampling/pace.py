@@ -4,7 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from multitask.config.sampling import Proportional, ProportionalBatches, RoundRobin, SamplingConfig, Sequential
+from multitask.config.sampling import DrawnConfig, Proportional, SamplingConfig, Sequential
 from multitask.sampling.drawn import expected_draws, task_probabilities
 from multitask.sampling.sizes import TaskSize
 
@@ -17,7 +17,7 @@ def rows_per_step(sampling: SamplingConfig, sizes: Mapping[str, TaskSize], epoch
         mean = float(np.average(batch_sizes, weights=batches))
         return (mean * (sampling.batches_per_step if isinstance(sampling, Proportional) else 1),) * epochs
     mean, number = float(batch_sizes.mean()), sampling.tasks_per_step
-    if isinstance(sampling, RoundRobin | ProportionalBatches):
+    if not isinstance(sampling, DrawnConfig):
         return (mean * (len(sizes) if number == "all" else number),) * epochs
     rows = {task: size.rows for task, size in sizes.items()}
     draws = [
