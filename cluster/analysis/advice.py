@@ -7,7 +7,7 @@ from typing import Any
 
 from cluster.analysis.importance import Importance
 from cluster.analysis.ranking import Ranked, Ranking
-from cluster.analysis.study import Parameters, quiet_optuna, suggest, told
+from cluster.analysis.study import Parameters, frozen_trial, quiet_optuna, suggest
 from cluster.analysis.value_text import assignments, value_text
 
 EDGE, OUTER = 0.1, 0.25
@@ -115,7 +115,7 @@ def propose(ranking: Ranking) -> list[tuple[str, ...]]:
             n_startup_trials=FEWEST, multivariate=True, group=True, constant_liar=True, seed=ranking.sweep.options.seed
         )
         study = optuna.create_study(direction="maximize", sampler=sampler)
-        finished = (told(own.configuration.sample, own.score, parameters) for own in ranking.ranked)
+        finished = (frozen_trial(own.configuration.sample, own.score, parameters) for own in ranking.ranked)
         study.add_trials([trial for trial in finished if trial is not None])
         for _ in range(2 * PROPOSALS):
             sample = assignments(suggest(study.ask(), parameters))

@@ -35,7 +35,7 @@ class Values:
 
 
 @dataclass(frozen=True)
-class Attempt:
+class ScoredTrial:
     """A trial that reported a score. `best` is the report of the checkpoint that is kept.
 
     `sample` is what it went by then, in the run folder `run`: in a population both change on the way.
@@ -54,22 +54,22 @@ class Configuration:
     number: int
     role: Role
     planned: int
-    attempts: tuple[Attempt, ...]
+    scored_trials: tuple[ScoredTrial, ...]
 
     @property
     def name(self) -> str:
         """The run of its first seed."""
-        return self.attempts[0].trial.run
+        return self.scored_trials[0].trial.run
 
     @property
     def sample(self) -> dict[str, Any]:
         """The values of its active parameters."""
-        return self.attempts[0].sample
+        return self.scored_trials[0].sample
 
     @cached_property
     def scores(self) -> dict[str, float]:
         """Name of each dev score to its mean over the seeds."""
-        names = dict.fromkeys(name for attempt in self.attempts for name in attempt.best.scores)
+        names = dict.fromkeys(name for scored in self.scored_trials for name in scored.best.scores)
         return {name: self.reported(name).mean for name in names}
 
     def reported(self, name: str) -> Values:
@@ -78,14 +78,14 @@ class Configuration:
 
     def values(self, measure: Callable[[Mapping[str, float]], float]) -> Values:
         """What `measure` makes of each seed's scores, where it is finite."""
-        found = (measure(attempt.best.scores) for attempt in self.attempts)
+        found = (measure(scored.best.scores) for scored in self.scored_trials)
         return Values(tuple(value for value in found if math.isfinite(value)))
 
     @property
     def mark(self) -> str:
         """What has to be known of how far it was trained: empty if every seed went to its end."""
         words = {"stopped": "stopped early", "failed": "failed later", "running": "unfinished", "waiting": "unfinished"}
-        found = dict.fromkeys(words[a.trial.status] for a in self.attempts if a.trial.status in words)
+        found = dict.fromkeys(words[a.trial.status] for a in self.scored_trials if a.trial.status in words)
         return ", ".join(found)
 
 
@@ -100,13 +100,13 @@ def configurations(sweep: Sweep, roles: Iterable[Role] = SEARCHED) -> list[Confi
             groups.setdefault((trial.role, trial.number), []).append(trial)
     found = []
     for (role, number), trials in groups.items():
-        attempts = tuple(a for trial in trials if (a := attempt_of(trial, sweep.options.selection)) is not None)
-        if attempts:
-            found.append(Configuration(number, role, len(trials), attempts))
+        scored = tuple(a for trial in trials if (a := scored_trial(trial, sweep.options.selection)) is not None)
+        if scored:
+            found.append(Configuration(number, role, len(trials), scored))
     return sorted(found, key=lambda own: own.number)
 
 
-def attempt_of(trial: Trial, selection: str) -> Attempt | None:
+def scored_trial(trial: Trial, selection: str) -> ScoredTrial | None:
     """The trial with its best report; None if it has none."""
     best = trial.best(selection)
     if best is None:
@@ -116,7 +116,7 @@ def attempt_of(trial: Trial, selection: str) -> Attempt | None:
         # A generation starts from the weights that were reported with that number.
         if generation.iteration < best.iteration:
             sample, run = generation.sample, generation.run
-    return Attempt(trial, best, sample, run)
+    return ScoredTrial(trial, best, sample, run)
 
 
 def pooled_spread(groups: Iterable[Values]) -> float | None:

@@ -5,8 +5,8 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
-from cluster.analysis.configurations import SEARCHED, attempt_of
-from cluster.analysis.study import Parameters, quiet_optuna, told
+from cluster.analysis.configurations import SEARCHED, scored_trial
+from cluster.analysis.study import Parameters, frozen_trial, quiet_optuna
 from cluster.sweeps.records import Sweep
 
 if TYPE_CHECKING:
@@ -40,9 +40,9 @@ def importances(sweep: Sweep, metric: str) -> Importance:
     """FANOVA (Hutter et al. 2014) of the dev score `metric` over the trials' best reports; see `fanova`."""
     found = []
     for trial in sweep.trials:
-        attempt = attempt_of(trial, sweep.options.selection) if trial.role in SEARCHED else None
-        if attempt is not None:
-            found.append(Observation(attempt.sample, attempt.best.scores.get(metric, math.nan)))
+        scored = scored_trial(trial, sweep.options.selection) if trial.role in SEARCHED else None
+        if scored is not None:
+            found.append(Observation(scored.sample, scored.best.scores.get(metric, math.nan)))
     cut = any(trial.status != "finished" and trial.reports for trial in sweep.trials if trial.role in SEARCHED)
     return fanova(found, sweep.space["parameters"], cut)
 
@@ -57,7 +57,7 @@ def fanova(observations: Sequence[Observation], parameters: Parameters, some_cut
         trials = [
             trial
             for own in observations
-            if math.isfinite(own.score) and (trial := told(own.sample, own.score, parameters)) is not None
+            if math.isfinite(own.score) and (trial := frozen_trial(own.sample, own.score, parameters)) is not None
         ]
         if len(trials) < FEWEST:
             return Importance({}, f"Too few trials with a score: {len(trials)}, at least {FEWEST} are needed.")

@@ -86,7 +86,7 @@ def rank(
     found = configurations(sweep)
     if not found:
         raise UserError(f"{sweep.name}: no trial has been evaluated yet; see concord sweep status {sweep.name}")
-    keys = task_keys(parse_config(sweep.base, f"{sweep.place}/sweep.json"))
+    keys = task_keys(parse_config(sweep.base, f"{sweep.location}/sweep.json"))
     _check(by, keys, weights or {}, baselines or {}, margin)
     known = baseline_scores(sweep, keys, baselines or {})
     setting = Setting(keys, [own.scores for own in found], weights or {}, known, margin or 0.0)

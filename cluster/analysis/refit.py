@@ -8,7 +8,7 @@ from typing import Any
 from cluster.analysis.configurations import Configuration, configurations
 from cluster.analysis.ranking import Ranked, Ranking
 from cluster.sweeps.records import Report, Trial
-from cluster.sweeps.store import TRIALS, SweepFolder
+from cluster.sweeps.store import TRIALS, SweepStore
 from cluster.training.observer import Observer, Outcome, RunInfo
 from multitask.config import RunConfig, override_config, parse_config
 from multitask.errors import UserError
@@ -25,7 +25,7 @@ class RefitPlan:
 
 
 def plan_refits(
-    folder: SweepFolder, ranking: Ranking, seeds: int, epochs_factor: float, overrides: Sequence[str] = ()
+    store: SweepStore, ranking: Ranking, seeds: int, epochs_factor: float, overrides: Sequence[str] = ()
 ) -> list[RefitPlan]:
     """One refit of the winner for each of `seeds` seeds that its own trials did not have, with so many times its epochs.
 
@@ -37,24 +37,24 @@ def plan_refits(
     if seeds < 1:
         raise UserError(f"--seeds must be at least 1, got {seeds}")
     winner = ranking.winner.configuration
-    config = override_config(_longer(_config(folder, winner), epochs_factor), overrides)
-    used = {own.seed for own in (_config_in(folder, attempt.run) for attempt in winner.attempts) if own is not None}
+    config = override_config(_longer(_config(store, winner), epochs_factor), overrides)
+    used = {own.seed for own in (_config_in(store, scored.run) for scored in winner.scored_trials) if own is not None}
     free = (seed for seed in range(min(used) + 1, 2**31) if seed not in used)
-    wanted = [_refit_config(folder, ranking, config, next(free)) for _ in range(seeds)]
-    return _name(folder, ranking, wanted)
+    wanted = [_refit_config(store, ranking, config, next(free)) for _ in range(seeds)]
+    return _name(store, ranking, wanted)
 
 
-def _config(folder: SweepFolder, winner: Configuration) -> RunConfig:
+def _config(store: SweepStore, winner: Configuration) -> RunConfig:
     """The config of the winner's first seed; a population's trial is trained with its last settings throughout."""
-    run = winner.attempts[0].run
-    config = _config_in(folder, run)
+    run = winner.scored_trials[0].run
+    config = _config_in(store, run)
     if config is None:
-        raise UserError(f"--refit: {folder.run(run).location} holds no config.yaml, so its config is not known")
+        raise UserError(f"--refit: {store.run(run).location} holds no config.yaml, so its config is not known")
     return config
 
 
-def _config_in(folder: SweepFolder, run: str) -> RunConfig | None:
-    place = folder.run(run)
+def _config_in(store: SweepStore, run: str) -> RunConfig | None:
+    place = store.run(run)
     return place.config() if place.storage.exists("config.yaml") else None
 
 
@@ -70,18 +70,18 @@ def _longer(config: RunConfig, factor: float) -> RunConfig:
     return parse_config(tree, config.name)
 
 
-def _refit_config(folder: SweepFolder, ranking: Ranking, config: RunConfig, seed: int) -> RunConfig:
+def _refit_config(store: SweepStore, ranking: Ranking, config: RunConfig, seed: int) -> RunConfig:
     tree = config.to_dict()
     tree["seed"] = seed
-    tree["cluster"] |= {"storage": f"{folder.location}/{TRIALS}"}
+    tree["cluster"] |= {"storage": f"{store.location}/{TRIALS}"}
     tree["tracking"] |= {"group": ranking.sweep.name, "job_type": "refit"}
     return parse_config(tree, "refit")
 
 
-def _name(folder: SweepFolder, ranking: Ranking, wanted: list[RunConfig]) -> list[RefitPlan]:
+def _name(store: SweepStore, ranking: Ranking, wanted: list[RunConfig]) -> list[RefitPlan]:
     """Give each config the trial that was begun for it, or a new one; those of one call share their number."""
     begun = [trial for trial in ranking.sweep.trials if trial.role == "refit"]
-    configs = {trial.run: _config_in(folder, trial.run) for trial in begun}
+    configs = {trial.run: _config_in(store, trial.run) for trial in begun}
     own = {found.trajectory_hash(): trial for trial in begun if (found := configs[trial.run]) is not None}
     matched = [own.get(config.trajectory_hash()) for config in wanted]
     numbers = [trial.number for trial in ranking.sweep.trials]
@@ -100,7 +100,7 @@ def _new_trial(ranking: Ranking, number: int, repeat: int, run: str) -> Trial:
     return Trial(number, repeat, "refit", run, ranking.winner.configuration.sample)
 
 
-def run_refit(folder: SweepFolder, plan: RefitPlan, display: Observer, train: Train) -> Trial:
+def run_refit(store: SweepStore, plan: RefitPlan, display: Observer, train: Train) -> Trial:
     """Train `plan` from where its run folder stands, with its record beside it; one that has finished is left as it is.
 
     Raises:
@@ -108,7 +108,7 @@ def run_refit(folder: SweepFolder, plan: RefitPlan, display: Observer, train: Tr
     """
     if plan.trial.status == "finished":
         return plan.trial
-    keeper = _RecordKeeper(folder, plan.trial, display)
+    keeper = _RecordKeeper(store, plan.trial, display)
     outcome = train(plan.config, keeper)
     status = "failed" if outcome.status == "failed" else "finished"
     return keeper.end(status, outcome.error)
@@ -118,22 +118,22 @@ def refitted(ranking: Ranking, plans: Sequence[RefitPlan]) -> Ranked | None:
     """What the rule of `ranking`, read after the refits, says of those of `plans`; None if none has a score."""
     runs = {plan.trial.run for plan in plans}
     for own in configurations(ranking.sweep, ("refit",)):
-        attempts = tuple(attempt for attempt in own.attempts if attempt.trial.run in runs)
-        if attempts:
-            return ranking.judge(replace(own, attempts=attempts))
+        scored = tuple(trial for trial in own.scored_trials if trial.trial.run in runs)
+        if scored:
+            return ranking.judge(replace(own, scored_trials=scored))
     return None
 
 
 class _RecordKeeper:
     """Passes a run's stream on to the display, and keeps `trial.json`."""
 
-    def __init__(self, folder: SweepFolder, trial: Trial, display: Observer) -> None:
-        self._folder, self._display = folder, display
+    def __init__(self, store: SweepStore, trial: Trial, display: Observer) -> None:
+        self._store, self._display = store, display
         self._began, self._before = time.time(), trial.seconds
         self._trial = replace(
             trial, status="running", reason=None, attempts=trial.attempts + 1, started=trial.started or self._began
         )
-        folder.write_trial(self._trial)
+        store.write_trial(self._trial)
 
     def start(self, run: RunInfo) -> None:
         self._display.start(run)
@@ -142,7 +142,7 @@ class _RecordKeeper:
         self._display.report(metrics)
         if "train/evaluations" in metrics:
             self._trial = replace(self._with_history(), seconds=self._seconds())
-            self._folder.write_trial(self._trial)
+            self._store.write_trial(self._trial)
 
     def finish(self, outcome: Outcome) -> None:
         self._display.finish(outcome)
@@ -150,16 +150,16 @@ class _RecordKeeper:
     def end(self, status: Any, reason: str | None) -> Trial:
         """Write the last record."""
         ended = replace(self._with_history(), status=status, reason=reason, ended=time.time(), seconds=self._seconds())
-        self._folder.write_trial(ended)
+        self._store.write_trial(ended)
         return ended
 
     def _seconds(self) -> float:
         return self._before + time.time() - self._began
 
     def _with_history(self) -> Trial:
-        """With all evaluations that the run folder knows of, also of a sitting that was killed before it could write them."""
+        """With all evaluations that the run folder knows of, also of an attempt that was killed before it could write them."""
         trial = self._trial
-        history = (self._folder.run(trial.run).result() or {}).get("history", [])
+        history = (self._store.run(trial.run).result() or {}).get("history", [])
         for iteration, point in enumerate(history[len(trial.reports) :], start=len(trial.reports) + 1):
             scores = {key: value for key, value in point.items() if key.startswith("dev/")}
             seconds = round(self._seconds(), 1)

@@ -22,7 +22,7 @@ def distribution(about: Mapping[str, Any]) -> "optuna.distributions.BaseDistribu
     return kind(about["low"], about["high"], log=about["log"])
 
 
-def told(sample: Mapping[str, Any], score: float, parameters: Parameters) -> "optuna.trial.FrozenTrial | None":
+def frozen_trial(sample: Mapping[str, Any], score: float, parameters: Parameters) -> "optuna.trial.FrozenTrial | None":
     """The finished trial of `sample`; None where a value lies outside the space, as the recipe's own may."""
     import optuna
 

@@ -12,7 +12,7 @@ from cluster.analysis.winner_checkpoints import refits_of
 
 
 @dataclass(frozen=True)
-class Choice:
+class SweepSummary:
     """The winner and what speaks for it. `refits`: of the winner. `failures`: reason and runs. `notes`: what else to know."""
 
     ranking: Ranking
@@ -30,23 +30,23 @@ class Choice:
             "sweep": ranking.sweep.name,
             "by": ranking.rule.name,
             "about": ranking.rule.about,
-            "winner": entry(ranking, ranking.winner),
-            "runner_up": entry(ranking, second) if second else None,
-            "recipe": entry(ranking, ranking.judge(recipe)) if recipe else None,
+            "winner": describe_configuration(ranking, ranking.winner),
+            "runner_up": describe_configuration(ranking, second) if second else None,
+            "recipe": describe_configuration(ranking, ranking.judge(recipe)) if recipe else None,
             "verdict": self.verdict.to_dict(),
             "importance": vars(self.importance),
             "next": self.advice.to_dict(),
-            "refits": [entry(ranking, own) for own in self.refits],
+            "refits": [describe_configuration(ranking, own) for own in self.refits],
             "baselines": ranking.baselines,
-            "front": [attempt.trial.run for own in ranking.front for attempt in own.attempts],
-            "ranking": [entry(ranking, own) for own in ranking.ranked],
-            "not_ranked": [entry(ranking, ranking.judge(own)) for own in ranking.others],
+            "front": [scored.trial.run for own in ranking.front for scored in own.scored_trials],
+            "ranking": [describe_configuration(ranking, own) for own in ranking.ranked],
+            "not_ranked": [describe_configuration(ranking, ranking.judge(own)) for own in ranking.others],
             "failures": [{"reason": reason, "runs": runs} for reason, runs in self.failures],
             "notes": list(self.notes),
         }
 
 
-def entry(ranking: Ranking, ranked: Ranked) -> dict[str, Any]:
+def describe_configuration(ranking: Ranking, ranked: Ranked) -> dict[str, Any]:
     """One configuration as plain values: `scores` for every dev score, `score` by the rule.
 
     The rule's `value` is that of the mean scores; its spread, lowest and highest are over the seeds.
@@ -56,8 +56,8 @@ def entry(ranking: Ranking, ranked: Ranked) -> dict[str, Any]:
     return {
         "number": own.number,
         "role": own.role,
-        "runs": [attempt.trial.run for attempt in own.attempts],
-        "steps": [attempt.best.step for attempt in own.attempts],
+        "runs": [scored.trial.run for scored in own.scored_trials],
+        "steps": [scored.best.step for scored in own.scored_trials],
         "planned_seeds": own.planned,
         "mark": own.mark,
         "parameters": own.sample,
@@ -66,11 +66,11 @@ def entry(ranking: Ranking, ranked: Ranked) -> dict[str, Any]:
     }
 
 
-def summarise(ranking: Ranking) -> Choice:
+def summarise(ranking: Ranking) -> SweepSummary:
     """Judge the winner of `ranking`, and look ahead."""
     importance = _importance(ranking)
     refits = tuple(ranking.judge(own) for own in refits_of(ranking, ranking.winner.configuration))
-    return Choice(
+    return SweepSummary(
         ranking=ranking,
         verdict=judge_gap(ranking),
         importance=importance,
@@ -84,9 +84,9 @@ def summarise(ranking: Ranking) -> Choice:
 def _importance(ranking: Ranking) -> Importance:
     """By the rule's score of each trial."""
     everything = [*(own.configuration for own in ranking.ranked), *ranking.others]
-    attempts = [attempt for own in everything for attempt in own.attempts]
-    found = [Observation(attempt.sample, ranking.rule.score(attempt.best.scores)) for attempt in attempts]
-    some_cut = any(attempt.trial.status != "finished" for attempt in attempts)
+    scored_trials = [scored for own in everything for scored in own.scored_trials]
+    found = [Observation(scored.sample, ranking.rule.score(scored.best.scores)) for scored in scored_trials]
+    some_cut = any(scored.trial.status != "finished" for scored in scored_trials)
     return fanova(found, ranking.sweep.space["parameters"], some_cut)
 
 
@@ -97,8 +97,8 @@ def _notes(ranking: Ranking, refits: tuple[Ranked, ...]) -> list[str]:
         found.append("The sweep is still running, or its driver was killed: this is the best so far.")
     if winner.role == "recipe":
         found.append("The winner is the recipe itself: no configuration of the space is better by this rule.")
-    if len(winner.attempts) < winner.planned:
-        found.append(f"{len(winner.attempts)} of the winner's {winner.planned} seeds have a score so far.")
+    if len(winner.scored_trials) < winner.planned:
+        found.append(f"{len(winner.scored_trials)} of the winner's {winner.planned} seeds have a score so far.")
     selection = sweep.options.selection
     if ranking.rule.name != selection:
         found.append(f"Each trial is judged by its kept checkpoint, the one with its best {selection}.")

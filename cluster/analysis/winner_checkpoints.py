@@ -3,27 +3,27 @@
 from collections.abc import Iterable
 from dataclasses import dataclass
 
-from cluster.analysis.configurations import Attempt, Configuration, configurations
+from cluster.analysis.configurations import Configuration, ScoredTrial, configurations
 from cluster.analysis.ranking import Ranking
 from cluster.storage.checkpoint import FOLDER, checkpoint_name
 from cluster.storage.export_checkpoint import export_run
 from cluster.storage.run_folder import RunFolder
-from cluster.sweeps.store import SweepFolder
+from cluster.sweeps.store import SweepStore
 from multitask.errors import UserError
 
 SHOWN = 3
 
 
 @dataclass(frozen=True)
-class Kept:
-    """An attempt whose best checkpoint is there: after `attempt.best.step` steps, in `run`. `score` is the rule's."""
+class StoredCheckpoint:
+    """a scored trial whose best checkpoint is there: after `scored.best.step` steps, in `run`. `score` is the rule's."""
 
-    attempt: Attempt
+    scored: ScoredTrial
     run: RunFolder
     score: float
 
 
-def export_winner(folder: SweepFolder, ranking: Ranking, target: str) -> tuple[str, str]:
+def export_winner(store: SweepStore, ranking: Ranking, target: str) -> tuple[str, str]:
     """Export the winner's best checkpoint to the folder `target`; gives the run that it is of, and the export's place.
 
     Of several seeds and of its refits, the one with the highest score by the rule whose checkpoint is kept.
@@ -32,12 +32,12 @@ def export_winner(folder: SweepFolder, ranking: Ranking, target: str) -> tuple[s
         UserError: none is kept.
     """
     winner = ranking.winner.configuration
-    kept = _kept(folder, ranking, [winner, *refits_of(ranking, winner)])
+    kept = _stored_checkpoints(store, ranking, [winner, *refits_of(ranking, winner)])
     if not kept:
-        raise UserError(_not_kept(folder, ranking))
+        raise UserError(_none_stored(store, ranking))
     best = max(kept, key=lambda own: own.score)
-    step = best.attempt.best.step
-    return best.attempt.trial.run, export_run(best.run.location, target, str(step))
+    step = best.scored.best.step
+    return best.scored.trial.run, export_run(best.run.location, target, str(step))
 
 
 def refits_of(ranking: Ranking, configuration: Configuration) -> list[Configuration]:
@@ -45,14 +45,14 @@ def refits_of(ranking: Ranking, configuration: Configuration) -> list[Configurat
     return [own for own in configurations(ranking.sweep, ("refit",)) if own.sample == configuration.sample]
 
 
-def kept_run(folder: SweepFolder, attempt: Attempt, selection: str) -> RunFolder | None:
-    """The run folder with the checkpoint that made `attempt.best`; None where it is not kept.
+def checkpoint_run(store: SweepStore, scored: ScoredTrial, selection: str) -> RunFolder | None:
+    """The run folder with the checkpoint that made `scored.best`; None where it is not kept.
 
     A trial of a population has several folders, and steps of the same number with other weights: the score tells them apart.
     """
-    trial, best = attempt.trial, attempt.best
+    trial, best = scored.trial, scored.best
     for name in (*(own.run for own in reversed(trial.generations)), trial.run):
-        run = folder.run(name)
+        run = store.run(name)
         if not run.storage.exists(f"{FOLDER}/{checkpoint_name(best.step)}"):
             continue
         history = (run.result() or {}).get("history", [])
@@ -61,19 +61,19 @@ def kept_run(folder: SweepFolder, attempt: Attempt, selection: str) -> RunFolder
     return None
 
 
-def _kept(folder: SweepFolder, ranking: Ranking, wanted: Iterable[Configuration]) -> list[Kept]:
+def _stored_checkpoints(store: SweepStore, ranking: Ranking, wanted: Iterable[Configuration]) -> list[StoredCheckpoint]:
     selection, found = ranking.sweep.options.selection, []
     for configuration in wanted:
-        for attempt in configuration.attempts:
-            run = kept_run(folder, attempt, selection)
+        for scored in configuration.scored_trials:
+            run = checkpoint_run(store, scored, selection)
             if run is not None:
-                found.append(Kept(attempt, run, ranking.rule.score(attempt.best.scores)))
+                found.append(StoredCheckpoint(scored, run, ranking.rule.score(scored.best.scores)))
     return found
 
 
-def _not_kept(folder: SweepFolder, ranking: Ranking) -> str:
-    others = _kept(folder, ranking, (own.configuration for own in ranking.ranked[1:]))[:SHOWN]
-    listed = ", ".join(f"{own.attempt.trial.run} ({own.score:.4f})" for own in others)
+def _none_stored(store: SweepStore, ranking: Ranking) -> str:
+    others = _stored_checkpoints(store, ranking, (own.configuration for own in ranking.ranked[1:]))[:SHOWN]
+    listed = ", ".join(f"{own.scored.trial.run} ({own.score:.4f})" for own in others)
     next_ones = (
         f"kept ones that come next by {ranking.rule.name}: {listed}; concord export {others[0].run.location} exports one"
         if others

@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from cluster.analysis.ranking import Ranking
     from cluster.analysis.refit import RefitPlan
     from cluster.sweeps.records import Sweep
-    from cluster.sweeps.store import SweepFolder
+    from cluster.sweeps.store import SweepStore
 
 SEEDS = 3
 
@@ -60,24 +60,24 @@ def best(
 ) -> None:
     """Say which trial of the sweep NAME is the best, how sure that is, and what to try next."""
     from cluster.analysis.ranking import rank
-    from cluster.sweeps.store import SweepFolder
+    from cluster.sweeps.store import SweepStore
 
     _check_refit_options(refit, overrides, seeds, epochs_factor, no_ray, export)
-    folder = SweepFolder.find(name, storage)
-    sweep = folder.read()
+    store = SweepStore.find(name, storage)
+    sweep = store.read()
     _leave_if_nothing_succeeded(sweep, json)
     question: dict[str, Any] = {"by": by, "margin": margin}
     question |= {"weights": _numbers("--weight", weight), "baselines": _numbers("--baseline", baseline)}
     ranking = rank(sweep, **question)
     if export is not None:
-        _export(folder, ranking, export, json)
+        _export(store, ranking, export, json)
     elif refit:
         from cluster.analysis.refit import plan_refits
 
         wanted = (SEEDS if seeds is None else seeds, 1.0 if epochs_factor is None else epochs_factor)
-        plans = plan_refits(folder, ranking, *wanted, overrides or ())
-        _refit(folder, plans, no_ray, json)
-        _show_refits(rank(folder.read(), **question), plans, json)
+        plans = plan_refits(store, ranking, *wanted, overrides or ())
+        _refit(store, plans, no_ray, json)
+        _show_refits(rank(store.read(), **question), plans, json)
     else:
         _show(ranking, json)
 
@@ -131,26 +131,26 @@ def _show(ranking: "Ranking", json: bool) -> None:
     from rich.console import Console
 
     from cluster.analysis.summary import summarise
-    from cluster.terminal.best_display import show_choice
+    from cluster.terminal.best_display import show_summary
 
     choice = summarise(ranking)
     if json:
         print_json(choice.to_dict())
     else:
-        show_choice(choice, Console())
+        show_summary(choice, Console())
 
 
-def _export(folder: "SweepFolder", ranking: "Ranking", target: str, json: bool) -> None:
+def _export(store: "SweepStore", ranking: "Ranking", target: str, json: bool) -> None:
     from cluster.analysis.winner_checkpoints import export_winner
 
-    run, place = export_winner(folder, ranking, target)
+    run, place = export_winner(store, ranking, target)
     if json:
         print_json({"run": run, "export": place})
     else:
         print(f"exported the best checkpoint of {run} to {place}")
 
 
-def _refit(folder: "SweepFolder", plans: "Sequence[RefitPlan]", no_ray: bool, json: bool) -> None:
+def _refit(store: "SweepStore", plans: "Sequence[RefitPlan]", no_ray: bool, json: bool) -> None:
     from cluster.analysis.refit import run_refit
     from cluster.launch.launch import train_here, train_on_ray
     from cluster.terminal.run_display import Display
@@ -159,7 +159,7 @@ def _refit(folder: "SweepFolder", plans: "Sequence[RefitPlan]", no_ray: bool, js
     train = train_here if no_ray else train_on_ray
     for plan in plans:
         run_refit(
-            folder,
+            store,
             plan,
             Display(json=json),
             lambda config, observer: train(config, trackers(config), observer, time.time()),
@@ -178,12 +178,12 @@ def _show_refits(ranking: "Ranking", plans: "Sequence[RefitPlan]", json: bool) -
     failures = grouped_failures(trial for trial in ranking.sweep.trials if trial.run in runs)
     refit = refitted(ranking, plans)
     if json:
-        from cluster.analysis.summary import entry
+        from cluster.analysis.summary import describe_configuration
 
         recipe = ranking.judge(ranking.recipe) if ranking.recipe else None
         values = {
-            "refit": entry(ranking, refit) if refit else None,
-            "recipe": entry(ranking, recipe) if recipe else None,
+            "refit": describe_configuration(ranking, refit) if refit else None,
+            "recipe": describe_configuration(ranking, recipe) if recipe else None,
         }
         print_json({"by": ranking.rule.name, **values, "failures": [{"reason": r, "runs": own} for r, own in failures]})
     else:

@@ -8,12 +8,11 @@ from typer.core import TyperGroup
 from cluster.cli.durations import read_amount, read_duration
 from cluster.cli.sweep_state import Json, Name, Runs, list_sweeps, spaces, status, stop
 from cluster.terminal.json_output import print_json
-from multitask.errors import UserError
 
 if TYPE_CHECKING:
-    from cluster.sweeps.create import Search
-    from cluster.sweeps.records import Options, Sweep
-    from cluster.sweeps.store import SweepFolder
+    from cluster.sweeps.create import OpenedSweep
+    from cluster.sweeps.search import Search
+    from cluster.sweeps.store import SweepStore
 
 
 class _RunUnlessNamed(TyperGroup):
@@ -75,8 +74,9 @@ def run(
     json: Json = False,
 ) -> None:
     """Search a space around RECIPE, the recipe itself being trial 0. The same command again goes on."""
-    from cluster.sweeps.create import open_search
+    from cluster.sweeps.create import open_sweep
     from cluster.sweeps.records import Options
+    from cluster.sweeps.search import open_search
 
     workers = [f"cluster.workers={workers_per_trial}"] if workers_per_trial else []
     found = open_search(recipe, [*(changes or []), *workers], space)
@@ -101,8 +101,7 @@ def run(
 
         describe_sweep(found, options, name or default_name(found), json=json)
         return
-    folder, opened, found = _open(found, options, name or default_name(found), storage, resume_old, new)
-    _go(folder, opened, found, json)
+    _run(open_sweep(found, options, name or default_name(found), storage, resume=resume_old, new=new), json)
 
 
 @sweep.command()
@@ -116,18 +115,17 @@ def resume(
     json: Json = False,
 ) -> None:
     """Go on with a sweep, after whatever ended it. Finished trials stay as they are, others go on from their checkpoints."""
-    from cluster.sweeps.create import extended, reopen_search
-    from cluster.sweeps.store import SweepFolder
+    from cluster.sweeps.create import reopen_sweep
 
-    folder = SweepFolder.find(name, storage)
-    opened = extended(
-        folder.read(),
+    opened = reopen_sweep(
+        name,
+        storage,
         trials=trials,
         budget_seconds=read_duration("--budget", budget) if budget else None,
         budget_tokens=read_amount("--budget-tokens", budget_tokens) if budget_tokens else None,
         concurrent=concurrent,
     )
-    _go(folder, opened, reopen_search(opened), json)
+    _run(opened, json)
 
 
 sweep.command()(status)
@@ -147,62 +145,29 @@ def _number_of_trials(found: "Search", search: str) -> int:
     return 1 + len(found.space.first) + len(grid_samples(found.space)) if search == "grid" else 20
 
 
-def _open(
-    found: "Search", options: "Options", name: str, storage: str, resume_old: bool, new: bool
-) -> "tuple[SweepFolder, Sweep, Search]":
-    from cluster.storage.storage import Storage
-    from cluster.sweeps.create import check_alone, check_name, create_sweep, reopen_search
-    from cluster.sweeps.store import SweepFolder
-
-    check_name(name)
-    folder = SweepFolder(Storage(storage).below(name))
-    number = 2
-    while new and folder.exists():
-        folder = SweepFolder(Storage(storage).below(f"{name}-{number}"))
-        name, number = (f"{name}-{number}" if not folder.exists() else name), number + 1
-    if not folder.exists():
-        return folder, create_sweep(found, name, options, folder), found
-    old = folder.read()
-    same = old.base == found.base.to_dict() and old.options == options
-    same = same and old.space["identity"] == found.space.describe()["identity"]
-    if not (same or resume_old):
-        if not any(trial.attempts for trial in old.trials):
-            # What was refused before a trial began, for want of CPUs perhaps, may be planned anew under its name.
-            check_alone(folder)
-            folder.storage.delete_folder("")
-            return folder, create_sweep(found, name, options, folder), found
-        raise UserError(
-            f"--name {name}: {folder.location} holds a sweep over {old.space['name']} with another plan; "
-            "go on with that one by --resume, or begin another by --new or --name"
-        )
-    return folder, old, reopen_search(old)
-
-
-def _go(folder: "SweepFolder", opened: "Sweep", found: "Search", json: bool) -> None:
-    from cluster.sweeps.create import check_alone, run_sweep
+def _run(opened: "OpenedSweep", json: bool) -> None:
+    from cluster.sweeps.run_sweep import run_sweep
     from cluster.terminal.sweep_display import SweepDisplay
     from cluster.tracking.tracker import trackers
 
-    check_alone(folder)
-    folder.write_plan(opened)
     display = SweepDisplay(json=json)
     try:
-        reason = run_sweep(folder, opened, found, display, trackers)
+        reason = run_sweep(opened, display, trackers)
     finally:
         display.close()
-    _conclude(folder, reason, json)
+    _conclude(opened.store, reason, json)
 
 
-def _conclude(folder: "SweepFolder", reason: str | None, json: bool) -> None:
+def _conclude(store: "SweepStore", reason: str | None, json: bool) -> None:
     """Print how it stands. Exit code 1 where no trial succeeded, 130 where Ctrl-C ended it."""
     from rich.console import Console
 
-    from cluster.sweeps.status import describe_state, standing
+    from cluster.sweeps.status import current_sweep, describe_status
     from cluster.terminal.sweep_display import sweep_view
 
-    now = standing(folder)
+    now = current_sweep(store)
     if json:
-        print_json({"event": "sweep", **describe_state(folder)})
+        print_json({"event": "sweep", **describe_status(store)})
     else:
         Console().print(sweep_view(now))
         if reason:

@@ -23,21 +23,21 @@ def status(
     from rich.console import Console
     from rich.live import Live
 
-    from cluster.sweeps.status import describe_state, standing
-    from cluster.sweeps.store import SweepFolder
+    from cluster.sweeps.status import current_sweep, describe_status
+    from cluster.sweeps.store import SweepStore
     from cluster.terminal.sweep_display import sweep_view
 
-    folder = SweepFolder.find(name, storage)
+    store = SweepStore.find(name, storage)
     if json:
-        print_json(describe_state(folder))
+        print_json(describe_status(store))
         return
     console = Console()
     if not watch:
-        console.print(sweep_view(standing(folder), limit=1000))
+        console.print(sweep_view(current_sweep(store), limit=1000))
         return
     with Live(console=console, refresh_per_second=2) as live:
         while True:
-            now = standing(folder)
+            now = current_sweep(store)
             live.update(sweep_view(now))
             if now.status != "running":
                 return
@@ -49,10 +49,10 @@ def list_sweeps(storage: Runs = "runs", json: Json = False) -> None:
     from rich.console import Console
     from rich.table import Table
 
-    from cluster.sweeps.status import describe_state
-    from cluster.sweeps.store import SweepFolder
+    from cluster.sweeps.status import describe_status
+    from cluster.sweeps.store import SweepStore
 
-    found = [describe_state(folder) for folder in SweepFolder.all_in(storage)]
+    found = [describe_status(store) for store in SweepStore.all_in(storage)]
     if json:
         print_json({"sweeps": found})
         return
@@ -66,14 +66,14 @@ def list_sweeps(storage: Runs = "runs", json: Json = False) -> None:
 
 def stop(name: Name, storage: Runs = "runs") -> None:
     """Ask a running sweep to end; `resume` goes on with it."""
-    from cluster.sweeps.status import standing
-    from cluster.sweeps.store import STOP, SweepFolder
+    from cluster.sweeps.status import current_sweep
+    from cluster.sweeps.store import STOP, SweepStore
 
-    folder = SweepFolder.find(name, storage)
-    now = standing(folder)
+    store = SweepStore.find(name, storage)
+    now = current_sweep(store)
     if now.status != "running":
         raise UserError(f"sweep {now.name} is not running, it is {now.status}")
-    folder.storage.write(STOP, b"")
+    store.storage.write(STOP, b"")
     print(f"sweep {now.name} ends its trials within seconds; concord sweep resume {now.name} goes on")
 
 

@@ -53,11 +53,11 @@ def dashboard(
     storage: Storage = "runs",
 ) -> None:
     """Build the workspace of sweep NAME on W&B, or write its spec where W&B cannot be reached."""
-    from cluster.sweeps.store import SweepFolder
+    from cluster.sweeps.store import SweepStore
     from cluster.tracking.run_lookup import local_folder
     from cluster.tracking.workspace import SPEC, make_dashboard
 
-    folder = SweepFolder.find(name, storage)
+    folder = SweepStore.find(name, storage)
     file = output or local_folder(folder.storage) / SPEC
     url, remains = make_dashboard(folder.read(), file, f"concord wandb dashboard {name}")
     print(f"spec in {file}")

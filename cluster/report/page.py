@@ -10,7 +10,7 @@ from cluster.report.run_comparison import compare_sources
 from cluster.report.run_part import run_part
 from cluster.report.source import Source, is_source, open_source
 from cluster.report.sweep.sweep_page import sweep_part
-from cluster.sweeps.store import SweepFolder
+from cluster.sweeps.store import SweepStore
 from multitask.errors import UserError
 
 if TYPE_CHECKING:
@@ -37,11 +37,11 @@ def write_report(places: Sequence[str], output: str | None = None, storage: str 
     return path
 
 
-def _find_sweep(places: Sequence[str], storage: str) -> SweepFolder | None:
+def _find_sweep(places: Sequence[str], storage: str) -> SweepStore | None:
     """The sweep that is asked for; None where it is runs or exports."""
     for place in (place for place in places if not is_source(place)):
         try:
-            sweep = SweepFolder.find(place, storage)
+            sweep = SweepStore.find(place, storage)
         except UserError as error:
             raise UserError(f"{place} is neither a run folder nor an export, and {error}") from None
         if len(places) > 1:
@@ -57,7 +57,7 @@ def render(sources: Sequence[Source]) -> str:
     return _render("report.html.j2", title=title, runs=[run_part(source) for source in sources], comparison=comparison)
 
 
-def render_sweep(folder: SweepFolder) -> str:
+def render_sweep(folder: SweepStore) -> str:
     """The page about a sweep as one HTML text."""
     part = sweep_part(folder)
     return _render("sweep.html.j2", title=part.name, part=part)

@@ -12,7 +12,7 @@ ABORT_TIMEOUT_S = 30.0
 _INTERVAL_S = 1.0
 
 
-class Releaser:
+class TrialCleanup:
     """Ends the Train controllers of stopped trials and removes placement groups that nobody owns any more.
 
     A controller that is asked to abort ends its W&B run, its workers and its placement group by itself; one that does not
@@ -24,9 +24,9 @@ class Releaser:
         self._leaving: list[tuple[Any, Any, float]] = []
         self._swept = 0.0
 
-    def release(self, run: str) -> None:
+    def end_training(self, run: str) -> None:
         """End the training of `run`, if it is still at it; `poll` sees it through."""
-        for controller in ray.get(self._board.leave.remote(run)):
+        for controller in ray.get(self._board.unregister.remote(run)):
             self._leaving.append((controller, controller.abort.remote(), time.monotonic() + ABORT_TIMEOUT_S))
 
     def poll(self) -> None:

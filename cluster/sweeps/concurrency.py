@@ -1,16 +1,25 @@
 """How many trials the cluster can train at a time."""
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 
 from cluster.launch.resources import ResourcePlan, plan_resources, workers_that_fit
 from multitask.config.cluster import ClusterConfig
 from multitask.errors import UserError
 
 
-def plan_trials(
+@dataclass(frozen=True)
+class Concurrency:
+    """What one trial takes, and how many trials train at a time."""
+
+    resources: ResourcePlan
+    trials: int
+
+
+def plan_concurrency(
     cluster: ClusterConfig, nodes: Sequence[Mapping[str, float]], concurrent: int | None
-) -> tuple[ResourcePlan, int]:
-    """What one trial takes, and how many of them train at a time: as many as fit, or `concurrent`.
+) -> Concurrency:
+    """As many trials at a time as fit, or `concurrent`.
 
     Raises:
         UserError: not even one trial fits, or not `concurrent` of them.
@@ -21,7 +30,7 @@ def plan_trials(
         raise UserError(
             f"--concurrent {concurrent}: only {fit} trial{'s' if fit > 1 else ''} with {plan.describe()} fit"
         )
-    return plan, concurrent or fit
+    return Concurrency(plan, concurrent or fit)
 
 
 def driver_bundle(nodes: Sequence[Mapping[str, float]], concurrent: int, *, is_population: bool) -> dict[str, float]:

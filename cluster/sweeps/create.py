@@ -1,79 +1,26 @@
-"""A sweep that is new, or one that goes on: from what the user says to a book."""
+"""Plan a new sweep and write the plan down, or open a planned one to go on with it."""
 
-import os
 import re
-import socket
 import time
-from collections.abc import Callable, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, replace
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
-from cluster.launch.absolute_paths import absolute
-from cluster.launch.launch import ray_cluster
+from cluster.storage.storage import Storage
 from cluster.sweeps.options import check_options
 from cluster.sweeps.records import Options, Sweep
-from cluster.sweeps.store import STOP, SweepFolder
-from multitask.config import RunConfig, load_recipe, parse_config
-from multitask.config.loading import read_value
+from cluster.sweeps.search import Search, reopen_search
+from cluster.sweeps.status import check_no_driver
+from cluster.sweeps.store import SweepStore
 from multitask.errors import UserError
-from tune_spaces import Space, check_space, open_space
-
-if TYPE_CHECKING:
-    from cluster.sweeps.driver import Trackers
-    from cluster.sweeps.trials import Book
-    from multitask.data import Tables
-
-# A driver writes its heartbeat every few seconds; one that has been silent for longer is dead.
-SILENCE_S = 60.0
 
 
 @dataclass(frozen=True)
-class Search:
-    """What a sweep searches: the recipe with the user's changes, and the space around it."""
+class OpenedSweep:
+    """A sweep that is ready to run: its files, its plan with the trials so far, and what it searches."""
 
-    recipe: str
-    base: RunConfig
-    space: Space
-    spec: str
-    fixed: dict[str, Any]
-
-
-def open_search(recipe: str, changes: Sequence[str], spec: str) -> Search:
-    """The recipe and the space of a new sweep. A change that names a parameter of the space fixes it there.
-
-    Raises:
-        UserError: recipe, space or a change is not right, or no sample of the space can be trained.
-    """
-    plain = load_recipe(recipe, [change for change in changes if change.startswith("+")])
-    names = _names(open_space(spec, plain))
-    fixed = [change for change in changes if change.partition("=")[0] in names]
-    base = absolute(_recipe_with(recipe, [change for change in changes if change not in fixed], fixed, names))
-    values = {names[key]: read_value(text) for key, _, text in (change.partition("=") for change in fixed)}
-    space = open_space(spec, base, values)
-    check_space(space, base)
-    return Search(recipe, base, space, spec, values)
-
-
-def _recipe_with(recipe: str, changes: list[str], fixed: list[str], names: dict[str, str]) -> RunConfig:
-    """The recipe, also with the fixed values of the parameters that are keys of it, so that trial 0 has them, too.
-
-    Where it cannot be trained with them as they stand, the space may make it so; then trial 0 is the recipe without.
-    """
-    keys = {name: key for key, name in names.items() if key != name}
-    as_keys = [f"{keys.get(key, key)}={text}" for key, _, text in (change.partition("=") for change in fixed)]
-    plain = load_recipe(recipe, changes)
-    try:
-        return load_recipe(recipe, [*changes, *as_keys])
-    except UserError:
-        return plain
-
-
-def _names(space: Space) -> dict[str, str]:
-    """What a change may call a parameter: its name, or the key that it stands for."""
-    own = {name: name for name in space.parameters}
-    return own | {p.key: name for name, p in space.parameters.items() if p.key is not None}
+    store: SweepStore
+    sweep: Sweep
+    search: Search
 
 
 def check_name(name: str) -> None:
@@ -86,7 +33,7 @@ def check_name(name: str) -> None:
         )
 
 
-def create_sweep(search: Search, name: str, options: Options, folder: SweepFolder) -> Sweep:
+def create_sweep(search: Search, name: str, options: Options, store: SweepStore) -> Sweep:
     """Write a new sweep's plan.
 
     Raises:
@@ -98,7 +45,7 @@ def create_sweep(search: Search, name: str, options: Options, folder: SweepFolde
     about = search.space.describe() | {"spec": search.spec, "fixed": search.fixed}
     sweep = Sweep(
         name=name,
-        place=folder.location,
+        location=store.location,
         recipe=search.recipe,
         base=search.base.to_dict(),
         space=about,
@@ -106,108 +53,63 @@ def create_sweep(search: Search, name: str, options: Options, folder: SweepFolde
         created=time.time(),
         versions=installed_versions(),
     )
-    folder.write_plan(sweep)
+    store.write_plan(sweep)
     return sweep
 
 
-def reopen_search(sweep: Sweep) -> Search:
-    """The recipe and the space of an old sweep, as its folder holds them.
+def open_sweep(
+    search: Search, options: Options, name: str, storage: str, *, resume: bool = False, new: bool = False
+) -> OpenedSweep:
+    """The sweep `name` in `storage`: a new one, or the one that lies there with the same plan.
+
+    `resume`: also where its plan is another one, which then holds. `new`: a new one, under the next free name.
 
     Raises:
-        UserError: the space means something else by now.
+        UserError: the name cannot be a folder's, it is another plan's, or the options cannot work.
     """
-    base = parse_config(sweep.base, f"{sweep.place}/sweep.json")
-    space = open_space(sweep.space["spec"], base, sweep.space["fixed"])
-    if space.describe()["identity"] != sweep.space["identity"]:
-        raise UserError(
-            f"sweep {sweep.name}: the space {sweep.space['spec']} is not what it was when the sweep began; "
-            "begin another sweep with --name"
-        )
-    return Search(sweep.recipe, base, space, sweep.space["spec"], sweep.space["fixed"])
+    check_name(name)
+    if new:
+        name = _free_name(name, storage)
+    store = SweepStore(Storage(storage).below(name))
+    if not store.exists():
+        return OpenedSweep(store, create_sweep(search, name, options, store), search)
+    planned = store.read()
+    if resume or _is_same_plan(planned, search, options):
+        return OpenedSweep(store, planned, reopen_search(planned))
+    if not any(trial.attempts for trial in planned.trials):
+        # What was refused before a trial began, for want of CPUs perhaps, may be planned anew under its name.
+        check_no_driver(store)
+        store.storage.delete_folder("")
+        return OpenedSweep(store, create_sweep(search, name, options, store), search)
+    raise UserError(
+        f"--name {name}: {store.location} holds a sweep over {planned.space['name']} with another plan; "
+        "go on with that one by --resume, or begin another by --new or --name"
+    )
 
 
-def check_alone(folder: SweepFolder) -> None:
-    """Raises:
-    UserError: another driver is at this sweep.
-    """
-    state = folder.state()
-    if state.get("status") == "running" and time.time() - state["heartbeat"] < SILENCE_S and is_alive(state):
-        raise UserError(
-            f"{folder.location} is being run by process {state['pid']} on {state['host']}; "
-            "stop it with concord sweep stop, or wait until it has been silent for a minute"
-        )
+def _free_name(name: str, storage: str) -> str:
+    """`name`, or the first of `name-2`, `name-3`, … that no sweep has."""
+    names = (name, *(f"{name}-{number}" for number in range(2, 2**31)))
+    return next(free for free in names if not SweepStore(Storage(storage).below(free)).exists())
 
 
-def is_alive(state: dict[str, Any]) -> bool:
-    """Whether the driver that wrote `state` may be alive: on another host its heartbeat alone can tell."""
-    if state["host"] != socket.gethostname():
-        return True
-    if _is_zombie(state["pid"]):
-        return False
-    try:
-        os.kill(state["pid"], 0)
-    except ProcessLookupError:
-        return False
-    except PermissionError:
-        return True
-    return True
+def _is_same_plan(planned: Sweep, search: Search, options: Options) -> bool:
+    same_space = planned.space["identity"] == search.space.describe()["identity"]
+    return same_space and planned.base == search.base.to_dict() and planned.options == options
 
 
-def _is_zombie(pid: int) -> bool:
-    """Whether the process has ended, and its parent has not asked for its exit code."""
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
-    except OSError:
-        return False
-
-
-def run_sweep(
-    folder: SweepFolder, sweep: Sweep, search: Search, watch: Callable[[Sweep], None], trackers: "Trackers"
-) -> str | None:
-    """Run the sweep until it is through; gives the reason where something is left to do.
-
-    `watch` is shown the sweep as it stands; `trackers` gives what watches a trial's run, in its controller's process.
+def reopen_sweep(name: str, storage: str, **bounds: Any) -> OpenedSweep:
+    """The sweep `name` in `storage`, to go on with; for `bounds` see `with_bounds`.
 
     Raises:
-        UserError: data, resources or storage are not as the config wants them.
+        UserError: there is none, or its space means something else by now.
     """
-    folder.storage.delete_file(STOP)
-    with ThreadPoolExecutor(1) as background:
-        tables = background.submit(_prepare, search.base)
-        with ray_cluster(search.base) as nodes:
-            from cluster.sweeps.concurrency import driver_bundle, plan_trials
-            from cluster.sweeps.driver import Drive, create_board, drive, shared_config
-
-            plan, concurrent = plan_trials(search.base.cluster, nodes, sweep.options.concurrent)
-            is_population = sweep.options.scheduler == "pbt"
-            bundle = driver_bundle(nodes, concurrent, is_population=is_population)
-            at_a_time = sweep.options.trials if is_population else concurrent
-            board = create_board()
-            book = open_book(folder, sweep, search, tables.result(), shared_config(board, plan, trackers))
-            return drive(book, board, Drive(bundle, at_a_time, search.space, watch))
+    store = SweepStore.find(name, storage)
+    sweep = with_bounds(store.read(), **bounds)
+    return OpenedSweep(store, sweep, reopen_search(sweep))
 
 
-def open_book(folder: SweepFolder, sweep: Sweep, search: Search, tables: "Tables", shared: dict[str, Any]) -> "Book":
-    """The sweep's book with all that is planned beforehand."""
-    from cluster.sweeps.plan import measure_budget
-    from cluster.sweeps.samplers import create_proposer
-    from cluster.sweeps.trials import Book
-
-    budget = measure_budget(search.base, tables, sweep.options.evaluations)
-    proposer = create_proposer(search.space, sweep.options)
-    book = Book(folder, sweep, search.base, search.space, proposer, budget, shared)
-    book.prepare()
-    return book
-
-
-def extended(sweep: Sweep, **changes: Any) -> Sweep:
+def with_bounds(sweep: Sweep, **changes: Any) -> Sweep:
     """The sweep with other bounds (`trials`, budgets, `concurrent`), where they are given."""
     given = {key: value for key, value in changes.items() if value is not None}
     return replace(sweep, options=replace(sweep.options, **given))
-
-
-def _prepare(config: RunConfig) -> "Tables":
-    """Read, check and tokenise the data, once for all trials."""
-    from multitask.data import prepare_tables
-
-    return prepare_tables(config)

@@ -1,11 +1,11 @@
-"""The sweep's driver: Ray Tune runs the trials that the book plans, until they are through, time is up or somebody says stop."""
+"""The sweep's driver: Ray Tune runs the trials that the ledger plans, until they are through, time is up or somebody says stop."""
 
 import os
 import random
 import shutil
 import socket
 import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -16,16 +16,16 @@ from ray.tune.schedulers import TrialScheduler
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.scratch import create_scratch
 from cluster.step.stopwatch import clock
-from cluster.sweeps.cleanup import Releaser
+from cluster.sweeps.cleanup import TrialCleanup
+from cluster.sweeps.concurrency import driver_bundle
 from cluster.sweeps.population import Population
-from cluster.sweeps.records import Sweep, Trial
-from cluster.sweeps.retention import keep_best
-from cluster.sweeps.schedulers import STOPPING, Hear, StoppingScheduler
+from cluster.sweeps.records import Options, Sweep, Trial
+from cluster.sweeps.schedulers import STOPPING, StoppingScheduler, TakeReport
 from cluster.sweeps.store import STOP
-from cluster.sweeps.sweep_board import create_sweep_board
 from cluster.sweeps.trial_actor import TrialRunner
-from cluster.sweeps.trials import Book
-from cluster.sweeps.tune_searcher import BookSearcher
+from cluster.sweeps.trial_checkpoints import keep_best_checkpoints
+from cluster.sweeps.trials import TrialLedger
+from cluster.sweeps.tune_searcher import LedgerSearcher
 from cluster.training.observer import Observer, one_line
 from multitask.config import RunConfig
 from tune_spaces import Space
@@ -39,30 +39,42 @@ Trackers = Callable[[RunConfig], Sequence[Observer]]
 
 
 @dataclass(frozen=True)
-class Drive:
-    """What the driver is given besides the book. `bundle`: what Tune reserves for a trial's own process."""
+class DriverSettings:
+    """What the driver is given besides the ledger. `bundle`: what Tune reserves for a trial's own process.
+
+    `concurrent`: how many trials Tune may begin; a population is begun as a whole, and its trials take turns.
+    """
 
     bundle: dict[str, float]
     concurrent: int
     space: Space
     watch: Watch
 
+    @classmethod
+    def of(
+        cls, space: Space, options: Options, nodes: Sequence[Mapping[str, float]], at_a_time: int, watch: Watch
+    ) -> "DriverSettings":
+        """Those of a sweep with `options`, of whose trials `at_a_time` fit on `nodes`."""
+        is_population = options.scheduler == "pbt"
+        bundle = driver_bundle(nodes, at_a_time, is_population=is_population)
+        return cls(bundle, options.trials if is_population else at_a_time, space, watch)
 
-def drive(book: Book, board: Any, given: Drive) -> str | None:
+
+def run_driver(ledger: TrialLedger, board: Any, given: DriverSettings) -> str | None:
     """Train trials until nothing is left to do; gives the reason where something is.
 
     Raises:
         UserError: the sweep's folder cannot be written.
     """
-    random.seed(book.options.seed)
-    sitting = _Sitting(book, Releaser(board), given.watch)
+    random.seed(ledger.options.seed)
+    attempt = DriverCallback(ledger, TrialCleanup(board), given.watch)
     place = create_scratch("tune")
     try:
         tuner = tune.Tuner(
             tune.with_resources(TrialRunner, tune.PlacementGroupFactory([given.bundle])),
             tune_config=tune.TuneConfig(
-                search_alg=BookSearcher(book),
-                scheduler=_scheduler(book, given.space, sitting.hear),
+                search_alg=LedgerSearcher(ledger),
+                scheduler=_scheduler(ledger, given.space, attempt.take_report),
                 num_samples=-1,
                 max_concurrent_trials=given.concurrent,
                 reuse_actors=True,
@@ -72,21 +84,16 @@ def drive(book: Book, board: Any, given: Drive) -> str | None:
             run_config=tune.RunConfig(
                 name="tune",
                 storage_path=place,
-                callbacks=[sitting],
-                stop=_Halt(sitting),
+                callbacks=[attempt],
+                stop=_Halt(attempt),
                 failure_config=tune.FailureConfig(max_failures=MAX_DRIVER_FAILURES),
                 verbose=0,
             ),
         )
         tuner.fit()
-        return sitting.close()
+        return attempt.close()
     finally:
         shutil.rmtree(place, ignore_errors=True)
-
-
-def create_board() -> Any:
-    """The board that all trials are told of."""
-    return create_sweep_board()
 
 
 def shared_config(board: Any, plan: ResourcePlan, trackers: Trackers) -> dict[str, Any]:
@@ -99,35 +106,35 @@ def _name(trial: Any) -> str:
     return name
 
 
-def _scheduler(book: Book, space: Space, hear: Hear) -> TrialScheduler:
-    if book.options.scheduler == "pbt":
-        return Population(book, space, hear)
-    return StoppingScheduler(STOPPING[book.options.scheduler](book.options), book, hear)
+def _scheduler(ledger: TrialLedger, space: Space, take_report: TakeReport) -> TrialScheduler:
+    if ledger.options.scheduler == "pbt":
+        return Population(ledger, space, take_report)
+    return StoppingScheduler(STOPPING[ledger.options.scheduler](ledger.options), ledger, take_report)
 
 
-class _Sitting(Callback):
-    """One sitting of the sweep, from its start to its end or its death: what Tune tells goes into the book."""
+class DriverCallback(Callback):
+    """One attempt of the sweep, from its start to its end or its death: what Tune tells goes into the ledger."""
 
-    def __init__(self, book: Book, releaser: Releaser, watch: Watch) -> None:
-        self._book, self._releaser, self._watch = book, releaser, watch
-        self._began, self._before = time.time(), book.sweep.elapsed
+    def __init__(self, ledger: TrialLedger, cleanup: TrialCleanup, watch: Watch) -> None:
+        self._ledger, self._cleanup, self._watch = ledger, cleanup, watch
+        self._began, self._before = time.time(), ledger.sweep.elapsed
         self._beat, self._untidy = 0.0, False
         self.halt: str | None = None
         self.error: BaseException | None = None
         self._write_state("running")
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        """As the book's."""
-        return str, ("sitting",)
+        """As the ledger's."""
+        return str, ("attempt",)
 
     @property
     def elapsed(self) -> float:
-        """Seconds of all sittings."""
+        """Seconds of all attempts."""
         return self._before + time.time() - self._began
 
-    def hear(self, run: str, result: dict[str, Any]) -> None:
+    def take_report(self, run: str, result: dict[str, Any]) -> None:
         """An evaluation of trial `run` has come in."""
-        self._guard(lambda: self._book.report(run, result))
+        self._guard(lambda: self._ledger.report(run, result))
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """The trial ended by itself, or the scheduler or the sweep ended it."""
@@ -144,22 +151,22 @@ class _Sitting(Callback):
         self._guard(self._step)
 
     def close(self) -> str | None:
-        """End the sitting: release what is left and write how it stands."""
-        for trial in self._book.trials:
+        """End the attempt: release what is left and write how it stands."""
+        for trial in self._ledger.trials:
             if trial.status == "running":
-                self._releaser.release(self._book.current_run(trial))
-        self._releaser.wait()
+                self._cleanup.end_training(self._ledger.current_run(trial))
+        self._cleanup.wait()
         if self.error is not None:
             raise self.error
-        left = any(not trial.has_ended for trial in self._book.trials)
+        left = any(not trial.has_ended for trial in self._ledger.trials)
         reason = self.halt or ("interrupted" if left else None)
-        self._book.halt(reason or "interrupted")
-        keep_best(self._book)
+        self._ledger.halt(reason or "interrupted")
+        keep_best_checkpoints(self._ledger)
         self._write_state("stopped" if reason else "finished", reason)
         return reason
 
     def _guard(self, action: Callable[[], Any]) -> None:
-        """Tune would end on an error with its own traceback; ours ends the sitting in order."""
+        """Tune would end on an error with its own traceback; ours ends the attempt in order."""
         try:
             action()
         except Exception as error:
@@ -173,37 +180,37 @@ class _Sitting(Callback):
         elif self.halt is not None:
             self._end(run, "waiting", self.halt)
         else:
-            self._end(run, "stopped", _why_stopped(self._book.trial(run), self._book))
+            self._end(run, "stopped", _why_stopped(self._ledger.trial(run), self._ledger))
 
     def _end(self, run: str, status: Any, reason: str | None) -> None:
-        self._releaser.release(self._book.current_run(self._book.trial(run)))
-        self._book.end(run, status, reason)
+        self._cleanup.end_training(self._ledger.current_run(self._ledger.trial(run)))
+        self._ledger.end(run, status, reason)
         self._untidy = True
 
     def _step(self) -> None:
-        self._releaser.poll()
+        self._cleanup.poll()
         if time.time() - self._beat < HEARTBEAT_S:
             return
-        if self._untidy and self._releaser.is_idle:
-            keep_best(self._book)
+        if self._untidy and self._cleanup.is_idle:
+            keep_best_checkpoints(self._ledger)
             self._untidy = False
         self.halt = self.halt or self._reason_to_halt()
         self._write_state("running")
 
     def _reason_to_halt(self) -> str | None:
-        options = self._book.options
-        if self._book.folder.storage.exists(STOP):
+        options = self._ledger.options
+        if self._ledger.store.storage.exists(STOP):
             return "stopped by concord sweep stop"
         if options.budget_seconds is not None and self.elapsed >= options.budget_seconds:
             return f"the time budget of {clock(options.budget_seconds)} is spent"
-        if options.budget_tokens is not None and self._book.tokens >= options.budget_tokens:
+        if options.budget_tokens is not None and self._ledger.tokens >= options.budget_tokens:
             return f"the budget of {options.budget_tokens:,} tokens is spent"
         return None
 
     def _write_state(self, status: str, reason: str | None = None) -> None:
         self._beat = time.time()
-        self._watch(self._book.snapshot(status, self.elapsed))
-        self._book.folder.write_state(
+        self._watch(self._ledger.snapshot(status, self.elapsed))
+        self._ledger.store.write_state(
             {
                 "status": status,
                 "reason": reason,
@@ -216,21 +223,21 @@ class _Sitting(Callback):
 
 
 class _Halt(Stopper):
-    """Ends the experiment as soon as the sitting wants to."""
+    """Ends the experiment as soon as the attempt wants to."""
 
-    def __init__(self, sitting: _Sitting) -> None:
-        self._sitting = sitting
+    def __init__(self, attempt: DriverCallback) -> None:
+        self._attempt = attempt
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
         """Whether there is a reason to halt."""
-        return self._sitting.halt is not None
+        return self._attempt.halt is not None
 
 
-def _why_stopped(trial: Trial, book: Book) -> str:
-    best, selection = trial.best(book.options.selection), book.options.selection
+def _why_stopped(trial: Trial, ledger: TrialLedger) -> str:
+    best, selection = trial.best(ledger.options.selection), ledger.options.selection
     score = "not finite" if best is None else f"{best.scores[selection]:.3f}"
     done = trial.reports[-1].iteration if trial.reports else 0
-    return f"{book.options.scheduler}: {selection} {score} after {done} of {trial.planned_iterations} evaluations"
+    return f"{ledger.options.scheduler}: {selection} {score} after {done} of {trial.planned_iterations} evaluations"

@@ -1,20 +1,16 @@
 """Options that cannot work, refused before anything starts."""
 
-from typing import TYPE_CHECKING
-
 from cluster.sweeps.records import Options
+from cluster.sweeps.search import Search
 from multitask.config import METRICS, RunConfig
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
-
-if TYPE_CHECKING:
-    from cluster.sweeps.create import Search
 
 SEARCHES = ("random", "grid", "optuna", "nsga2")
 SCHEDULERS = ("fifo", "asha", "median", "pbt")
 
 
-def check_options(options: Options, search: "Search") -> None:
+def check_options(options: Options, search: Search) -> None:
     """Raises:
     UserError: a name is unknown, a number makes no sense, or two choices do not go together.
     """
@@ -42,7 +38,7 @@ def reported_metrics(base: RunConfig) -> list[str]:
     return ["dev/mean", *own]
 
 
-def _check_population(options: Options, search: "Search") -> None:
+def _check_population(options: Options, search: Search) -> None:
     changing = [name for name in search.space.mutable if name in search.space.parameters]
     if not changing:
         raise UserError(
@@ -56,6 +52,6 @@ def _check_population(options: Options, search: "Search") -> None:
         )
 
 
-def _known(option: str, given: str, names: "tuple[str, ...] | list[str]") -> None:
+def _known(option: str, given: str, names: tuple[str, ...] | list[str]) -> None:
     if given not in names:
         raise UserError(f"{option}: unknown {given!r}; {valid_names(given, names)}")

@@ -7,12 +7,12 @@ import numpy as np
 from ray.tune.schedulers import PopulationBasedTraining
 
 from cluster.sweeps.records import Generation
-from cluster.sweeps.schedulers import Hear
+from cluster.sweeps.schedulers import TakeReport
 from cluster.sweeps.trial_actor import CURRENT, ITERATION
 from multitask.errors import UserError
 
 if TYPE_CHECKING:
-    from cluster.sweeps.trials import Book
+    from cluster.sweeps.trials import TrialLedger
     from tune_spaces import Space
 
 FACTORS = (0.8, 1.25)
@@ -27,60 +27,60 @@ class Population(PopulationBasedTraining):
     save a note of where their weights are (`TrialRunner.save_checkpoint`).
     """
 
-    def __init__(self, book: "Book", space: "Space", hear: Hear) -> None:
+    def __init__(self, ledger: "TrialLedger", space: "Space", take_report: TakeReport) -> None:
         super().__init__(
             time_attr=ITERATION,
             metric=CURRENT,
             mode="max",
-            perturbation_interval=book.options.grace,
+            perturbation_interval=ledger.options.grace,
             # What Tune is told to change; what is changed is the space's affair.
             hyperparam_mutations={"generation": [0]},
             log_config=False,
         )
-        self._book, self._space, self._hear = book, space, hear
+        self._ledger, self._space, self._take_report = ledger, space, take_report
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
-        """A trial begins or goes on. Tune refuses searchers here since they would not hear of changes; ours has them in its book."""
+        """A trial begins or goes on. Tune refuses searchers here since they would not hear of changes; ours has them in its ledger."""
         super().on_trial_add(SimpleNamespace(search_alg=None), trial)  # type: ignore[arg-type]
-        own = self._book.trial(trial.config["run"])
+        own = self._ledger.trial(trial.config["run"])
         if own.reports:
             state = self._trial_state[trial]
             state.last_perturbation_time = state.last_train_time = own.reports[-1].iteration
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Whether the trial goes on as it is."""
-        self._hear(trial.config["run"], result)
-        if result[ITERATION] >= self._book.trial(trial.config["run"]).planned_iterations:
+        self._take_report(trial.config["run"], result)
+        if result[ITERATION] >= self._ledger.trial(trial.config["run"]).planned_iterations:
             return self.CONTINUE
         decision: str = super().on_trial_result(tune_controller, trial, result)
         return decision
 
     def _exploit(self, tune_controller: Any, trial: Any, trial_to_clone: Any) -> None:
         """The recipe stays what it is: others are compared with it."""
-        if self._book.trial(trial.config["run"]).role != "recipe":
+        if self._ledger.trial(trial.config["run"]).role != "recipe":
             super()._exploit(tune_controller, trial, trial_to_clone)
 
     def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         run, donor = trial.config["run"], trial_to_clone.config["run"]
-        own, other = self._book.trial(run), self._book.trial(donor)
+        own, other = self._ledger.trial(run), self._ledger.trial(donor)
         number = len(own.generations) + 1
-        generator = np.random.default_rng([self._book.options.seed, own.number + 1000, number])
+        generator = np.random.default_rng([self._ledger.options.seed, own.number + 1000, number])
         sample = other.generations[-1].sample if other.generations else other.sample
         generation = Generation(
             run=f"{run}-g{number}",
             iteration=other.reports[-1].iteration,
             step=other.reports[-1].step,
-            donor=self._book.current_run(other),
+            donor=self._ledger.current_run(other),
             sample=self._mutated(sample, generator),
         )
-        return self._book.tune_config(self._book.exploit(run, generation, other)), {}
+        return self._ledger.tune_config(self._ledger.exploit(run, generation, other)), {}
 
     def _mutated(self, sample: dict[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         """Another sample near this one that the recipe can be trained with."""
         for _ in range(_ATTEMPTS):
             changed = mutate(self._space, sample, generator)
             try:
-                self._book.sampled_config(changed)
+                self._ledger.sampled_config(changed)
             except UserError:
                 continue
             return changed

@@ -143,12 +143,12 @@ class Sweep:
     """A sweep and its trials as its folder holds them.
 
     `base`: the recipe's config as plain values. `space`: `name`, `about`, `identity` and `parameters`, each a name to its
-    description (`tune_spaces.Space.describe`). `elapsed`: seconds that it ran, over all sittings; `status` is `running` also
+    description (`tune_spaces.Space.describe`). `elapsed`: seconds that it ran, over all attempts; `status` is `running` also
     where its driver was killed.
     """
 
     name: str
-    place: str
+    location: str
     recipe: str
     base: dict[str, Any]
     space: dict[str, Any]

@@ -20,32 +20,32 @@ if TYPE_CHECKING:
 _DRAWS = 200
 
 
-class Proposer(Protocol):
+class Sampler(Protocol):
     """Proposes samples; it keeps nothing, so that a sweep that goes on proposes what it would have proposed."""
 
-    def propose(self, number: int, trials: Sequence[Trial]) -> dict[str, Any] | None:
+    def sample(self, number: int, trials: Sequence[Trial]) -> dict[str, Any] | None:
         """The sample of configuration `number`, given all trials so far; None where there is none left."""
 
 
-class RandomProposer:
+class RandomSampler:
     """Each configuration drawn by itself, until it is a new one."""
 
     def __init__(self, space: "Space", options: Options) -> None:
         self._space, self._seed = space, options.seed
 
-    def propose(self, number: int, trials: Sequence[Trial]) -> dict[str, Any] | None:
+    def sample(self, number: int, trials: Sequence[Trial]) -> dict[str, Any] | None:
         generator = np.random.default_rng([self._seed, number])
         return _first_new((self._space.draw(generator) for _ in range(_DRAWS)), trials)
 
 
-class GridProposer:
+class GridSampler:
     """Every combination of the space's values once, in order, after the recipe and the points to try first."""
 
     def __init__(self, space: "Space", options: Options) -> None:
         self._samples = grid_samples(space)
         self._first = 1 + len(space.first)
 
-    def propose(self, number: int, trials: Sequence[Trial]) -> dict[str, Any] | None:
+    def sample(self, number: int, trials: Sequence[Trial]) -> dict[str, Any] | None:
         place = number - self._first
         return self._samples[place] if place < len(self._samples) else None
 
@@ -66,7 +66,7 @@ def _first_new(samples: Iterable[dict[str, Any]], trials: Sequence[Trial]) -> di
     return next((sample for sample in samples if plain_sample(sample) not in tried), None)
 
 
-class OptunaProposer:
+class OptunaSampler:
     """Optuna's samplers by define-by-run, so that a parameter is searched only where its choice is active.
 
     `optuna` is the tree-structured Parzen estimator (Bergstra et al. 2011; with several metrics Ozaki et al. 2022), `nsga2`
@@ -76,19 +76,19 @@ class OptunaProposer:
     def __init__(self, space: "Space", options: Options) -> None:
         self._space, self._options = space, options
 
-    def propose(self, number: int, trials: Sequence[Trial]) -> dict[str, Any] | None:
+    def sample(self, number: int, trials: Sequence[Trial]) -> dict[str, Any] | None:
         import optuna
 
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             study = optuna.create_study(
-                directions=["maximize"] * len(self._options.metrics), sampler=self._sampler(number)
+                directions=["maximize"] * len(self._options.metrics), sampler=self._optuna_sampler(number)
             )
-            study.add_trials([own for trial in trials if (own := self._told(trial)) is not None])
+            study.add_trials([own for trial in trials if (own := self._frozen_trial(trial)) is not None])
             return _first_new((self._space.suggest(study.ask()) for _ in range(_DRAWS)), trials)
 
-    def _sampler(self, number: int) -> "optuna.samplers.BaseSampler":
+    def _optuna_sampler(self, number: int) -> "optuna.samplers.BaseSampler":
         import optuna
 
         seed = int(np.random.default_rng([self._options.seed, number]).integers(2**31))
@@ -101,7 +101,7 @@ class OptunaProposer:
             n_startup_trials=startup, multivariate=True, group=True, constant_liar=True, seed=seed
         )
 
-    def _told(self, trial: Trial) -> "optuna.trial.FrozenTrial | None":
+    def _frozen_trial(self, trial: Trial) -> "optuna.trial.FrozenTrial | None":
         import optuna
 
         state = optuna.trial.TrialState
@@ -125,14 +125,14 @@ class OptunaProposer:
         )
 
 
-SEARCHES: dict[str, Callable[["Space", Options], Proposer]] = {
-    "random": RandomProposer,
-    "grid": GridProposer,
-    "optuna": OptunaProposer,
-    "nsga2": OptunaProposer,
+SAMPLERS: dict[str, Callable[["Space", Options], Sampler]] = {
+    "random": RandomSampler,
+    "grid": GridSampler,
+    "optuna": OptunaSampler,
+    "nsga2": OptunaSampler,
 }
 
 
-def create_proposer(space: "Space", options: Options) -> Proposer:
-    """The proposer of `options.search`."""
-    return SEARCHES[options.search](space, options)
+def create_sampler(space: "Space", options: Options) -> Sampler:
+    """The sampler of `options.search`."""
+    return SAMPLERS[options.search](space, options)

@@ -1,4 +1,4 @@
-"""When trials are stopped: Ray Tune's schedulers, which know of trials of earlier sittings, too."""
+"""When trials are stopped: Ray Tune's schedulers, which know of trials of earlier attempts, too."""
 
 import math
 from collections.abc import Callable, Mapping
@@ -15,7 +15,7 @@ from cluster.sweeps.records import Options, Trial
 from cluster.sweeps.trial_actor import ITERATION, SCORE, WORST
 
 if TYPE_CHECKING:
-    from cluster.sweeps.trials import Book
+    from cluster.sweeps.trials import TrialLedger
 
 # Rungs lie at grace · reductionⁿ as far as any trial goes; trials end by themselves, never by their length.
 _NO_END = 10**6
@@ -53,12 +53,12 @@ def _median(options: Options) -> TrialScheduler:
 STOPPING: Mapping[str, Callable[[Options], TrialScheduler]] = {"fifo": _fifo, "asha": _asha, "median": _median}
 
 
-# Takes a trial's run and its result into the book. Schedulers call it, since Tune tells them before anybody else.
-Hear = Callable[[str, dict[str, Any]], None]
+# Takes a trial's run and its result into the ledger. Schedulers call it, since Tune tells them before anybody else.
+TakeReport = Callable[[str, dict[str, Any]], None]
 
 
 class _Past:
-    """A trial of an earlier sitting, as far as a scheduler looks at one."""
+    """A trial of an earlier attempt, as far as a scheduler looks at one."""
 
     def __init__(self, trial_id: str) -> None:
         self.trial_id, self.status = trial_id, "TERMINATED"
@@ -69,23 +69,23 @@ class _Past:
 
 
 class StoppingScheduler(TrialScheduler):
-    """One of Tune's stopping rules, told what trials reported before this sitting; Tune itself would forget it.
+    """One of Tune's stopping rules, told what trials reported before this attempt; Tune itself would forget it.
 
     The recipe and the baselines are what others are compared with, so they are trained to their end. Baselines are no
     part of the race.
     """
 
-    def __init__(self, rule: TrialScheduler, book: "Book", hear: Hear) -> None:
+    def __init__(self, rule: TrialScheduler, ledger: "TrialLedger", take_report: TakeReport) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
-        self._rule, self._book, self._hear = rule, book, hear
-        for trial in book.trials:
+        self._rule, self._ledger, self._take_report = rule, ledger, take_report
+        for trial in ledger.trials:
             if trial.has_ended and trial.role in ("recipe", "sample"):
                 self._replay(_Past(trial.run), trial)
 
     def _replay(self, stub: Any, trial: Trial) -> None:
         """What the rule decides about it now is of no account: the trial went on, or has ended."""
         self._rule.on_trial_add(None, stub)  # type: ignore[arg-type]
-        for result in past_results(trial, self._book.options.selection):
+        for result in past_results(trial, self._ledger.options.selection):
             self._rule.on_trial_result(None, stub, result)  # type: ignore[arg-type]
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
@@ -96,7 +96,7 @@ class StoppingScheduler(TrialScheduler):
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Whether the trial goes on."""
-        self._hear(trial.config["run"], result)
+        self._take_report(trial.config["run"], result)
         own = self._own(trial)
         if own.role == "baseline":
             return TrialScheduler.CONTINUE
@@ -121,7 +121,7 @@ class StoppingScheduler(TrialScheduler):
         return self._rule.debug_string()
 
     def _own(self, trial: Any) -> Trial:
-        return self._book.trial(trial.config["run"])
+        return self._ledger.trial(trial.config["run"])
 
 
 def past_results(trial: Trial, selection: str) -> list[dict[str, Any]]:

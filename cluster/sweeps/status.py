@@ -1,18 +1,24 @@
-"""How a sweep stands, for those who look at its folder."""
+"""How a sweep stands, read from its folder, and whether its driver is alive."""
 
+import os
+import socket
 import time
 from collections import Counter
 from dataclasses import replace
+from pathlib import Path
 from typing import Any
 
-from cluster.sweeps.create import SILENCE_S, is_alive
 from cluster.sweeps.records import Sweep, Trial
-from cluster.sweeps.store import SweepFolder
+from cluster.sweeps.store import SweepStore
+from multitask.errors import UserError
+
+# A driver writes its heartbeat every few seconds; one that has been silent for longer is dead.
+SILENCE_S = 60.0
 
 
-def standing(folder: SweepFolder) -> Sweep:
+def current_sweep(store: SweepStore) -> Sweep:
     """The sweep; `stopped` where it should be running, but its driver is dead."""
-    sweep, state = folder.read(), folder.state()
+    sweep, state = store.read(), store.state()
     if sweep.status == "running":
         silent = not state or time.time() - state["heartbeat"] >= SILENCE_S
         if silent or not is_alive(state):
@@ -25,9 +31,9 @@ def _waiting(trial: Trial) -> Trial:
     return replace(trial, status="waiting", reason="interrupted") if trial.status == "running" else trial
 
 
-def describe_state(folder: SweepFolder) -> dict[str, Any]:
+def describe_status(store: SweepStore) -> dict[str, Any]:
     """The sweep in plain values."""
-    sweep = standing(folder)
+    sweep = current_sweep(store)
     counts = Counter(trial.status for trial in sweep.trials)
     selection = sweep.options.selection
     reached = {trial.run: own.scores[selection] for trial in sweep.trials if (own := trial.best(selection))}
@@ -36,12 +42,12 @@ def describe_state(folder: SweepFolder) -> dict[str, Any]:
     ended = sum(trial.has_ended for trial in sweep.trials if trial.role in ("recipe", "sample"))
     return {
         "name": sweep.name,
-        "place": sweep.place,
+        "place": sweep.location,
         "recipe": sweep.recipe,
         "space": sweep.space["name"],
         "search": f"{sweep.options.search}/{sweep.options.scheduler}",
         "status": sweep.status,
-        "reason": folder.state().get("reason"),
+        "reason": store.state().get("reason"),
         "progress": f"{ended}/{sweep.options.trials * sweep.options.repeats}",
         "elapsed": sweep.elapsed,
         "counts": dict(counts),
@@ -50,3 +56,38 @@ def describe_state(folder: SweepFolder) -> dict[str, Any]:
         "selection": selection,
         "trials": [trial.to_dict() for trial in sweep.trials],
     }
+
+
+def check_no_driver(store: SweepStore) -> None:
+    """Raises:
+    UserError: another driver is at this sweep.
+    """
+    state = store.state()
+    if state.get("status") == "running" and time.time() - state["heartbeat"] < SILENCE_S and is_alive(state):
+        raise UserError(
+            f"{store.location} is being run by process {state['pid']} on {state['host']}; "
+            "stop it with concord sweep stop, or wait until it has been silent for a minute"
+        )
+
+
+def is_alive(state: dict[str, Any]) -> bool:
+    """Whether the driver that wrote `state` may be alive: on another host its heartbeat alone can tell."""
+    if state["host"] != socket.gethostname():
+        return True
+    if _is_zombie(state["pid"]):
+        return False
+    try:
+        os.kill(state["pid"], 0)
+    except ProcessLookupError:
+        return False
+    except PermissionError:
+        return True
+    return True
+
+
+def _is_zombie(pid: int) -> bool:
+    """Whether the process has ended, and its parent has not asked for its exit code."""
+    try:
+        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+    except OSError:
+        return False

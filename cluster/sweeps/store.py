@@ -15,29 +15,29 @@ PLAN, STATE, TRIAL, STOP, TRIALS = "sweep.json", "state.json", "trial.json", "st
 FORMAT = 1
 
 
-class SweepFolder:
+class SweepStore:
     """The files of one sweep, each replaced as a whole."""
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
 
     @classmethod
-    def find(cls, name: str, storage: str = "runs") -> "SweepFolder":
+    def find(cls, name: str, storage: str = "runs") -> "SweepStore":
         """The sweep called `name` in `storage`, or the one whose folder or URI is `name`.
 
         Raises:
             UserError: there is none.
         """
         for place in (name, f"{storage.rstrip('/')}/{name}"):
-            folder = cls(Storage(place))
-            if folder.exists():
-                return folder
+            store = cls(Storage(place))
+            if store.exists():
+                return store
         names = [sweep.storage.location.rstrip("/").rsplit("/", 1)[-1] for sweep in cls.all_in(storage)]
         known = valid_names(name, names) if names else "there is none yet"
         raise UserError(f"there is no sweep {name!r}; sweeps in {storage}: {known}")
 
     @classmethod
-    def all_in(cls, storage: str) -> "list[SweepFolder]":
+    def all_in(cls, storage: str) -> "list[SweepStore]":
         """The sweeps in `storage`, by name."""
         root = Storage(storage)
         return [cls(root.below(name)) for name in root.folders() if root.exists(f"{name}/{PLAN}")]
@@ -69,7 +69,7 @@ class SweepFolder:
         trials = [self._read_trial(name) for name in self.storage.folders(TRIALS)]
         return Sweep(
             name=plan["name"],
-            place=self.location,
+            location=self.location,
             recipe=plan["recipe"],
             base=plan["base"],
             space=plan["space"],
@@ -102,7 +102,7 @@ class SweepFolder:
         self._write(STATE, values)
 
     def state(self) -> dict[str, Any]:
-        """What `state.json` says; empty before the sweep's first sitting."""
+        """What `state.json` says; empty before the sweep's first attempt."""
         return self._read(STATE) if self.storage.exists(STATE) else {}
 
     def write_trial(self, trial: Trial) -> None:

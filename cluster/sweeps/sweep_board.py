@@ -15,33 +15,33 @@ DELIVERY_TIMEOUT_S = 10.0
 
 
 class SweepBoard:
-    """What each trial's controller pins for its trial to take off, and the controllers themselves for the driver to end."""
+    """What each trial's controller posts for its trial to take off, and the controllers themselves for the driver to end."""
 
     def __init__(self) -> None:
         self._events: dict[str, list[tuple[str, dict[str, Any]]]] = {}
         self._controllers: dict[str, list[Any]] = {}
 
-    def pin(self, run: str, event: str, values: dict[str, Any]) -> None:
+    def post(self, run: str, event: str, values: dict[str, Any]) -> None:
         """Add an event of `run`: `start`, `report` or `finish` with its values."""
         self._events.setdefault(run, []).append((event, values))
 
-    def take(self, run: str) -> list[tuple[str, dict[str, Any]]]:
+    def take_events(self, run: str) -> list[tuple[str, dict[str, Any]]]:
         """All events of `run` since the last call, oldest first."""
         return self._events.pop(run, [])
 
-    def enter(self, run: str, controller: list[Any]) -> None:
-        """`run` is trained by this controller from now on; what an earlier one pinned is forgotten.
+    def register(self, run: str, controller: list[Any]) -> None:
+        """`run` is trained by this controller from now on; what an earlier one posted is forgotten.
 
         The handle comes in a list, in which Ray leaves it as it is.
         """
         self._events.pop(run, None)
         self._controllers[run] = controller
 
-    def is_entered(self, run: str) -> bool:
+    def is_registered(self, run: str) -> bool:
         """Whether `run` is to be trained: it has entered, and the driver has not ended it."""
         return run in self._controllers
 
-    def leave(self, run: str) -> list[Any]:
+    def unregister(self, run: str) -> list[Any]:
         """The controller of `run` in a list, empty if there is none; it is forgotten."""
         return self._controllers.pop(run, [])
 
@@ -55,21 +55,21 @@ def create_sweep_board() -> "ActorHandle[SweepBoard]":
 
 
 class TrialObserver:
-    """Pins what a trial's trial actor wants to know: evaluations and the end."""
+    """Posts what a trial's trial actor wants to know: evaluations and the end."""
 
     def __init__(self, board: "ActorHandle[SweepBoard]", run: str) -> None:
         self._board, self._run = board, run
 
     def start(self, run: RunInfo) -> None:
-        """Pin the start."""
-        self._board.pin.remote(self._run, "start", {"total_steps": run.total_steps, "resumed_step": run.resumed_step})
+        """Post the start."""
+        self._board.post.remote(self._run, "start", {"total_steps": run.total_steps, "resumed_step": run.resumed_step})
 
     def report(self, metrics: dict[str, Any]) -> None:
-        """Pin an evaluation; records of training alone stay here."""
+        """Post an evaluation; records of training alone stay here."""
         if "train/evaluations" in metrics:
             values = {key: value for key, value in metrics.items() if key != "tables"}
-            self._board.pin.remote(self._run, "report", values)
+            self._board.post.remote(self._run, "report", values)
 
     def finish(self, outcome: Outcome) -> None:
-        """Pin the outcome and wait until it hangs."""
-        ray.get(self._board.pin.remote(self._run, "finish", asdict(outcome)), timeout=DELIVERY_TIMEOUT_S)
+        """Post the outcome and wait until it is there."""
+        ray.get(self._board.post.remote(self._run, "finish", asdict(outcome)), timeout=DELIVERY_TIMEOUT_S)

@@ -12,8 +12,8 @@ from ray.exceptions import RayActorError
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_board import ControllerObserver
 from cluster.launch.trainer import RunTrainer
-from cluster.sweeps.inheritance import inherit
 from cluster.sweeps.sweep_board import TrialObserver
+from cluster.sweeps.trial_checkpoints import take_over_checkpoints
 from cluster.training.observer import Outcome, one_line
 from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
@@ -60,7 +60,7 @@ class TrialRunner(tune.Trainable):
             self._thread.start()
         while True:
             alive = self._thread.is_alive()
-            self._events += ray.get(self._board.take.remote(self._run.name))
+            self._events += ray.get(self._board.take_events.remote(self._run.name))
             while self._events:
                 event, values = self._events.popleft()
                 if event == "report":
@@ -81,7 +81,7 @@ class TrialRunner(tune.Trainable):
     def cleanup(self) -> None:
         """End the training, if it is still going on."""
         if self._thread is not None and self._controller is not None and self._thread.is_alive():
-            ray.get(self._board.leave.remote(self._run.name))
+            ray.get(self._board.unregister.remote(self._run.name))
             self._controller.abort.remote()
             self._thread.join(timeout=30)
             if self._thread.is_alive():
@@ -92,7 +92,7 @@ class TrialRunner(tune.Trainable):
     def _fit(self) -> None:
         try:
             if self._donor is not None:
-                inherit(self._run, **self._donor)
+                take_over_checkpoints(self._run, **self._donor)
             self._end = self._train()
         except UserError as error:
             self._end = {"status": "failed", "reason": str(error).splitlines()[0]}
@@ -107,7 +107,7 @@ class TrialRunner(tune.Trainable):
             try:
                 result = RunTrainer(self._run, self._plan, self._started, [observer], self._entered).fit()
             except RayActorError:
-                ended = not ray.get(self._board.is_entered.remote(self._run.name))
+                ended = not ray.get(self._board.is_registered.remote(self._run.name))
                 if ended or attempt == MAX_CONTROLLER_FAILURES:
                     raise
                 continue
@@ -119,7 +119,7 @@ class TrialRunner(tune.Trainable):
 
     def _entered(self, controller: Any) -> None:
         self._controller = controller
-        ray.get(self._board.enter.remote(self._run.name, [controller]))
+        ray.get(self._board.register.remote(self._run.name, [controller]))
 
     def _evaluated(self, values: dict[str, Any]) -> dict[str, Any]:
         self._iteration = values["train/evaluations"] - 1

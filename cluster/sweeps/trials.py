@@ -1,4 +1,4 @@
-"""The sweep's driver keeps one book: which trials there are, how far they are, what comes next. Nobody else writes it."""
+"""The sweep's driver keeps one ledger: which trials there are, how far they are, what comes next. Nobody else writes it."""
 
 import math
 import time
@@ -11,43 +11,44 @@ from cluster.sweeps.plan import (
     Budget,
     baseline_budget,
     baseline_config,
+    measure_budget,
     plain_sample,
     planned,
     run_name,
     trial_config,
 )
 from cluster.sweeps.records import Generation, Report, Role, Status, Sweep, Trial
-from cluster.sweeps.samplers import Proposer
-from cluster.sweeps.store import SweepFolder
+from cluster.sweeps.samplers import Sampler, create_sampler
+from cluster.sweeps.search import Search
+from cluster.sweeps.store import SweepStore
 from multitask.config import RunConfig
-from tune_spaces import Space
+from multitask.data import Tables
 
 
-class Book:
+class TrialLedger:
     """All trials of a sweep, in memory and, at once, in its folder."""
 
     def __init__(
         self,
-        folder: SweepFolder,
+        store: SweepStore,
         sweep: Sweep,
-        base: RunConfig,
-        space: Space,
-        proposer: Proposer,
+        search: Search,
+        sampler: Sampler,
         budget: Budget,
         shared: Mapping[str, Any],
     ) -> None:
         """`shared`: what every trial's actor is told besides its config."""
-        self.folder, self.sweep, self.options = folder, sweep, sweep.options
-        self._base, self._space, self._proposer, self._budget = base, space, proposer, budget
+        self.store, self.sweep, self.options = store, sweep, sweep.options
+        self._base, self._space, self._sampler, self._budget = search.base, search.space, sampler, budget
         self._shared = shared
         # Refits are trained by `concord best`, after the search.
         self._trials = {trial.run: trial for trial in sweep.trials if trial.role != "refit"}
-        self._sittings: dict[str, float] = {}
-        self._ended_proposals = False
+        self._counted_until: dict[str, float] = {}
+        self._is_exhausted = False
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        """Tune pickles all that it is given, for a way to go on that is not ours: the book stays in its process."""
-        return str, ("book",)
+        """Tune pickles all that it is given, for a way to go on that is not ours: the ledger stays in its process."""
+        return str, ("ledger",)
 
     @property
     def trials(self) -> tuple[Trial, ...]:
@@ -68,7 +69,7 @@ class Book:
         return self._trials[run]
 
     def prepare(self) -> None:
-        """Plan what is known beforehand, and take in what trials of an earlier sitting reached without the driver."""
+        """Plan what is known beforehand, and take in what trials of an earlier attempt reached without the driver."""
         self._add("recipe", 0, self._space.sample_of(self._base) or {})
         if self.options.baselines:
             tasks = self._base.selected_tasks
@@ -84,12 +85,12 @@ class Book:
 
     def next(self) -> Trial | None:
         """The next trial to start, now running; None where none is left."""
-        waiting = [trial for trial in self.trials if trial.status == "waiting" and trial.run not in self._sittings]
-        trial = waiting[0] if waiting else self._proposed()
+        waiting = [trial for trial in self.trials if trial.status == "waiting" and trial.run not in self._counted_until]
+        trial = waiting[0] if waiting else self._sample_next()
         if trial is None:
             return None
         now = time.time()
-        self._sittings[trial.run] = now
+        self._counted_until[trial.run] = now
         return self._change(
             replace(trial, status="running", reason=None, started=trial.started or now, attempts=trial.attempts + 1)
         )
@@ -104,7 +105,7 @@ class Book:
             config = self._base
         else:
             config = self.sampled_config(trial.generations[-1].sample if trial.generations else sample)
-        made = trial_config(config, trial, self.sweep.name, f"{self.folder.location}/trials", self.options, budget)
+        made = trial_config(config, trial, self.sweep.name, f"{self.store.location}/trials", self.options, budget)
         return made.model_copy(update={"name": self.current_run(trial)})
 
     def sampled_config(self, sample: Mapping[str, Any]) -> RunConfig:
@@ -156,7 +157,7 @@ class Book:
         trial = self._with_history(self._trials[run])
         ended = time.time() if status != "waiting" else None
         trial = replace(trial, status=status, reason=reason, ended=ended, seconds=self._seconds(trial))
-        self._sittings.pop(run, None)
+        self._counted_until.pop(run, None)
         return self._change(trial)
 
     def exploit(self, run: str, generation: Generation, donor: Trial) -> Trial:
@@ -167,7 +168,7 @@ class Book:
 
     def run_folder(self, trial: Trial) -> RunFolder:
         """Where the trial trains now."""
-        return self.folder.run(self.current_run(trial))
+        return self.store.run(self.current_run(trial))
 
     def halt(self, reason: str) -> None:
         """All trials that are running wait until the sweep goes on."""
@@ -175,14 +176,14 @@ class Book:
             if trial.status == "running":
                 self.end(trial.run, "waiting", reason)
 
-    def _proposed(self) -> Trial | None:
+    def _sample_next(self) -> Trial | None:
         """The next configuration's first trial; its repeats are planned with it."""
         number = 1 + max((trial.number for trial in self._trials.values()), default=-1)
-        if number >= self.options.trials or self._ended_proposals:
+        if number >= self.options.trials or self._is_exhausted:
             return None
-        sample = self._proposer.propose(number, self.trials)
+        sample = self._sampler.sample(number, self.trials)
         if sample is None:
-            self._ended_proposals = True
+            self._is_exhausted = True
             return None
         self._add("sample", number, sample)
         return self._trials[run_name(self.sweep.name, number, 0, "sample")]
@@ -199,15 +200,15 @@ class Book:
 
     def _change(self, trial: Trial) -> Trial:
         self._trials[trial.run] = trial
-        self.folder.write_trial(trial)
+        self.store.write_trial(trial)
         return trial
 
     def _seconds(self, trial: Trial) -> float:
-        """Seconds that the trial ran so far: what its record says, and those of this sitting since."""
-        began = self._sittings.get(trial.run)
+        """Seconds that the trial ran so far: what its record says, and those of this attempt since."""
+        began = self._counted_until.get(trial.run)
         if began is None:
             return trial.seconds
-        self._sittings[trial.run] = now = time.time()
+        self._counted_until[trial.run] = now = time.time()
         return trial.seconds + now - began
 
     def _result(self, trial: Trial) -> dict[str, Any] | None:
@@ -222,3 +223,13 @@ class Book:
                 position = (point["step"], point["rows"], point["tokens"])
                 known[iteration] = Report(iteration, *position, trial.seconds, scores)
         return replace(trial, reports=tuple(known[iteration] for iteration in sorted(known)))
+
+
+def open_ledger(
+    store: SweepStore, sweep: Sweep, search: Search, tables: Tables, shared: Mapping[str, Any]
+) -> TrialLedger:
+    """The sweep's ledger with all trials that are planned beforehand."""
+    budget = measure_budget(search.base, tables, sweep.options.evaluations)
+    ledger = TrialLedger(store, sweep, search, create_sampler(search.space, sweep.options), budget, shared)
+    ledger.prepare()
+    return ledger

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from cluster.analysis.configurations import Configuration
 from cluster.analysis.ranking import Ranked, Ranking
 from cluster.analysis.rules import MEAN
-from cluster.analysis.summary import Choice
+from cluster.analysis.summary import SweepSummary
 from cluster.analysis.value_text import value_text
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ SHOWN = 5
 _GAP = 3  # blanks between two columns of a table
 
 
-def show_choice(choice: Choice, console: "Console") -> None:
+def show_summary(choice: SweepSummary, console: "Console") -> None:
     """Print the winner beside the recipe, the runner-up, what matters and what to try next."""
     ranking = choice.ranking
     sweep, winner = ranking.sweep, ranking.winner.configuration
@@ -78,7 +78,7 @@ def _reported(configuration: Configuration | None, name: str) -> tuple[float, fl
 
 
 def _seeds(ranked: Ranked) -> str:
-    count = len(ranked.configuration.attempts)
+    count = len(ranked.configuration.scored_trials)
     return "1 seed" if count == 1 else f"{count} seeds"
 
 
@@ -95,7 +95,11 @@ def _both(mean: float, spread: float | None) -> str:
 def refit_words(refit: Ranked, ranking: Ranking) -> str:
     """What a refit tells, with the number of its seeds."""
     values, own = refit.values, refit.configuration
-    names = own.name if len(own.attempts) == 1 else f"{own.name} … {own.attempts[-1].trial.run.rsplit('-', 1)[-1]}"
+    names = (
+        own.name
+        if len(own.scored_trials) == 1
+        else f"{own.name} … {own.scored_trials[-1].trial.run.rsplit('-', 1)[-1]}"
+    )
     if values.spread is None:
         return (
             f"Refit {names}: {ranking.rule.name} {_both(*_pair(refit))}, one seed, so nothing is known of the spread."
@@ -115,13 +119,13 @@ def show_refit(
     if refit is not None:
         _print(console, score_table(ranking, refit, "refit"))
         _print(console, refit_words(refit, ranking))
-        if ranking.recipe is not None and len(ranking.recipe.attempts) == 1:
+        if ranking.recipe is not None and len(ranking.recipe.scored_trials) == 1:
             _print(console, "The recipe has one seed: its own spread is not known (concord sweep … --repeats 3).")
     show_failures(failures, console)
 
 
 def _title(configuration: Configuration) -> str:
-    steps = dict.fromkeys(str(attempt.best.step) for attempt in configuration.attempts)
+    steps = dict.fromkeys(str(scored.best.step) for scored in configuration.scored_trials)
     what = "the recipe" if configuration.role == "recipe" else ""
     return ", ".join(filter(None, [configuration.name, what, configuration.mark, f"best after step {'/'.join(steps)}"]))
 
@@ -196,7 +200,7 @@ def _folded(text: str, width: int) -> str:
     return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
 
 
-def _show_importance(choice: Choice, console: "Console") -> None:
+def _show_importance(choice: SweepSummary, console: "Console") -> None:
     importance = choice.importance
     if importance.values:
         table = _table("importance", "share", "trials")
@@ -209,7 +213,7 @@ def _show_importance(choice: Choice, console: "Console") -> None:
         _print(console, importance.reason)
 
 
-def _show_advice(choice: Choice, console: "Console") -> None:
+def _show_advice(choice: SweepSummary, console: "Console") -> None:
     advice = choice.advice
     _print(console, "\nWhat to try next")
     for line in (*advice.widen, *advice.hold):

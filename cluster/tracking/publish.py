@@ -7,7 +7,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.sweeps.store import SweepFolder
+from cluster.sweeps.store import SweepStore
 from cluster.tracking.login import sign_in
 from cluster.tracking.model_artifact import RECORD, model_artifact, model_files
 from cluster.tracking.run_lookup import find_run, local_folder
@@ -84,7 +84,7 @@ def find_model(name: str, storage: str) -> Model:
     if run is not None:
         place, command = local_folder(run.storage) / "export", f"concord export {name}"
     else:
-        place = local_folder(SweepFolder.find(name, storage).storage) / BEST
+        place = local_folder(SweepStore.find(name, storage).storage) / BEST
         command = f"concord best {name} --export {place}"
     if not (place / DESCRIPTION).is_file():
         raise UserError(f"{place}: no exported model; `{command}` writes it")

@@ -4,7 +4,7 @@ from pathlib import Path
 
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
-from cluster.sweeps.store import TRIALS, SweepFolder
+from cluster.sweeps.store import TRIALS, SweepStore
 from multitask.errors import UserError
 
 
@@ -17,7 +17,7 @@ def run_folders(name: str, storage: str) -> list[Path]:
     run = find_run(name, storage)
     if run is not None:
         return [local_folder(run.storage)]
-    trials = local_folder(SweepFolder.find(name, storage).storage.below(TRIALS))
+    trials = local_folder(SweepStore.find(name, storage).storage.below(TRIALS))
     return sorted(folder for folder in trials.iterdir() if folder.is_dir()) if trials.is_dir() else []
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import yaml
 
-from cluster.sweeps.create import open_search
+from cluster.sweeps.search import open_search
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
 from tune_spaces import Parameter, Space, open_space

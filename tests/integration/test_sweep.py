@@ -11,7 +11,7 @@ import yaml
 import multitask
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Sweep
-from cluster.sweeps.store import SweepFolder
+from cluster.sweeps.store import SweepStore
 from tests.builders import tiny_config
 from tests.integration.commands import CONCORD, Command, run_concord, write_recipe
 from tests.wandb_reader import read_runs
@@ -60,7 +60,7 @@ def finished(folder: Path, killed: Sweep) -> Sweep:
 
 
 def _read(folder: Path) -> Sweep:
-    return SweepFolder(Storage(str(folder / "runs" / "rates"))).read()
+    return SweepStore(Storage(str(folder / "runs" / "rates"))).read()
 
 
 def _wait(folder: Path, reached: Any) -> None:

@@ -16,11 +16,14 @@ from ray._private.state import state as ray_state
 from cluster.launch.launch import ray_cluster
 from cluster.storage.storage import Storage
 from cluster.sweeps.cleanup import orphaned_placement_groups
-from cluster.sweeps.concurrency import driver_bundle, plan_trials
-from cluster.sweeps.create import create_sweep, open_book, open_search
-from cluster.sweeps.driver import Drive, create_board, drive, shared_config
+from cluster.sweeps.concurrency import plan_concurrency
+from cluster.sweeps.create import create_sweep
+from cluster.sweeps.driver import DriverSettings, run_driver, shared_config
 from cluster.sweeps.records import Options, Sweep
-from cluster.sweeps.store import SweepFolder
+from cluster.sweeps.search import open_search
+from cluster.sweeps.store import SweepStore
+from cluster.sweeps.sweep_board import create_sweep_board
+from cluster.sweeps.trials import open_ledger
 from cluster.tracking.tracker import trackers
 from multitask.data import prepare_tables
 from tests.builders import tiny_config
@@ -59,14 +62,14 @@ class Ran:
 
 
 def _run(name: str, search: Any, nodes: list, options: Options, folder: Path, watch: Watch = lambda sweep: None) -> Ran:
-    place = SweepFolder(Storage(str(folder / "runs" / name)))
+    place = SweepStore(Storage(str(folder / "runs" / name)))
     sweep = create_sweep(search, name, options, place)
-    plan, concurrent = plan_trials(search.base.cluster, nodes, options.concurrent)
-    board = create_board()
-    book = open_book(place, sweep, search, prepare_tables(search.base), shared_config(board, plan, trackers))
-    bundle = driver_bundle(nodes, concurrent, is_population=options.scheduler == "pbt")
-    at_a_time = options.trials if options.scheduler == "pbt" else concurrent
-    reason = drive(book, board, Drive(bundle, at_a_time, search.space, watch))
+    fits = plan_concurrency(search.base.cluster, nodes, options.concurrent)
+    board = create_sweep_board()
+    ledger = open_ledger(
+        place, sweep, search, prepare_tables(search.base), shared_config(board, fits.resources, trackers)
+    )
+    reason = run_driver(ledger, board, DriverSettings.of(search.space, options, nodes, fits.trials, watch))
     ray.kill(board)
     return Ran(place.read(), reason)
 

@@ -20,7 +20,7 @@ from cluster.report.sweep.stopping import stopping_figure
 from cluster.report.sweep.trial_table import Table, trial_table
 from cluster.report.sweep.view import View, listed, view_sweep
 from cluster.report.sweep.winner import Winner, winner_of
-from cluster.sweeps.store import SweepFolder
+from cluster.sweeps.store import SweepStore
 from multitask.errors import UserError
 
 _SHOWN = 6
@@ -53,7 +53,7 @@ class SweepPart:
     run_note: str = ""
 
 
-def sweep_part(folder: SweepFolder) -> SweepPart:
+def sweep_part(folder: SweepStore) -> SweepPart:
     """What is shown of the sweep in `folder`.
 
     Raises:
@@ -65,7 +65,7 @@ def sweep_part(folder: SweepFolder) -> SweepPart:
     run, run_note = _winner_run(folder, winner.run) if winner else (None, "")
     return SweepPart(
         name=view.sweep.name,
-        place=view.sweep.place,
+        place=view.sweep.location,
         notes=notes(view),
         facts=facts(view),
         failures=grouped_failures(view.sweep.trials),
@@ -77,7 +77,7 @@ def sweep_part(folder: SweepFolder) -> SweepPart:
     )
 
 
-def _winner_run(folder: SweepFolder, name: str) -> tuple[RunPart | None, str]:
+def _winner_run(folder: SweepStore, name: str) -> tuple[RunPart | None, str]:
     try:
         return run_part(open_source(folder.run(name).location)), ""
     except UserError as error:

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cluster.analysis.configurations import attempt_of
+from cluster.analysis.configurations import scored_trial
 from cluster.analysis.value_text import value_text
 from cluster.report.sweep.view import STATUS, View, score_name
 from cluster.sweeps.records import Trial
@@ -43,8 +43,8 @@ def trial_table(view: View) -> Table:
 
 
 def _row(view: View, trial: Trial, keys: list[str]) -> Row:
-    attempt = attempt_of(trial, view.selection)
-    best, sample = (attempt.best, attempt.sample) if attempt else (None, trial.sample)
+    scored = scored_trial(trial, view.selection)
+    best, sample = (scored.best, scored.sample) if scored else (None, trial.sample)
     done = trial.reports[-1].rows if trial.reports else 0
     return Row(
         run=trial.run,

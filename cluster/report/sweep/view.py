@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.analysis.baselines import task_keys
-from cluster.analysis.configurations import SEARCHED, Attempt, configurations
+from cluster.analysis.configurations import SEARCHED, ScoredTrial, configurations
 from cluster.analysis.ranking import Ranking, rank
 from cluster.sweeps.records import Sweep, Trial
 from multitask.config import RunConfig, parse_config
@@ -21,7 +21,7 @@ STATUS = {
 
 
 @dataclass(frozen=True)
-class Point(Attempt):
+class Point(ScoredTrial):
     """A trial with a score."""
 
     def score(self, key: str) -> float:
@@ -84,10 +84,10 @@ def view_sweep(sweep: Sweep) -> View:
         UserError: the recipe that it holds is not one that this version can read.
     """
     key = sweep.options.selection
-    attempts = [attempt for group in configurations(sweep) for attempt in group.attempts]
-    points = [Point(**vars(own)) for own in attempts]
+    scored_trials = [scored for group in configurations(sweep) for scored in group.scored_trials]
+    points = [Point(**vars(own)) for own in scored_trials]
     points.sort(key=lambda point: -point.score(key))
-    recipe = parse_config(sweep.base, f"{sweep.place}/sweep.json")
+    recipe = parse_config(sweep.base, f"{sweep.location}/sweep.json")
     return View(sweep, recipe, tuple(points), rank(sweep, key) if points else None)
 
 

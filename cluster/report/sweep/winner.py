@@ -62,7 +62,7 @@ def _shown(ranking: Ranking) -> dict[str, Configuration]:
 
 
 def _seeds(own: Configuration) -> str:
-    return f" (mean of {len(own.attempts)} seeds)" if len(own.attempts) > 1 else ""
+    return f" (mean of {len(own.scored_trials)} seeds)" if len(own.scored_trials) > 1 else ""
 
 
 def _rows(view: View, ranking: Ranking, shown: list[Configuration]) -> list[Row]:
@@ -102,6 +102,6 @@ def _sentences(view: View, ranking: Ranking) -> list[str]:
         first += f" It was {winner.configuration.mark}."
     beside = f"The runner-up is {second.configuration.name} with {second.score:.4f}. " if second else ""
     found = [first, beside + judge_gap(ranking).words]
-    if len(winner.configuration.attempts) > 1 and view.winner is not None:
+    if len(winner.configuration.scored_trials) > 1 and view.winner is not None:
         found.append(f"The best of its seeds is {view.winner.trial.run}.")
     return found

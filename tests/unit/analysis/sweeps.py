@@ -5,7 +5,7 @@ from typing import Any
 
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Options, Report, Role, Status, Sweep, Trial
-from cluster.sweeps.store import SweepFolder
+from cluster.sweeps.store import SweepStore
 from multitask.config import parse_config
 
 KEYS = {"sst": "dev/sst/accuracy", "quora": "dev/quora/accuracy", "sts": "dev/sts/pearson"}
@@ -79,9 +79,9 @@ def sweep(trials: Iterable[Trial], parameters: Mapping[str, Any] = PARAMETERS, *
     return Sweep("s", "runs/s", "main", base_tree(), space, settings, tuple(made), "finished")
 
 
-def write(made: Sweep, storage: str, name: str = "s") -> SweepFolder:
+def write(made: Sweep, storage: str, name: str = "s") -> SweepStore:
     """The folder of `made` in `storage`."""
-    folder = SweepFolder(Storage(f"{storage}/{name}"))
+    folder = SweepStore(Storage(f"{storage}/{name}"))
     folder.write_plan(made)
     folder.write_state({"status": made.status})
     for own in made.trials:

@@ -10,14 +10,14 @@ import typer
 from typer.testing import CliRunner, Result
 
 import multitask
-from cluster.analysis.configurations import attempt_of
+from cluster.analysis.configurations import scored_trial
 from cluster.analysis.ranking import rank
 from cluster.analysis.refit import plan_refits, run_refit
-from cluster.analysis.winner_checkpoints import kept_run
+from cluster.analysis.winner_checkpoints import checkpoint_run
 from cluster.cli.best import best
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Options, Report, Sweep, Trial
-from cluster.sweeps.store import SweepFolder
+from cluster.sweeps.store import SweepStore
 from cluster.training.observer import ObserverGroup, Outcome
 from cluster.training.session import LocalSession
 from cluster.training.worker import train
@@ -160,7 +160,7 @@ def _train(config: Any, observer: Any = None) -> Outcome:
 
 
 @pytest.fixture
-def real(tiny_tasks: dict[str, Any], tmp_path: Path) -> SweepFolder:
+def real(tiny_tasks: dict[str, Any], tmp_path: Path) -> SweepStore:
     """A sweep of two real tiny runs; number 1 has the higher learning rate."""
     trials, place = [], str(tmp_path / "sweeps" / "real")
     base = parse_config(tiny_tasks | {"training": {"evaluate_every": 5}}, "test")
@@ -170,7 +170,7 @@ def real(tiny_tasks: dict[str, Any], tmp_path: Path) -> SweepFolder:
         tree["cluster"] |= {"storage": f"{place}/trials", "export": False}
         config = parse_config(tree, "test")
         _train(config)
-        history = (SweepFolder(Storage(place)).run(config.name).result() or {})["history"]
+        history = (SweepStore(Storage(place)).run(config.name).result() or {})["history"]
         reports = tuple(
             Report(
                 n, own["step"], own["rows"], own["tokens"], 1.0, {k: v for k, v in own.items() if k.startswith("dev/")}
@@ -185,7 +185,7 @@ def real(tiny_tasks: dict[str, Any], tmp_path: Path) -> SweepFolder:
 
 
 def test_winner_is_exported_and_predicts_with_the_scores_of_its_best_checkpoint(
-    real: SweepFolder, tmp_path: Path
+    real: SweepStore, tmp_path: Path
 ) -> None:
     sweep_ = real.read()
     winner = rank(sweep_).winner.configuration
@@ -195,12 +195,12 @@ def test_winner_is_exported_and_predicts_with_the_scores_of_its_best_checkpoint(
     model = multitask.load(str(tmp_path / "model"))
     assert model.scores["dev/mean"] == pytest.approx(winner.scores["dev/mean"])
     description = json.loads((tmp_path / "model" / "concord.json").read_text())
-    assert description["step"] == winner.attempts[0].best.step
+    assert description["step"] == winner.scored_trials[0].best.step
     assert len(model.predict("sst", ["a good film", "a dull film"])) == 2
 
 
-def test_checkpoint_that_was_not_kept_names_those_that_come_next(real: SweepFolder, tmp_path: Path) -> None:
-    first, second = (own.configuration.attempts[0].run for own in rank(real.read()).ranked)
+def test_checkpoint_that_was_not_kept_names_those_that_come_next(real: SweepStore, tmp_path: Path) -> None:
+    first, second = (own.configuration.scored_trials[0].run for own in rank(real.read()).ranked)
     real.run(first).storage.delete_folder("checkpoints")
     error = _best("real", "--storage", str(tmp_path / "sweeps"), "--export", str(tmp_path / "model")).exception
     assert isinstance(error, UserError)
@@ -212,17 +212,17 @@ def test_checkpoint_that_was_not_kept_names_those_that_come_next(real: SweepFold
     assert "no other one is kept either" in str(last)
 
 
-def test_checkpoint_of_another_generation_is_not_taken_for_the_best_one(real: SweepFolder) -> None:
+def test_checkpoint_of_another_generation_is_not_taken_for_the_best_one(real: SweepStore) -> None:
     one = real.read().trials[1]
-    attempt = attempt_of(one, "dev/mean")
+    attempt = scored_trial(one, "dev/mean")
     assert attempt is not None
-    assert kept_run(real, attempt, "dev/mean") is not None
+    assert checkpoint_run(real, attempt, "dev/mean") is not None
     other = {key: value + 0.01 for key, value in attempt.best.scores.items()}
     moved = Report(**{**vars(attempt.best), "scores": other})
-    assert kept_run(real, type(attempt)(one, moved, attempt.sample, attempt.run), "dev/mean") is None
+    assert checkpoint_run(real, type(attempt)(one, moved, attempt.sample, attempt.run), "dev/mean") is None
 
 
-def test_refit_trains_other_seeds_and_goes_on_after_a_kill(real: SweepFolder, tmp_path: Path) -> None:
+def test_refit_trains_other_seeds_and_goes_on_after_a_kill(real: SweepStore, tmp_path: Path) -> None:
     class Killed(BaseException):
         pass
 
@@ -263,7 +263,7 @@ def test_refit_trains_other_seeds_and_goes_on_after_a_kill(real: SweepFolder, tm
     assert "over 2 seeds" in " ".join(shown.split())
 
 
-def test_longer_refit_is_one_of_its_own(real: SweepFolder) -> None:
+def test_longer_refit_is_one_of_its_own(real: SweepStore) -> None:
     ranking = rank(real.read())
     plain, longer = plan_refits(real, ranking, 1, 1.0)[0], plan_refits(real, ranking, 1, 2.0)[0]
     assert [phase.epochs for phase in longer.config.phases] == [2]
@@ -281,7 +281,7 @@ def test_longer_refit_is_one_of_its_own(real: SweepFolder) -> None:
         plan_refits(real, ranking, 0, 1.0)
 
 
-def test_refit_takes_no_seed_that_the_winner_had(real: SweepFolder) -> None:
+def test_refit_takes_no_seed_that_the_winner_had(real: SweepStore) -> None:
     winner = next(own for own in real.read().trials if own.number == 1)
     repeated = Trial(**{**vars(winner), "repeat": 1, "run": "real-001-r1"})
     config = real.run(winner.run).config()

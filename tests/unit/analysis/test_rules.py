@@ -62,7 +62,7 @@ def test_trial_that_was_best_early_counts_with_its_best() -> None:
     late = trial(2, scores(0.1, 0.1, 0.1), scores(0.8, 0.8, 0.8))
     ranking = rank(sweep([RECIPE, early, late]))
     assert _order(ranking) == [1, 2, 0]
-    assert ranking.winner.configuration.attempts[0].best.step == 10
+    assert ranking.winner.configuration.scored_trials[0].best.step == 10
 
 
 def test_score_is_that_of_the_checkpoint_that_the_selection_kept() -> None:
@@ -126,7 +126,7 @@ def test_population_counts_with_the_sample_of_its_best_report() -> None:
     changed = trial(1, *courses, sample={"lr": 1e-3})
     generation = Generation("s-001-g1", 2, 20, "s-000", {"lr": 1e-4})
     changed = Trial(**{**vars(changed), "generations": (generation,)})
-    attempt = rank(sweep([RECIPE, changed])).winner.configuration.attempts[0]
+    attempt = rank(sweep([RECIPE, changed])).winner.configuration.scored_trials[0]
     assert (attempt.sample, attempt.run) == ({"lr": 1e-4}, "s-001-g1")
     unchanged = Trial(**{**vars(changed), "reports": changed.reports[:2]})
     assert configurations(sweep([RECIPE, unchanged]))[1].attempts[0].run == "s-001"

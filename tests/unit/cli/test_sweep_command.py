@@ -89,11 +89,12 @@ def test_a_name_that_is_taken_by_another_plan_is_refused(
     recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from cluster.storage.storage import Storage
-    from cluster.sweeps.create import create_sweep, open_search
+    from cluster.sweeps.create import create_sweep
     from cluster.sweeps.records import Options, Trial
-    from cluster.sweeps.store import SweepFolder
+    from cluster.sweeps.search import open_search
+    from cluster.sweeps.store import SweepStore
 
-    folder = SweepFolder(Storage(str(tmp_path / "taken")))
+    folder = SweepStore(Storage(str(tmp_path / "taken")))
     create_sweep(open_search(str(recipe), [], "learning_rate"), "taken", Options(trials=3), folder)
     folder.write_trial(Trial(0, 0, "recipe", "taken-000", {}, attempts=1))
     before = (tmp_path / "taken" / "sweep.json").read_bytes()

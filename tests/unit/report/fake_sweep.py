@@ -11,7 +11,7 @@ import numpy as np
 
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Options, Report, Sweep, Trial
-from cluster.sweeps.store import SweepFolder
+from cluster.sweeps.store import SweepStore
 from multitask.config import parse_config
 
 Sample = dict[str, Any]
@@ -197,7 +197,7 @@ def write_sweep(
     **options: Any,
 ) -> Path:
     """The folder `folder/name` of a sweep with `trials`, which have run folders with `runs`."""
-    sweeps = SweepFolder(Storage(str(folder / name)))
+    sweeps = SweepStore(Storage(str(folder / name)))
     base = recipe_tree(tasks)
     space = {"name": "default", "about": "What to change first.", "identity": "0", "parameters": dict(parameters)}
     settings = Options(trials=len(trials), **({"scheduler": "asha", "grace": 1, "reduction": 3} | options))

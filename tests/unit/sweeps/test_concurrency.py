@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.sweeps.concurrency import driver_bundle, plan_trials
+from cluster.sweeps.concurrency import driver_bundle, plan_concurrency
 from multitask.config.cluster import ClusterConfig
 from multitask.errors import UserError
 
@@ -25,23 +25,23 @@ CPU_NODE = {"CPU": 2.0, "memory": 16e9}
     ],
 )
 def test_as_many_trials_as_fit(cluster: dict, nodes: list, trials: int) -> None:
-    assert plan_trials(ClusterConfig(**cluster), nodes, None)[1] == trials
+    assert plan_concurrency(ClusterConfig(**cluster), nodes, None).trials == trials
 
 
 def test_fewer_at_a_time_are_a_wish_and_more_are_refused() -> None:
-    assert plan_trials(ClusterConfig(), [CPU_NODE], 1)[1] == 1
+    assert plan_concurrency(ClusterConfig(), [CPU_NODE], 1).trials == 1
     with pytest.raises(UserError, match=r"--concurrent 3: only 2 trials"):
-        plan_trials(ClusterConfig(), [CPU_NODE], 3)
+        plan_concurrency(ClusterConfig(), [CPU_NODE], 3)
 
 
 def test_a_trial_that_does_not_fit_is_refused() -> None:
     with pytest.raises(UserError, match=r"cluster.workers=3 asks for 3 CPU"):
-        plan_trials(ClusterConfig(workers=3), [CPU_NODE], None)
+        plan_concurrency(ClusterConfig(workers=3), [CPU_NODE], None)
 
 
 def test_workers_of_one_trial_do_not_share_a_gpu() -> None:
     with pytest.raises(UserError, match=r"cluster.gpus_per_worker=0.5.*cluster.workers=1"):
-        plan_trials(ClusterConfig(workers=2, gpus_per_worker=0.5), [GPU_NODE], None)
+        plan_concurrency(ClusterConfig(workers=2, gpus_per_worker=0.5), [GPU_NODE], None)
 
 
 def test_a_trial_s_own_process_takes_nothing_that_workers_need() -> None:

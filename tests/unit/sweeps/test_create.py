@@ -12,21 +12,17 @@ import numpy as np
 import pytest
 import yaml
 
-from cluster.cli.sweep import _open
 from cluster.storage.storage import Storage
 from cluster.sweeps.create import (
-    SILENCE_S,
-    Search,
-    check_alone,
     check_name,
     create_sweep,
-    extended,
-    is_alive,
-    open_search,
-    reopen_search,
+    open_sweep,
+    with_bounds,
 )
 from cluster.sweeps.records import Options, Trial
-from cluster.sweeps.store import SweepFolder
+from cluster.sweeps.search import Search, open_search, reopen_search
+from cluster.sweeps.status import SILENCE_S, check_no_driver, is_alive
+from cluster.sweeps.store import SweepStore
 from multitask.errors import UserError
 from tests.builders import tiny_config
 from tests.integration.commands import write_recipe
@@ -39,8 +35,8 @@ def recipe(tmp_path: Path) -> str:
     return str(write_recipe(tmp_path / "tiny.yaml", tiny_config(tmp_path)))
 
 
-def _folder(place: Path, name: str = "s") -> SweepFolder:
-    return SweepFolder(Storage(str(place / name)))
+def _folder(place: Path, name: str = "s") -> SweepStore:
+    return SweepStore(Storage(str(place / name)))
 
 
 def _draws(search: Search, number: int = 30) -> list[dict[str, Any]]:
@@ -124,15 +120,15 @@ def test_same_command_again_goes_on_and_new_begins_another(recipe: str, tmp_path
     place = str(tmp_path / "sweeps")
 
     def opened(options: Options, *, resume: bool = False, new: bool = False) -> tuple[str, int]:
-        folder, sweep, _ = _open(search, options, "s", place, resume, new)
-        assert folder.location.endswith(f"/{sweep.name}")
-        return sweep.name, sweep.options.trials
+        found = open_sweep(search, options, "s", place, resume=resume, new=new)
+        assert found.store.location.endswith(f"/{found.sweep.name}")
+        return found.sweep.name, found.sweep.options.trials
 
     assert opened(options) == ("s", 3)
     assert opened(options) == ("s", 3)
     assert opened(options, new=True) == ("s-2", 3)
     assert opened(options, new=True) == ("s-3", 3)
-    SweepFolder(Storage(place).below("s")).write_trial(Trial(0, 0, "recipe", "s-000", {}, attempts=1))
+    SweepStore(Storage(place).below("s")).write_trial(Trial(0, 0, "recipe", "s-000", {}, attempts=1))
     with pytest.raises(UserError, match=r"--name s: .*another plan; .*--resume.*--new"):
         opened(Options(4))
     assert opened(Options(4), resume=True) == ("s", 3)
@@ -141,20 +137,20 @@ def test_same_command_again_goes_on_and_new_begins_another(recipe: str, tmp_path
 
 def test_a_plan_of_which_no_trial_began_may_be_mended_under_its_name(recipe: str, tmp_path: Path) -> None:
     """As after `--workers-per-trial 50`, which the cluster refuses."""
-    place, folder = str(tmp_path / "sweeps"), SweepFolder(Storage(str(tmp_path / "sweeps")).below("s"))
+    place, folder = str(tmp_path / "sweeps"), SweepStore(Storage(str(tmp_path / "sweeps")).below("s"))
     for workers in (50, 1):
         search = open_search(recipe, [f"cluster.workers={workers}"], "learning_rate")
-        _open(search, Options(3), "s", place, resume_old=False, new=False)
+        open_sweep(search, Options(3), "s", place)
         assert folder.read().base["cluster"]["workers"] == workers
         folder.write_trial(Trial(0, 0, "recipe", "s-000", {}))
     folder.write_state(_state(pid=os.getppid()))
     with pytest.raises(UserError, match="is being run by process"):
-        _open(search, Options(4), "s", place, resume_old=False, new=False)
+        open_sweep(search, Options(4), "s", place)
 
 
 def test_bounds_of_a_sweep_may_change(recipe: str, tmp_path: Path) -> None:
     sweep = create_sweep(open_search(recipe, [], "learning_rate"), "s", Options(3, keep=2), _folder(tmp_path))
-    changed = extended(sweep, trials=9, budget_seconds=None, concurrent=1)
+    changed = with_bounds(sweep, trials=9, budget_seconds=None, concurrent=1)
     assert changed.options == Options(9, keep=2, concurrent=1)
     assert changed.space == sweep.space
 
@@ -174,11 +170,11 @@ def _state(**changes: Any) -> dict[str, Any]:
 
 def test_sweep_with_a_driver_that_lives_is_not_driven_twice(tmp_path: Path, dead: int) -> None:
     folder = _folder(tmp_path)
-    check_alone(folder)
+    check_no_driver(folder)
     for state in (_state(), _state(host="elsewhere", pid=dead)):
         folder.write_state(state)
         with pytest.raises(UserError, match=rf"run by process {state['pid']} on {state['host']}.*sweep stop"):
-            check_alone(folder)
+            check_no_driver(folder)
 
 
 def test_sweep_whose_driver_is_gone_may_go_on(tmp_path: Path, dead: int) -> None:
@@ -191,7 +187,7 @@ def test_sweep_whose_driver_is_gone_may_go_on(tmp_path: Path, dead: int) -> None
         _state(status="finished"),
     ):
         folder.write_state(state)
-        check_alone(folder)
+        check_no_driver(folder)
 
 
 def test_driver_on_another_host_is_judged_by_its_heartbeat_alone(dead: int) -> None:

@@ -7,14 +7,14 @@ import pytest
 
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Trial
-from cluster.sweeps.store import SweepFolder
+from cluster.sweeps.store import SweepStore
 from multitask.errors import UserError
 
 
 def test_a_record_that_cannot_be_written_is_said_and_the_old_one_stays(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    folder = SweepFolder(Storage(str(tmp_path)))
+    folder = SweepStore(Storage(str(tmp_path)))
     trial = Trial(0, 0, "recipe", "s-000", {}, "running")
     folder.write_trial(trial)
 

@@ -4,9 +4,9 @@ from typing import Any
 
 import pytest
 
-from cluster.sweeps.create import Search
 from cluster.sweeps.options import check_options, reported_metrics
 from cluster.sweeps.records import Options
+from cluster.sweeps.search import Search
 from multitask.errors import UserError
 from tests.unit.sweeps.recipes import recipe
 from tune_spaces import open_space

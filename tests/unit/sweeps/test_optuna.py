@@ -11,7 +11,7 @@ import pytest
 from optuna.trial import TrialState
 
 from cluster.sweeps.records import Options, Status, Trial
-from cluster.sweeps.samplers import create_proposer
+from cluster.sweeps.samplers import create_sampler
 from tests.unit.sweeps.recipes import recipe, report
 from tune_spaces import Space, open_space
 
@@ -45,7 +45,7 @@ def _trial(space: Space, number: int, status: Status, *scores: float, **more: fl
 
 def _told(space: Space, studies: list[optuna.Study], trials: Sequence[Trial], **options: Any) -> list[Any]:
     """The trials that the study was told of when it was asked, but for the one that it gave."""
-    create_proposer(space, Options(20, search="optuna", **options)).propose(len(trials), trials)
+    create_sampler(space, Options(20, search="optuna", **options)).sample(len(trials), trials)
     return studies[-1].get_trials()[:-1]
 
 
@@ -119,7 +119,7 @@ def _fifteen(space: Space, best: int) -> list[Trial]:
 )
 def test_proposal_is_a_function_of_seed_number_and_records(space: Space, search: str, metrics: tuple[str, ...]) -> None:
     def proposal(seed: int, number: int, told: Sequence[Trial]) -> Any:
-        return create_proposer(space, Options(16, search=search, metrics=metrics, seed=seed)).propose(number, told)
+        return create_sampler(space, Options(16, search=search, metrics=metrics, seed=seed)).sample(number, told)
 
     first = proposal(0, 15, _fifteen(space, 2))
     np.random.seed(5)
@@ -135,9 +135,9 @@ def test_proposal_is_a_function_of_seed_number_and_records(space: Space, search:
 def _searched(space: Space, search: str, seed: int, trials: int) -> list[Trial]:
     """A sweep over a made-up score: near lr 1e-4 and dropout .2, one combination, and better the more tasks a step trains."""
     options = Options(trials, search=search, seed=seed)
-    proposer, told = create_proposer(space, options), list[Trial]()
+    sampler, told = create_sampler(space, options), list[Trial]()
     for number in range(trials):
-        sample = proposer.propose(number, told)
+        sample = sampler.sample(number, told)
         assert sample is not None
         score = 1.0 - abs(math.log10(sample["optimizer.lr"]) + 4) / 3 - abs(sample["encoder.dropout"] - 0.2)
         score += 0.5 * (sample["combination.name"] == "pcgrad") + 0.3 * (sample["sampling.name"] == "annealed")
@@ -173,8 +173,8 @@ def test_search_keeps_away_from_what_breaks(space: Space) -> None:
             known = (report(1, math.log10(lr)),)
             broken = fails and lr > 1e-4
             trials[place] = replace(trial, status="failed") if broken else replace(trial, reports=known)
-        proposer = create_proposer(space, Options(40, search="optuna"))
-        samples = [proposer.propose(number, trials) for number in range(24, 54)]
+        sampler = create_sampler(space, Options(40, search="optuna"))
+        samples = [sampler.sample(number, trials) for number in range(24, 54)]
         return sum(sample["optimizer.lr"] > 1e-4 for sample in samples if sample is not None)
 
     assert proposed(fails=False) > 20
@@ -185,7 +185,7 @@ def test_evolution_crosses_the_best_of_the_last_whole_generation(space: Space) -
     """With 16 trials a population has four: of 15 records the last three are of one that is not whole."""
     options = Options(16, search="nsga2", metrics=(SST, STS))
     trials = _fifteen(space, 10)
-    proposed = [create_proposer(space, replace(options, seed=seed)).propose(15, trials) for seed in range(20)]
+    proposed = [create_sampler(space, replace(options, seed=seed)).sample(15, trials) for seed in range(20)]
     # Of the twelve records of whole generations, the best four by both scores.
     parents = [trials[number].sample["optimizer.lr"] for number in (8, 9, 10, 11)]
     inherited = [own["optimizer.lr"] for own in proposed if own and own["optimizer.lr"] in parents]
@@ -198,6 +198,6 @@ def test_evolution_begins_at_random(space: Space) -> None:
     trials = _fifteen(space, 1)[:3]
     known = [trial.sample["optimizer.lr"] for trial in trials]
     for seed in range(10):
-        sample = create_proposer(space, replace(options, seed=seed)).propose(3, trials)
+        sample = create_sampler(space, replace(options, seed=seed)).sample(3, trials)
         assert sample is not None
         assert sample["optimizer.lr"] not in known

@@ -10,7 +10,7 @@ import yaml
 from cluster.sweeps.population import Population, mutate
 from cluster.sweeps.trial_actor import CURRENT, ITERATION
 from tests.unit.sweeps.recipes import recipe
-from tests.unit.sweeps.sittings import open_tiny, reported
+from tests.unit.sweeps.tiny_sweeps import open_tiny, reported
 from tune_spaces import Space, open_space
 
 SPACE: dict[str, Any] = {
@@ -104,14 +104,14 @@ class _Tuned:
 
 
 def test_bad_trial_goes_on_with_settings_near_its_donor_s(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path, "learning_rate", scheduler="pbt")
-    trials = [book.next() for _ in range(3)]
+    ledger = open_tiny(tmp_path, "learning_rate", scheduler="pbt")
+    trials = [ledger.next() for _ in range(3)]
     recipe_run, good, bad = (trial.run for trial in trials if trial is not None)
-    reported(book, book.trial(good), 0.5, 0.9)
-    reported(book, book.trial(bad), 0.1)
-    scheduler = Population(book, open_space("learning_rate", recipe()), lambda run, result: None)
+    reported(ledger, ledger.trial(good), 0.5, 0.9)
+    reported(ledger, ledger.trial(bad), 0.1)
+    scheduler = Population(ledger, open_space("learning_rate", recipe()), lambda run, result: None)
     told, _ = scheduler._get_new_config(_Tuned(bad), _Tuned(good))
-    changed, donor = book.trial(bad), book.trial(good).sample["optimizer.lr"]
+    changed, donor = ledger.trial(bad), ledger.trial(good).sample["optimizer.lr"]
     (generation,) = changed.generations
     assert (generation.run, generation.donor, generation.iteration, generation.step) == (f"{bad}-g1", good, 2, 20)
     assert generation.sample["optimizer.lr"] != donor
@@ -121,24 +121,24 @@ def test_bad_trial_goes_on_with_settings_near_its_donor_s(tmp_path: Path) -> Non
     again, _ = scheduler._get_new_config(_Tuned(good), _Tuned(bad))
     assert again["donor"] == {"donor": f"{bad}-g1", "previous": good}
     assert again["generation"] == 1
-    assert book.trial(recipe_run).generations == ()
+    assert ledger.trial(recipe_run).generations == ()
 
 
 def test_recipe_is_never_changed(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path, "learning_rate", scheduler="pbt")
-    first, second = book.next(), book.next()
+    ledger = open_tiny(tmp_path, "learning_rate", scheduler="pbt")
+    first, second = ledger.next(), ledger.next()
     assert first is not None
     assert second is not None
-    scheduler = Population(book, open_space("learning_rate", recipe()), lambda run, result: None)
+    scheduler = Population(ledger, open_space("learning_rate", recipe()), lambda run, result: None)
     scheduler._exploit(None, _Tuned(first.run), _Tuned(second.run))
-    assert book.trial(first.run).generations == ()
+    assert ledger.trial(first.run).generations == ()
 
 
 def test_last_evaluation_changes_nothing_any_more(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path, "learning_rate", scheduler="pbt", evaluations=3)
-    trial, heard = book.next(), list[str]()
+    ledger = open_tiny(tmp_path, "learning_rate", scheduler="pbt", evaluations=3)
+    trial, heard = ledger.next(), list[str]()
     assert trial is not None
-    scheduler = Population(book, open_space("learning_rate", recipe()), lambda run, result: heard.append(run))
+    scheduler = Population(ledger, open_space("learning_rate", recipe()), lambda run, result: heard.append(run))
     last = {ITERATION: trial.planned_iterations, CURRENT: 0.1}
     # Tune's own rule would look the trial up, which it does not know here.
     assert scheduler.on_trial_result(None, _Tuned(trial.run), last) == Population.CONTINUE

@@ -8,7 +8,7 @@ import pytest
 
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Generation, Options, Sweep, Trial
-from cluster.sweeps.store import SweepFolder
+from cluster.sweeps.store import SweepStore
 from multitask.errors import UserError
 from tests.unit.sweeps.recipes import recipe, report
 
@@ -84,18 +84,18 @@ def test_options_survive_json() -> None:
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> SweepFolder:
-    return SweepFolder(Storage(str(tmp_path / "s")))
+def folder(tmp_path: Path) -> SweepStore:
+    return SweepStore(Storage(str(tmp_path / "s")))
 
 
-def _sweep(folder: SweepFolder, *trials: Trial) -> Sweep:
+def _sweep(folder: SweepStore, *trials: Trial) -> Sweep:
     base = recipe().to_dict()
     return Sweep(
         "s", folder.location, "tiny", base, {"name": "d"}, Options(4), trials, "stopped", 12.5, 1.0, {"a": "1"}
     )
 
 
-def test_sweep_survives_its_folder(folder: SweepFolder) -> None:
+def test_sweep_survives_its_folder(folder: SweepStore) -> None:
     trials = [Trial(n, r, "sample" if n else "recipe", f"s-{n:03d}-r{r}", {}) for n in (2, 0, 10) for r in (1, 0)]
     sweep = _sweep(folder, *sorted(trials, key=lambda own: (own.number, own.repeat)))
     folder.write_plan(sweep)
@@ -105,7 +105,7 @@ def test_sweep_survives_its_folder(folder: SweepFolder) -> None:
     assert folder.read() == sweep
 
 
-def test_run_folder_without_a_record_is_no_trial(folder: SweepFolder) -> None:
+def test_run_folder_without_a_record_is_no_trial(folder: SweepStore) -> None:
     folder.write_plan(_sweep(folder))
     folder.write_trial(FULL)
     folder.storage.write("trials/s-003-r1-g1/config.yaml", b"")
@@ -116,7 +116,7 @@ def test_run_folder_without_a_record_is_no_trial(folder: SweepFolder) -> None:
     ("content", "message"),
     [(b'{"format": 99}', r"s/sweep.json: format 99 is not 1"), (b"{", r"s/sweep.json: not valid JSON")],
 )
-def test_plan_that_cannot_be_read_is_said(folder: SweepFolder, content: bytes, message: str) -> None:
+def test_plan_that_cannot_be_read_is_said(folder: SweepStore, content: bytes, message: str) -> None:
     folder.storage.write("sweep.json", content)
     with pytest.raises(UserError, match=message):
         folder.read()
@@ -124,12 +124,12 @@ def test_plan_that_cannot_be_read_is_said(folder: SweepFolder, content: bytes, m
 
 def test_sweep_is_found_by_name_and_by_folder_or_the_nearest_is_named(tmp_path: Path) -> None:
     for name in ("first", "second"):
-        folder = SweepFolder(Storage(str(tmp_path / name)))
+        folder = SweepStore(Storage(str(tmp_path / name)))
         folder.write_plan(_sweep(folder))
     (tmp_path / "no-sweep").mkdir()
-    assert SweepFolder.find("first", str(tmp_path)).location == str(tmp_path / "first")
-    assert SweepFolder.find(str(tmp_path / "second")).location == str(tmp_path / "second")
+    assert SweepStore.find("first", str(tmp_path)).location == str(tmp_path / "first")
+    assert SweepStore.find(str(tmp_path / "second")).location == str(tmp_path / "second")
     with pytest.raises(UserError, match=r"no sweep 'frist'.*valid: first, second; did you mean 'first'"):
-        SweepFolder.find("frist", str(tmp_path))
+        SweepStore.find("frist", str(tmp_path))
     with pytest.raises(UserError, match="there is none yet"):
-        SweepFolder.find("first", str(tmp_path / "elsewhere"))
+        SweepStore.find("first", str(tmp_path / "elsewhere"))

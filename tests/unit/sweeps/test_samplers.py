@@ -6,16 +6,17 @@ from typing import Any
 
 import pytest
 
-from cluster.sweeps.create import extended, open_search
+from cluster.sweeps.create import with_bounds
 from cluster.sweeps.options import SEARCHES
 from cluster.sweeps.records import Options, Trial
-from cluster.sweeps.samplers import create_proposer, grid_samples
-from cluster.sweeps.trials import Book
+from cluster.sweeps.samplers import SAMPLERS, create_sampler, grid_samples
+from cluster.sweeps.search import open_search
+from cluster.sweeps.trials import TrialLedger
 from multitask.errors import UserError
 from tests.builders import tiny_config
 from tests.integration.commands import write_recipe
 from tests.unit.sweeps.recipes import recipe, report
-from tests.unit.sweeps.sittings import open_tiny, reported
+from tests.unit.sweeps.tiny_sweeps import open_tiny, reported
 from tune_spaces import open_space
 
 WITH_POINTS = """
@@ -27,28 +28,26 @@ points:
 """
 
 
-def _all_samples(book: Book) -> dict[str, dict[str, Any]]:
+def _all_samples(ledger: TrialLedger) -> dict[str, dict[str, Any]]:
     """Samples of all trials of a sweep that is driven to its end, one trial after the other."""
-    while (trial := book.next()) is not None:
-        reported(book, trial, 0.1 * trial.number)
-        book.end(trial.run, "finished", None)
-    return {trial.run: trial.sample for trial in book.trials}
+    while (trial := ledger.next()) is not None:
+        reported(ledger, trial, 0.1 * trial.number)
+        ledger.end(trial.run, "finished", None)
+    return {trial.run: trial.sample for trial in ledger.trials}
 
 
 def test_names_of_searches_are_those_that_are_checked() -> None:
-    from cluster.sweeps import samplers as proposals
-
-    assert tuple(proposals.SEARCHES) == SEARCHES
+    assert tuple(SAMPLERS) == SEARCHES
 
 
 def test_random_search_is_a_function_of_seed_and_number() -> None:
     space = open_space("default", recipe())
-    proposer = create_proposer(space, Options(9, seed=3))
+    sampler = create_sampler(space, Options(9, seed=3))
     told = (Trial(0, 0, "recipe", "s-000", {}, "finished", reports=(report(1, 0.9),)),)
-    one_by_one = {number: proposer.propose(number, told) for number in (5, 1, 3)}
-    again = create_proposer(space, Options(30, seed=3, concurrent=4))
-    assert {number: again.propose(number, ()) for number in (1, 3, 5)} == one_by_one
-    assert create_proposer(space, Options(9, seed=4)).propose(5, told) != one_by_one[5]
+    one_by_one = {number: sampler.sample(number, told) for number in (5, 1, 3)}
+    again = create_sampler(space, Options(30, seed=3, concurrent=4))
+    assert {number: again.sample(number, ()) for number in (1, 3, 5)} == one_by_one
+    assert create_sampler(space, Options(9, seed=4)).sample(5, told) != one_by_one[5]
     assert one_by_one[1] != one_by_one[3] != one_by_one[5]
 
 
@@ -64,9 +63,9 @@ def test_sweep_that_is_run_twice_has_the_same_trials(tmp_path: Path, search: str
 def test_search_that_is_made_longer_goes_on_where_it_would_have(tmp_path: Path, search: str) -> None:
     # How many trials Optuna draws at random at first depends on their number, and is 3 for either here.
     whole = _all_samples(open_tiny(tmp_path / "whole", search=search, trials=10))
-    book = open_tiny(tmp_path / "parts", search=search, trials=6)
-    assert len(_all_samples(book)) == 6
-    book.folder.write_plan(extended(book.folder.read(), trials=10))
+    ledger = open_tiny(tmp_path / "parts", search=search, trials=6)
+    assert len(_all_samples(ledger)) == 6
+    ledger.store.write_plan(with_bounds(ledger.store.read(), trials=10))
     assert _all_samples(open_tiny(tmp_path / "parts")) == whole
 
 
@@ -79,8 +78,8 @@ def test_grid_has_every_combination_once_in_order(tmp_path: Path) -> None:
 
 
 def test_grid_ends_at_the_number_of_trials(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path, "paper_a_hyperparameters", search="grid", trials=5)
-    assert list(_all_samples(book)) == [f"s-{number:03d}" for number in range(5)]
+    ledger = open_tiny(tmp_path, "paper_a_hyperparameters", search="grid", trials=5)
+    assert list(_all_samples(ledger)) == [f"s-{number:03d}" for number in range(5)]
 
 
 def test_grid_leaves_out_the_points_that_come_first_anyway(tmp_path: Path) -> None:
@@ -94,7 +93,7 @@ def test_grid_leaves_out_the_points_that_come_first_anyway(tmp_path: Path) -> No
 
 def test_grid_over_numbers_is_refused() -> None:
     with pytest.raises(UserError, match=r"optimizer\.lr.*a grid needs choices"):
-        create_proposer(open_space("default", recipe()), Options(9, search="grid"))
+        create_sampler(open_space("default", recipe()), Options(9, search="grid"))
 
 
 def test_the_recipe_and_what_was_tried_are_not_tried_again(tmp_path: Path) -> None:

@@ -1,4 +1,4 @@
-"""Early stopping decides in a second sitting as it would have decided in one."""
+"""Early stopping decides in a second attempt as it would have decided in one."""
 
 import math
 from pathlib import Path
@@ -10,8 +10,8 @@ from ray.tune.schedulers import TrialScheduler
 
 from cluster.sweeps.schedulers import STOPPING, StoppingScheduler, past_results
 from cluster.sweeps.trial_actor import ITERATION, SCORE
-from cluster.sweeps.trials import Book
-from tests.unit.sweeps.sittings import open_tiny, reported
+from cluster.sweeps.trials import TrialLedger
+from tests.unit.sweeps.tiny_sweeps import open_tiny, reported
 
 # Of each trial by its number: dev/mean after each of four evaluations.
 CURVES = {
@@ -26,25 +26,25 @@ CURVES = {
 class _Tuned:
     """As much of Tune's trial as a scheduler looks at."""
 
-    def __init__(self, run: str, number: int, sitting: int) -> None:
-        self.config, self.trial_id, self.status = {"run": run}, f"{number}-{sitting}", "RUNNING"
+    def __init__(self, run: str, number: int, attempt: int) -> None:
+        self.config, self.trial_id, self.status = {"run": run}, f"{number}-{attempt}", "RUNNING"
 
     def is_finished(self) -> bool:
         return False
 
 
-def _scheduler(book: Book) -> StoppingScheduler:
-    def hear(run: str, result: dict[str, Any]) -> None:
-        reported(book, book.trial(run), result["value"])
+def _scheduler(ledger: TrialLedger) -> StoppingScheduler:
+    def take_report(run: str, result: dict[str, Any]) -> None:
+        reported(ledger, ledger.trial(run), result["value"])
 
-    return StoppingScheduler(STOPPING[book.options.scheduler](book.options), book, hear)
+    return StoppingScheduler(STOPPING[ledger.options.scheduler](ledger.options), ledger, take_report)
 
 
-def _go_on(book: Book, sitting: int, steps: int) -> dict[str, str]:
+def _go_on(ledger: TrialLedger, attempt: int, steps: int) -> dict[str, str]:
     """Give out trials one at a time and train them, for so many evaluations in all; gives what became of each."""
-    scheduler = _scheduler(book)
-    while steps > 0 and (trial := book.next()) is not None:
-        tuned = _Tuned(trial.run, trial.number, sitting)
+    scheduler = _scheduler(ledger)
+    while steps > 0 and (trial := ledger.next()) is not None:
+        tuned = _Tuned(trial.run, trial.number, attempt)
         scheduler.on_trial_add(None, tuned)
         curve = CURVES[trial.number]
         status: Any = "finished"
@@ -58,8 +58,8 @@ def _go_on(book: Book, sitting: int, steps: int) -> dict[str, str]:
                 status = "stopped"
                 break
         if status != "running":
-            book.end(trial.run, status, None)
-    return {trial.run: f"{trial.status} {len(trial.reports)}" for trial in book.trials}
+            ledger.end(trial.run, status, None)
+    return {trial.run: f"{trial.status} {len(trial.reports)}" for trial in ledger.trials}
 
 
 @pytest.mark.parametrize("scheduler", ["asha", "median"])
@@ -77,19 +77,21 @@ def test_a_sweep_in_two_sittings_stops_what_one_in_a_single_sitting_stops(
 
 
 def test_asha_by_hand(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path, "learning_rate", trials=5, scheduler="asha", evaluations=4, reduction=2)
+    ledger = open_tiny(tmp_path, "learning_rate", trials=5, scheduler="asha", evaluations=4, reduction=2)
     # Rung 1 holds .2; .5 is above its median, .4 above that of .2 and .5 (.35), .3 below that of .2, .4, .5 (.4), .6 above.
     # Rung 2 holds .2, .6; .5 is above the median .4 of both; .7 above .5. Rung 4 holds .2, .8: .5 is at their median.
-    found = _go_on(book, 0, 100)
+    found = _go_on(ledger, 0, 100)
     assert list(found.values()) == ["finished 4", "finished 4", "finished 4", "stopped 1", "finished 4"]
 
 
 def test_recipe_and_baselines_train_to_their_end(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path, "learning_rate", trials=2, scheduler="asha", evaluations=4, reduction=2, baselines=True)
-    scheduler = _scheduler(book)
+    ledger = open_tiny(
+        tmp_path, "learning_rate", trials=2, scheduler="asha", evaluations=4, reduction=2, baselines=True
+    )
+    scheduler = _scheduler(ledger)
     decisions = {}
     good = _Tuned("s-001", 1, 0)
-    trials = [book.next() for _ in range(5)]
+    trials = [ledger.next() for _ in range(5)]
     scheduler.on_trial_add(None, good)
     scheduler.on_trial_result(None, good, {ITERATION: 1, SCORE: 0.9, "value": 0.9})
     for trial in trials:
@@ -103,10 +105,10 @@ def test_recipe_and_baselines_train_to_their_end(tmp_path: Path) -> None:
 
 
 def test_a_score_that_is_not_finite_counts_as_the_worst(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path, "learning_rate")
-    trial = book.next()
+    ledger = open_tiny(tmp_path, "learning_rate")
+    trial = ledger.next()
     assert trial is not None
-    trial = reported(book, trial, math.nan, 0.3, math.nan, 0.2)
+    trial = reported(ledger, trial, math.nan, 0.3, math.nan, 0.2)
     assert [result[SCORE] for result in past_results(trial, "dev/mean")] == [-2.0, 0.3, 0.3, 0.3]
 
 

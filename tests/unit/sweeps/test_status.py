@@ -12,17 +12,17 @@ import pytest
 
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Options, Sweep, Trial
-from cluster.sweeps.status import describe_state, standing
-from cluster.sweeps.store import SweepFolder
+from cluster.sweeps.status import current_sweep, describe_status
+from cluster.sweeps.store import SweepStore
 from tests.unit.sweeps.recipes import recipe, report
 
 SST = "dev/sst/accuracy"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> SweepFolder:
+def folder(tmp_path: Path) -> SweepStore:
     """A sweep with a trial in every state."""
-    made = SweepFolder(Storage(str(tmp_path / "s")))
+    made = SweepStore(Storage(str(tmp_path / "s")))
     made.write_plan(Sweep("s", made.location, "tiny", recipe().to_dict(), {"name": "default"}, Options(8, repeats=2)))
     known = (report(1, 0.5), report(2, 0.4))
     for trial in (
@@ -46,9 +46,9 @@ def _statuses(sweep: Sweep) -> dict[str, str]:
     return {trial.run.removeprefix("s-"): trial.status for trial in sweep.trials}
 
 
-def test_sweep_that_runs_is_as_its_files_say(folder: SweepFolder) -> None:
+def test_sweep_that_runs_is_as_its_files_say(folder: SweepStore) -> None:
     folder.write_state(_state(heartbeat=time.time() - 20))
-    sweep = standing(folder)
+    sweep = current_sweep(folder)
     assert sweep.status == "running"
     assert _statuses(sweep)["001"] == "running"
     # The time since the last heartbeat counts.
@@ -56,14 +56,14 @@ def test_sweep_that_runs_is_as_its_files_say(folder: SweepFolder) -> None:
 
 
 @pytest.mark.parametrize("end", ["dead", "silent", "never began"])
-def test_trials_of_a_dead_driver_wait(folder: SweepFolder, end: str) -> None:
+def test_trials_of_a_dead_driver_wait(folder: SweepStore, end: str) -> None:
     if end == "dead":
         process = subprocess.Popen([sys.executable, "-c", ""])
         process.wait()
         folder.write_state(_state(pid=process.pid))
     elif end == "silent":
         folder.write_state(_state(heartbeat=time.time() - 61))
-    sweep = standing(folder)
+    sweep = current_sweep(folder)
     assert sweep.status == "stopped"
     expected = {"base-sst": "finished", "000": "finished", "001": "waiting", "002": "stopped", "003": "failed"}
     assert _statuses(sweep) == expected | {"004": "waiting"}
@@ -73,15 +73,15 @@ def test_trials_of_a_dead_driver_wait(folder: SweepFolder, end: str) -> None:
 
 
 @pytest.mark.parametrize("status", ["finished", "stopped"])
-def test_sweep_that_has_ended_stays_as_it_is(folder: SweepFolder, status: str) -> None:
+def test_sweep_that_has_ended_stays_as_it_is(folder: SweepStore, status: str) -> None:
     folder.write_state(_state(status=status, heartbeat=0.0))
-    assert standing(folder).status == status
-    assert standing(folder).elapsed == 100.0
+    assert current_sweep(folder).status == status
+    assert current_sweep(folder).elapsed == 100.0
 
 
-def test_description_counts_and_names_the_best_of_the_race(folder: SweepFolder) -> None:
+def test_description_counts_and_names_the_best_of_the_race(folder: SweepStore) -> None:
     folder.write_state(_state(status="stopped", reason="the budget of 2 h is spent"))
-    found = describe_state(folder)
+    found = describe_status(folder)
     assert found["counts"] == {"finished": 2, "running": 1, "stopped": 1, "failed": 1, "waiting": 1}
     # A task alone is no configuration: its own score does not compete.
     assert (found["best"], found["best_score"]) == ("s-001", 0.6)
@@ -91,13 +91,13 @@ def test_description_counts_and_names_the_best_of_the_race(folder: SweepFolder) 
     assert [trial["run"] for trial in found["trials"]][:2] == ["s-base-sst", "s-000"]
 
 
-def test_progress_is_of_the_configurations(folder: SweepFolder) -> None:
+def test_progress_is_of_the_configurations(folder: SweepStore) -> None:
     # The recipe, one that was stopped and one that failed, of eight with two seeds.
-    assert describe_state(folder)["progress"] == "3/16"
+    assert describe_status(folder)["progress"] == "3/16"
 
 
 def test_sweep_without_a_score_has_no_best(tmp_path: Path) -> None:
-    folder = SweepFolder(Storage(str(tmp_path)))
+    folder = SweepStore(Storage(str(tmp_path)))
     folder.write_plan(Sweep("s", "", "tiny", recipe().to_dict(), {"name": "default"}, Options(8)))
-    found = describe_state(folder)
+    found = describe_status(folder)
     assert (found["best"], found["best_score"], found["progress"], found["counts"]) == (None, None, "0/8", {})

@@ -1,4 +1,4 @@
-"""The book is on disk after every change, and a second sitting goes on where it stands."""
+"""The ledger is on disk after every change, and a second attempt goes on where it stands."""
 
 import json
 import math
@@ -6,124 +6,124 @@ from pathlib import Path
 from typing import Any
 
 from cluster.sweeps.records import Generation
-from cluster.sweeps.trials import Book
-from tests.unit.sweeps.sittings import open_tiny, reported
+from cluster.sweeps.trials import TrialLedger
+from tests.unit.sweeps.tiny_sweeps import open_tiny, reported
 
 
-def _history(book: Book, run: str, *scores: float, status: str = "running") -> None:
+def _history(ledger: TrialLedger, run: str, *scores: float, status: str = "running") -> None:
     """What the workers of trial `run` leave in its run folder."""
     points = [
         {"step": 10 * n, "epoch": 1.0, "rows": 100 * n, "tokens": 1000 * n, "dev/mean": score}
         for n, score in enumerate(scores, start=1)
     ]
-    book.folder.run(run).write_result({"status": status, "history": points})
+    ledger.store.run(run).write_result({"status": status, "history": points})
 
 
-def _next(book: Book) -> Any:
-    trial = book.next()
+def _next(ledger: TrialLedger) -> Any:
+    trial = ledger.next()
     assert trial is not None
     return trial
 
 
 def test_another_book_finds_everything(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path)
-    reported(book, _next(book), 0.3, 0.4)
-    second = _next(book)
-    book.end(second.run, "failed", "a reason")
-    trials = book.folder.read().trials
-    assert trials == book.trials
+    ledger = open_tiny(tmp_path)
+    reported(ledger, _next(ledger), 0.3, 0.4)
+    second = _next(ledger)
+    ledger.end(second.run, "failed", "a reason")
+    trials = ledger.store.read().trials
+    assert trials == ledger.trials
     assert [report.scores["dev/mean"] for report in trials[0].reports] == [0.3, 0.4]
     assert (trials[1].status, trials[1].reason) == ("failed", "a reason")
 
 
 def test_what_was_cut_off_comes_first_and_what_has_ended_never_again(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path, trials=3)
-    first, second = _next(book), _next(book)
-    reported(book, first, 0.3)
-    book.end(second.run, "stopped", "early")
-    book = open_tiny(tmp_path, trials=3)
-    assert [trial.status for trial in book.trials] == ["waiting", "stopped"]
-    assert _next(book).run == first.run
-    assert book.trial(first.run).attempts == 2
-    assert _next(book).number == 2
-    assert book.next() is None
+    ledger = open_tiny(tmp_path, trials=3)
+    first, second = _next(ledger), _next(ledger)
+    reported(ledger, first, 0.3)
+    ledger.end(second.run, "stopped", "early")
+    ledger = open_tiny(tmp_path, trials=3)
+    assert [trial.status for trial in ledger.trials] == ["waiting", "stopped"]
+    assert _next(ledger).run == first.run
+    assert ledger.trial(first.run).attempts == 2
+    assert _next(ledger).number == 2
+    assert ledger.next() is None
 
 
 def test_a_trial_that_ended_without_its_driver_is_not_run_again(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path, trials=1)
-    run = _next(book).run
-    reported(book, book.trial(run), 0.3)
-    _history(book, run, 0.3, 0.5, 0.4, status="finished")
-    book = open_tiny(tmp_path, trials=1)
-    assert book.trial(run).status == "finished"
-    assert [report.scores["dev/mean"] for report in book.trial(run).reports] == [0.3, 0.5, 0.4]
-    assert book.next() is None
+    ledger = open_tiny(tmp_path, trials=1)
+    run = _next(ledger).run
+    reported(ledger, ledger.trial(run), 0.3)
+    _history(ledger, run, 0.3, 0.5, 0.4, status="finished")
+    ledger = open_tiny(tmp_path, trials=1)
+    assert ledger.trial(run).status == "finished"
+    assert [report.scores["dev/mean"] for report in ledger.trial(run).reports] == [0.3, 0.5, 0.4]
+    assert ledger.next() is None
 
 
 def test_evaluations_that_were_not_heard_of_are_filled_in(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path)
-    trial = _next(book)
-    _history(book, trial.run, 0.1, math.nan, 0.3)
+    ledger = open_tiny(tmp_path)
+    trial = _next(ledger)
+    _history(ledger, trial.run, 0.1, math.nan, 0.3)
     values = {"train/evaluations": 3, "step": 30, "train/rows": 300, "train/tokens": 3000, "dev/mean": 0.3}
-    book.report(trial.run, values)
-    ended = book.end(trial.run, "finished", None)
+    ledger.report(trial.run, values)
+    ended = ledger.end(trial.run, "finished", None)
     assert [report.iteration for report in ended.reports] == [1, 2, 3]
     assert math.isnan(ended.reports[1].scores["dev/mean"])
     assert ended.best("dev/mean").iteration == 3  # type: ignore[union-attr]
 
 
 def test_evaluations_after_a_restart_take_the_place_of_old_ones(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path)
-    trial = reported(book, _next(book), 0.1, 0.2, 0.3)
+    ledger = open_tiny(tmp_path)
+    trial = reported(ledger, _next(ledger), 0.1, 0.2, 0.3)
     values = {"train/evaluations": 2, "step": 20, "train/rows": 200, "train/tokens": 2000, "dev/mean": 0.25}
-    again = book.report(trial.run, values)
+    again = ledger.report(trial.run, values)
     assert [report.scores["dev/mean"] for report in again.reports] == [0.1, 0.25]
 
 
 def test_each_configuration_is_repeated_before_the_next(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path, trials=2, repeats=2)
+    ledger = open_tiny(tmp_path, trials=2, repeats=2)
     found = []
-    while (trial := book.next()) is not None:
+    while (trial := ledger.next()) is not None:
         found.append((trial.number, trial.repeat))
     assert found == [(0, 0), (0, 1), (1, 0), (1, 1)]
-    assert book.trial("s-001").sample == book.trial("s-001-r1").sample
+    assert ledger.trial("s-001").sample == ledger.trial("s-001-r1").sample
 
 
 def test_a_halted_sweep_goes_on_with_its_trials(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path)
-    trial = reported(book, _next(book), 0.3)
-    book.halt("the budget of 2 h is spent")
+    ledger = open_tiny(tmp_path)
+    trial = reported(ledger, _next(ledger), 0.3)
+    ledger.halt("the budget of 2 h is spent")
     told = json.loads((tmp_path / "s/trials" / trial.run / "trial.json").read_text())
     assert (told["status"], told["reason"], told["ended"]) == ("waiting", "the budget of 2 h is spent", None)
     assert open_tiny(tmp_path).next().run == trial.run  # type: ignore[union-attr]
 
 
 def test_tokens_of_all_trials_are_counted_once(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path)
-    reported(book, _next(book), 0.1, 0.2)
-    reported(book, _next(book), 0.1)
-    assert book.tokens == 2000 + 1000
+    ledger = open_tiny(tmp_path)
+    reported(ledger, _next(ledger), 0.1, 0.2)
+    reported(ledger, _next(ledger), 0.1)
+    assert ledger.tokens == 2000 + 1000
 
 
 def test_a_population_s_trial_takes_its_donor_s_past_and_its_new_sample(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path, "learning_rate", scheduler="pbt")
-    donor, bad = reported(book, _next(book), 0.5, 0.6), reported(book, _next(book), 0.1, 0.2)
+    ledger = open_tiny(tmp_path, "learning_rate", scheduler="pbt")
+    donor, bad = reported(ledger, _next(ledger), 0.5, 0.6), reported(ledger, _next(ledger), 0.1, 0.2)
     sample = {"optimizer.lr": 3e-4}
-    book.exploit(bad.run, Generation(f"{bad.run}-g1", 2, 20, donor.run, sample), donor)
-    changed = book.trial(bad.run)
+    ledger.exploit(bad.run, Generation(f"{bad.run}-g1", 2, 20, donor.run, sample), donor)
+    changed = ledger.trial(bad.run)
     assert [report.scores["dev/mean"] for report in changed.reports] == [0.5, 0.6]
-    config = book.config(changed)
+    config = ledger.config(changed)
     assert (config.name, config.optimizer.lr) == (f"{bad.run}-g1", 3e-4)
-    told = book.tune_config(changed)
+    told = ledger.tune_config(changed)
     assert told["donor"] == {"donor": donor.run, "previous": bad.run}
     assert (told["run"], told["generation"], told["best"]) == (bad.run, 1, 0.6)
 
 
 def test_refits_are_no_part_of_the_search(tmp_path: Path) -> None:
-    book = open_tiny(tmp_path, trials=3)
-    first = _next(book)
-    book.end(first.run, "finished", None)
-    values = book.trial(first.run).to_dict() | {"role": "refit", "number": 3, "run": "s-refit-0", "status": "running"}
-    book.folder.storage.write("trials/s-refit-0/trial.json", json.dumps(values).encode())
-    book = open_tiny(tmp_path, trials=3)
-    assert [_next(book).number, _next(book).number, book.next()] == [1, 2, None]
+    ledger = open_tiny(tmp_path, trials=3)
+    first = _next(ledger)
+    ledger.end(first.run, "finished", None)
+    values = ledger.trial(first.run).to_dict() | {"role": "refit", "number": 3, "run": "s-refit-0", "status": "running"}
+    ledger.store.storage.write("trials/s-refit-0/trial.json", json.dumps(values).encode())
+    ledger = open_tiny(tmp_path, trials=3)
+    assert [_next(ledger).number, _next(ledger).number, ledger.next()] == [1, 2, None]

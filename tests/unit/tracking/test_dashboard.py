@@ -6,7 +6,7 @@ from typer.testing import CliRunner
 from cluster.cli.wandb import wandb as command
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Options, Sweep
-from cluster.sweeps.store import SweepFolder
+from cluster.sweeps.store import SweepStore
 from cluster.tracking.workspace import build_workspace, spec_of
 from multitask.config import load_recipe
 from multitask.errors import UserError
@@ -27,12 +27,12 @@ def sweep(tmp_path):
         space={"name": "default", "about": "", "identity": "x", "parameters": PARAMETERS},
         options=Options(trials=3),
     )
-    SweepFolder(Storage(sweep.place)).write_plan(sweep)
+    SweepStore(Storage(sweep.location)).write_plan(sweep)
     return sweep
 
 
 def dashboard(sweep, *arguments):
-    return CliRunner().invoke(command, ["dashboard", sweep.place, *map(str, arguments)])
+    return CliRunner().invoke(command, ["dashboard", sweep.location, *map(str, arguments)])
 
 
 def panels(spec):
@@ -93,7 +93,7 @@ def test_without_a_login_the_spec_is_written_and_it_is_said_what_remains(sweep, 
     result = dashboard(sweep)
     assert result.exit_code == 0
     file = tmp_path / "main-default" / "dashboard.json"
-    remains = f"`concord wandb dashboard {sweep.place}` saves the dashboard later"
+    remains = f"`concord wandb dashboard {sweep.location}` saves the dashboard later"
     assert result.output.splitlines() == [f"spec in {file}", f"W&B: not logged in (`wandb login`); {remains}"]
     assert json.loads(file.read_text())["displayName"] == "sweep main-default"
     assert dashboard(sweep, "-o", tmp_path / "own" / "spec.json").exit_code == 0

@@ -1,14 +1,15 @@
-"""Books of tiny sweeps without Ray."""
+"""Ledgers of tiny sweeps without Ray."""
 
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, cast
 
 from cluster.storage.storage import Storage
-from cluster.sweeps.create import create_sweep, open_book, open_search
+from cluster.sweeps.create import create_sweep
 from cluster.sweeps.records import Options, Trial
-from cluster.sweeps.store import SweepFolder
-from cluster.sweeps.trials import Book
+from cluster.sweeps.search import open_search
+from cluster.sweeps.store import SweepStore
+from cluster.sweeps.trials import TrialLedger, open_ledger
 from multitask.data import Tables
 from tests.builders import tiny_config
 from tests.integration.commands import write_recipe
@@ -17,22 +18,22 @@ ROWS = {"sst": 600, "quora": 600, "sts": 500}
 TABLES = cast(Tables, SimpleNamespace(train={task: SimpleNamespace(rows=rows) for task, rows in ROWS.items()}))
 
 
-def open_tiny(folder: Path, space: str = "default", changes: tuple[str, ...] = (), **options: Any) -> Book:
-    """The book of a sweep called `s` in `folder`, begun or gone on with, as a driver opens it."""
+def open_tiny(folder: Path, space: str = "default", changes: tuple[str, ...] = (), **options: Any) -> TrialLedger:
+    """The ledger of a sweep called `s` in `folder`, begun or gone on with, as a driver opens it."""
     folder.mkdir(exist_ok=True)
     recipe = write_recipe(folder / "tiny.yaml", tiny_config(folder))
     search = open_search(str(recipe), list(changes), space)
-    place = SweepFolder(Storage(str(folder / "s")))
+    place = SweepStore(Storage(str(folder / "s")))
     given = Options(**({"trials": 6} | options))
     sweep = place.read() if place.exists() else create_sweep(search, "s", given, place)
-    return open_book(place, sweep, search, TABLES, {"board": []})
+    return open_ledger(place, sweep, search, TABLES, {"board": []})
 
 
-def reported(book: Book, trial: Trial, *scores: float, sst: float = 0.5) -> Trial:
+def reported(ledger: TrialLedger, trial: Trial, *scores: float, sst: float = 0.5) -> Trial:
     """`trial` after evaluations with these mean dev scores."""
     for score in scores:
-        number = len(book.trial(trial.run).reports) + 1
+        number = len(ledger.trial(trial.run).reports) + 1
         values = {"train/evaluations": number, "step": 10 * number, "train/rows": 100 * number}
         values |= {"train/tokens": 1000 * number, "dev/mean": score, "dev/sst/accuracy": sst}
-        trial = book.report(trial.run, values)
+        trial = ledger.report(trial.run, values)
     return trial

@@ -1,0 +1,52 @@
+"""Run a planned sweep: prepare the data, find or start Ray, and let the driver train the trials."""
+
+from collections.abc import Callable
+from concurrent.futures import ThreadPoolExecutor
+from typing import TYPE_CHECKING
+
+from cluster.launch.launch import ray_cluster
+from cluster.sweeps.concurrency import plan_concurrency
+from cluster.sweeps.create import OpenedSweep
+from cluster.sweeps.records import Sweep
+from cluster.sweeps.status import check_no_driver
+from cluster.sweeps.store import STOP
+from multitask.config import RunConfig
+
+if TYPE_CHECKING:
+    from cluster.sweeps.driver import Trackers
+    from multitask.data import Tables
+
+
+def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Trackers") -> str | None:
+    """Run the sweep until it is through; gives the reason where something is left to do.
+
+    `watch` is shown the sweep as it stands; `trackers` gives what watches a trial's run, in its controller's process.
+
+    Raises:
+        UserError: another driver is at the sweep, or data, resources or storage are not as the config wants them.
+    """
+    check_no_driver(opened.store)
+    opened.store.write_plan(opened.sweep)
+    opened.store.storage.delete_file(STOP)
+    base = opened.search.base
+    with ThreadPoolExecutor(1) as background:
+        tables = background.submit(_prepare, base)
+        with ray_cluster(base) as nodes:
+            from cluster.sweeps.driver import DriverSettings, run_driver, shared_config
+            from cluster.sweeps.sweep_board import create_sweep_board
+            from cluster.sweeps.trials import open_ledger
+
+            fits = plan_concurrency(base.cluster, nodes, opened.sweep.options.concurrent)
+            board = create_sweep_board()
+            shared = shared_config(board, fits.resources, trackers)
+            ledger = open_ledger(opened.store, opened.sweep, opened.search, tables.result(), shared)
+            return run_driver(
+                ledger, board, DriverSettings.of(opened.search.space, opened.sweep.options, nodes, fits.trials, watch)
+            )
+
+
+def _prepare(config: RunConfig) -> "Tables":
+    """Read, check and tokenise the data, once for all trials."""
+    from multitask.data import prepare_tables
+
+    return prepare_tables(config)

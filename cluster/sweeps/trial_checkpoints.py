@@ -1,0 +1,88 @@
+"""Which checkpoints a sweep keeps when trials have ended, and which a population's trial takes over from a better one."""
+
+import pyarrow as pa
+
+from cluster.storage.checkpoint import FOLDER, checkpoint_name, find_checkpoint, read_state, verify
+from cluster.storage.run_folder import RunFolder
+from cluster.storage.storage import Storage
+from cluster.sweeps.records import Trial
+from cluster.sweeps.trials import TrialLedger
+from multitask.config import RunConfig
+from multitask.errors import UserError
+
+_COPY_ATTEMPTS = 20
+
+
+def keep_best_checkpoints(ledger: TrialLedger) -> None:
+    """Remove the checkpoints of ended trials beyond the best `options.keep`, and of those all but the best one.
+
+    Baselines keep none: their mean is of one task, and nobody exports them. A donor keeps all until its heir has them.
+    """
+    donors = {trial.generations[-1].donor for trial in ledger.trials if _waits_for_donor(ledger, trial)}
+    ended = [trial for trial in ledger.trials if trial.has_ended]
+    rivals = [trial for trial in ended if trial.role != "baseline"]
+    kept = {trial.run for trial in _by_score(rivals, ledger)[: ledger.options.keep]}
+    for trial in ended:
+        current = ledger.current_run(trial)
+        for run in {trial.run, *(own.run for own in trial.generations)} - donors:
+            storage = ledger.store.run(run).storage
+            best = trial.best(ledger.options.selection)
+            for name in storage.folders(FOLDER):
+                if trial.run not in kept or run != current or best is None or name != checkpoint_name(best.step):
+                    storage.delete_folder(f"{FOLDER}/{name}")
+
+
+def _waits_for_donor(ledger: TrialLedger, trial: Trial) -> bool:
+    return bool(trial.generations) and not trial.has_ended and not ledger.run_folder(trial).has_begun
+
+
+def _by_score(trials: list[Trial], ledger: TrialLedger) -> list[Trial]:
+    """The best first; with several metrics each one's best come in turn."""
+    ranked: list[Trial] = []
+    orders = [_ordered(trials, metric, ledger.options.selection) for metric in ledger.options.metrics]
+    for place in range(len(trials)):
+        for order in orders:
+            if place < len(order) and order[place] not in ranked:
+                ranked.append(order[place])
+    return ranked
+
+
+def _ordered(trials: list[Trial], metric: str, selection: str) -> list[Trial]:
+    known = [(best.scores.get(metric, -2.0), trial) for trial in trials if (best := trial.best(selection)) is not None]
+    return [trial for _, trial in sorted(known, key=lambda own: -own[0])]
+
+
+def take_over_checkpoints(config: RunConfig, donor: str, previous: str) -> None:
+    """Give the run of `config`, if it has not begun, the newest and the best checkpoint of the run `donor`.
+
+    It stays the W&B run that the trial's `previous` run was. `donor` and `previous` lie beside the run's folder.
+
+    Raises:
+        UserError: the donor holds no whole checkpoint.
+    """
+    storage = Storage(config.cluster.storage)
+    own = RunFolder.of(config)
+    if own.has_begun:
+        return
+    source = storage.below(donor)
+    for _ in range(_COPY_ATTEMPTS):
+        own.storage.delete_folder(FOLDER)
+        # The donor trains on and may remove a checkpoint while it is read.
+        try:
+            if _copy_checkpoints(source, own.storage):
+                own.continue_as(config, RunFolder(storage.below(previous)))
+                return
+        except (OSError, pa.ArrowException, KeyError):
+            continue
+    raise UserError(f"{source.location} holds no whole checkpoint to go on from")
+
+
+def _copy_checkpoints(source: Storage, target: Storage) -> bool:
+    newest, _ = find_checkpoint(source)
+    if newest is None:
+        return False
+    best = read_state(source, newest)["progress"]["best_step"]
+    wanted = {newest} | ({f"{FOLDER}/{checkpoint_name(best)}"} if best is not None else set())
+    for path in wanted:
+        target.copy_folder(source, path)
+    return all(verify(target, path) is None for path in wanted)
