@@ -1,5 +1,6 @@
 """Plan a new sweep and write the plan down, or open a planned one to go on with it."""
 
+import itertools
 import re
 import time
 from dataclasses import dataclass, replace
@@ -89,7 +90,7 @@ def open_sweep(
 
 def _free_name(name: str, storage: str) -> str:
     """`name`, or the first of `name-2`, `name-3`, … that no sweep has."""
-    names = (name, *(f"{name}-{number}" for number in range(2, 2**31)))
+    names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
     return next(free for free in names if not SweepStore(Storage(storage).below(free)).exists())
 
 

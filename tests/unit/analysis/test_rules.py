@@ -129,7 +129,7 @@ def test_population_counts_with_the_sample_of_its_best_report() -> None:
     attempt = rank(sweep([RECIPE, changed])).winner.configuration.scored_trials[0]
     assert (attempt.sample, attempt.run) == ({"lr": 1e-4}, "s-001-g1")
     unchanged = Trial(**{**vars(changed), "reports": changed.reports[:2]})
-    assert configurations(sweep([RECIPE, unchanged]))[1].attempts[0].run == "s-001"
+    assert configurations(sweep([RECIPE, unchanged]))[1].scored_trials[0].run == "s-001"
 
 
 @pytest.mark.parametrize(
