@@ -90,6 +90,7 @@ def test_command_parses_as_it_stands(parser: Any, arguments: tuple[str, ...]) ->
     parser.main(names(arguments), standalone_mode=False)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("arguments", [own for own in COMMANDS if not elsewhere(own)], ids=shlex.join)
 def test_command_runs(place: Path, arguments: tuple[str, ...], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(place)

@@ -6,6 +6,7 @@ import pytest
 
 from tests.docs.pages import PAGES, ROOT, Block, blocks
 
+pytestmark = pytest.mark.slow
 SNIPPETS = [block for page in PAGES for block in blocks(page) if block.language == "python"]
 
 
