@@ -1,5 +1,6 @@
 """Parallel coordinates: every trial as one line through its parameters to its score."""
 
+import re
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
@@ -12,8 +13,12 @@ if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 _RAIL = -0.2
-_STEPS = (1.06, 1.4)
+# Inches: between two axes, of all of them together where they fit, and of a line of letters.
+_STEPS = (1.2, 1.4)
 _FULL = 9.0
+_LINE = 0.15
+_HEIGHT = 4.0
+_LETTERS = 13
 
 
 def parallel_figure(view: View) -> Figure:
@@ -26,6 +31,7 @@ def parallel_figure(view: View) -> Figure:
     scores = [point.score(view.selection) for point in points]
     scales.append(Scale(score_name(view.selection), min(scores), max(scores)))
     paths = _paths(view, scales)
+    bottom = _RAIL - 0.16 if min(map(min, paths)) <= _RAIL else -0.06
 
     def paint(axes: "Axes") -> None:
         # The best come last, on top of the others.
@@ -38,14 +44,27 @@ def parallel_figure(view: View) -> Figure:
             _axis(axes, place, scale)
             if min(path[place] for path in paths) <= _RAIL:
                 axes.text(place, _RAIL - 0.08, "not used", ha="center", va="top", fontsize=8, fontstyle="italic")
-        bottom = _RAIL - 0.16 if min(map(min, paths)) <= _RAIL else -0.06
         axes.set(xlim=(-0.55, len(scales) - 0.75), ylim=(bottom, 1.02))
         axes.set_axis_off()
 
     width = max(WIDTH, 0.9 + len(names) * min(_STEPS[1], max(_STEPS[0], _FULL / max(1, len(names)))))
-    return draw(
-        f"Every trial's parameters and its {score_name(view.selection)}", _caption(view, names), paint, 4.0, width
-    )
+    title = f"Every trial's parameters and its {score_name(view.selection)}"
+    return draw(title, _caption(view, names), paint, _height(scales, 1.02 - bottom), width)
+
+
+def _height(scales: Sequence[Scale], span: float) -> float:
+    """Inches in which the names of each axis stand below one another; its length is one `span`th of the drawing."""
+    lines = [
+        len(scale.categories) * max(_lines(_broken(name)) for name in scale.categories)
+        for scale in scales
+        if scale.is_choice
+    ]
+    headings = max(_lines(_heading(scale)) for scale in scales)
+    return max(_HEIGHT, (headings + 1 + span * (max(lines, default=0) + 1)) * _LINE)
+
+
+def _lines(text: str) -> int:
+    return text.count("\n") + 1
 
 
 def _paths(view: View, scales: Sequence[Scale]) -> list[list[float]]:
@@ -91,17 +110,28 @@ def _line(axes: "Axes", line: Sequence[float], colour: str, width: float) -> Non
 
 def _axis(axes: "Axes", place: int, scale: Scale) -> None:
     axes.plot([place, place], [0, 1], color=FAINT, linewidth=1.2, zorder=3)
-    box: Mapping[str, Any] = {"facecolor": PANEL, "alpha": 0.8, "linewidth": 0, "boxstyle": "square,pad=0.1"}
+    box: Mapping[str, Any] = {"facecolor": PANEL, "alpha": 0.9, "linewidth": 0, "boxstyle": "square,pad=0.1"}
     for height, label in scale.ticks():
         axes.plot([place - 0.03, place], [height, height], color=INK, linewidth=0.8, zorder=5)
-        axes.text(place - 0.05, height, _cut(label), ha="right", va="center", fontsize=8, bbox=box, zorder=6)
-    name = "mean\ndev score" if scale.name == "mean dev score" else ".\n".join(map(_cut, scale.name.split(".")))
-    note = "\n(log scale)" if scale.is_log else ""
-    axes.text(place, 1.05, name + note, ha="center", va="bottom", fontsize=8.5)
+        axes.text(place - 0.05, height, _broken(label), ha="right", va="center", fontsize=8, bbox=box, zorder=6)
+    axes.text(place, 1.05, _heading(scale), ha="center", va="bottom", fontsize=8.5)
 
 
-def _cut(name: str) -> str:
-    return name if len(name) <= 13 else f"{name[:12]}…"
+def _heading(scale: Scale) -> str:
+    name = "mean\ndev score" if scale.name == "mean dev score" else _broken(scale.name.replace(".", ".\n"))
+    return name + ("\n(log scale)" if scale.is_log else "")
+
+
+def _broken(name: str) -> str:
+    """The name in lines that fit between two axes, broken where its words end."""
+    lines = []
+    for line in name.split("\n"):
+        lines.append("")
+        for word in re.findall(r"[^_ ]*[_ ]?", line):
+            if lines[-1] and len((lines[-1] + word).rstrip()) > _LETTERS:
+                lines.append("")
+            lines[-1] += word if len(word) <= _LETTERS else f"{word[: _LETTERS - 1]}…"
+    return "\n".join(line.rstrip() for line in lines)
 
 
 def _caption(view: View, names: Sequence[str]) -> str:
