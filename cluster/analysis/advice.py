@@ -27,7 +27,7 @@ class Advice:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {**vars(self), "proposals": [list(own) for own in self.proposals]}
+        return {**vars(self), "proposals": [list(sample) for sample in self.proposals]}
 
 
 def advise(ranking: Ranking, importance: Importance) -> Advice:
@@ -55,7 +55,7 @@ def _widen(ranked: Sequence[Ranked], parameters: Parameters) -> list[str]:
     for name, about in parameters.items():
         if about["kind"] == "choice" or name not in ranked[0].configuration.sample:
             continue
-        having = [own.configuration.sample[name] for own in ranked if name in own.configuration.sample]
+        having = [entry.configuration.sample[name] for entry in ranked if name in entry.configuration.sample]
         best = having[: max(3, len(having) // 5)]
         for end in ("low", "high"):
             outer = sum(_nearness(value, about, end) <= OUTER for value in best)
@@ -70,10 +70,10 @@ def _widen(ranked: Sequence[Ranked], parameters: Parameters) -> list[str]:
 
 def _nearness(value: float, about: Mapping[str, Any], end: str) -> float:
     """Distance of `value` to an end of its range, as a share of the range; on a logarithmic scale if it is drawn so."""
-    low, high, own, edge = about["low"], about["high"], value, about[end]
+    low, high, point, edge = about["low"], about["high"], value, about[end]
     if about["log"]:
-        low, high, own, edge = (math.log(max(number, 1e-300)) for number in (low, high, own, edge))
-    return abs(own - edge) / (high - low) if high > low else 1.0
+        low, high, point, edge = (math.log(max(number, 1e-300)) for number in (low, high, point, edge))
+    return abs(point - edge) / (high - low) if high > low else 1.0
 
 
 def _wider(about: Mapping[str, Any], end: str) -> float | None:
@@ -109,13 +109,13 @@ def propose(ranking: Ranking) -> list[tuple[str, ...]]:
 
     parameters: Parameters = ranking.sweep.space["parameters"]
     found: list[tuple[str, ...]] = []
-    tried = {assignments(own.configuration.sample) for own in ranking.ranked}
+    tried = {assignments(entry.configuration.sample) for entry in ranking.ranked}
     with quiet_optuna():
         sampler = optuna.samplers.TPESampler(
             n_startup_trials=FEWEST, multivariate=True, group=True, constant_liar=True, seed=ranking.sweep.options.seed
         )
         study = optuna.create_study(direction="maximize", sampler=sampler)
-        finished = (frozen_trial(own.configuration.sample, own.score, parameters) for own in ranking.ranked)
+        finished = (frozen_trial(entry.configuration.sample, entry.score, parameters) for entry in ranking.ranked)
         study.add_trials([trial for trial in finished if trial is not None])
         for _ in range(2 * PROPOSALS):
             sample = assignments(suggest(study.ask(), parameters))

@@ -103,7 +103,7 @@ def configurations(sweep: Sweep, roles: Iterable[Role] = SEARCHED) -> list[Confi
         scored = tuple(a for trial in trials if (a := scored_trial(trial, sweep.options.selection)) is not None)
         if scored:
             found.append(Configuration(number, role, len(trials), scored))
-    return sorted(found, key=lambda own: own.number)
+    return sorted(found, key=lambda configuration: configuration.number)
 
 
 def scored_trial(trial: Trial, selection: str) -> ScoredTrial | None:

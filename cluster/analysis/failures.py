@@ -14,5 +14,5 @@ def grouped_failures(trials: Iterable[Trial]) -> list[tuple[str, list[str]]]:
     for trial in trials:
         if trial.status == "failed":
             groups.setdefault(_NUMBER.sub("#", trial.reason or ""), []).append(trial)
-    found = [(own[0].reason or "no reason is known", [trial.run for trial in own]) for own in groups.values()]
+    found = [(alike[0].reason or "no reason is known", [trial.run for trial in alike]) for alike in groups.values()]
     return sorted(found, key=lambda pair: -len(pair[1]))

@@ -56,8 +56,8 @@ def fanova(observations: Sequence[Observation], parameters: Parameters, some_cut
     with quiet_optuna():
         trials = [
             trial
-            for own in observations
-            if math.isfinite(own.score) and (trial := frozen_trial(own.sample, own.score, parameters)) is not None
+            for seen in observations
+            if math.isfinite(seen.score) and (trial := frozen_trial(seen.sample, seen.score, parameters)) is not None
         ]
         if len(trials) < FEWEST:
             return Importance({}, f"Too few trials with a score: {len(trials)}, at least {FEWEST} are needed.")

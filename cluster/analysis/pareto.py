@@ -13,7 +13,7 @@ def pareto_front(points: Sequence[Point]) -> list[int]:
     with a value that is not finite are not on the front and dominate nothing.
     """
     known = [place for place, point in enumerate(points) if all(map(math.isfinite, point))]
-    return [own for own in known if not any(_dominates(points[other], points[own]) for other in known)]
+    return [place for place in known if not any(_dominates(points[other], points[place]) for other in known)]
 
 
 def _dominates(one: Point, other: Point) -> bool:

@@ -51,8 +51,8 @@ class Ranking:
     @property
     def recipe(self) -> Configuration | None:
         """The recipe itself, also where the rule does not admit it; None if it has no score."""
-        everything = (*(own.configuration for own in self.ranked), *self.others)
-        return next((own for own in everything if own.role == "recipe"), None)
+        everything = (*(entry.configuration for entry in self.ranked), *self.others)
+        return next((configuration for configuration in everything if configuration.role == "recipe"), None)
 
     @property
     def front(self) -> list[Configuration]:
@@ -60,8 +60,8 @@ class Ranking:
         metrics = self.sweep.options.metrics
         if len(metrics) == 1:
             return []
-        everything = [*(own.configuration for own in self.ranked), *self.others]
-        points = [[own.scores.get(metric, math.nan) for metric in metrics] for own in everything]
+        everything = [*(entry.configuration for entry in self.ranked), *self.others]
+        points = [[configuration.scores.get(metric, math.nan) for metric in metrics] for configuration in everything]
         return [everything[place] for place in pareto_front(points)]
 
     def judge(self, configuration: Configuration) -> Ranked:
@@ -89,15 +89,15 @@ def rank(
     keys = task_keys(parse_config(sweep.base, f"{sweep.location}/sweep.json"))
     _check(by, keys, weights or {}, baselines or {}, margin)
     known = baseline_scores(sweep, keys, baselines or {})
-    setting = Setting(keys, [own.scores for own in found], weights or {}, known, margin or 0.0)
+    setting = Setting(keys, [configuration.scores for configuration in found], weights or {}, known, margin or 0.0)
     rule = create_rule(by, setting)
     ranking = Ranking(sweep, rule, keys, known, (), ())
-    judged = [ranking.judge(own) for own in found]
-    ranked = [own for own in judged if math.isfinite(own.score) and rule.admits(own.configuration.scores)]
+    judged = [ranking.judge(configuration) for configuration in found]
+    ranked = [entry for entry in judged if math.isfinite(entry.score) and rule.admits(entry.configuration.scores)]
     if not ranked:
         raise UserError(_none(judged, setting, by))
     ranked.sort(key=_place)
-    others = tuple(own.configuration for own in judged if own not in ranked)
+    others = tuple(entry.configuration for entry in judged if entry not in ranked)
     return Ranking(sweep, rule, keys, known, tuple(ranked), others)
 
 
@@ -130,7 +130,7 @@ def _none(judged: list[Ranked], setting: Setting, by: str) -> str:
     if by != NoWorse.name:
         return f"--by {by}: no configuration has a finite score"
     worst = Worst(setting)
-    scored = [(worst.score(own.configuration.scores), own.configuration) for own in judged]
+    scored = [(worst.score(entry.configuration.scores), entry.configuration) for entry in judged]
     known = [pair for pair in scored if math.isfinite(pair[0])]
     if not known:
         return f"--by {by}: no configuration has a finite score for every task"

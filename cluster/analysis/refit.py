@@ -38,7 +38,9 @@ def plan_refits(
         raise UserError(f"--seeds must be at least 1, got {seeds}")
     winner = ranking.winner.configuration
     config = override_config(_longer(_config(store, winner), epochs_factor), overrides)
-    used = {own.seed for own in (_config_in(store, scored.run) for scored in winner.scored_trials) if own is not None}
+    used = {
+        past.seed for past in (_config_in(store, scored.run) for scored in winner.scored_trials) if past is not None
+    }
     free = (seed for seed in range(min(used) + 1, 2**31) if seed not in used)
     wanted = [_refit_config(store, ranking, config, next(free)) for _ in range(seeds)]
     return _name(store, ranking, wanted)
@@ -54,8 +56,8 @@ def _config(store: SweepStore, winner: Configuration) -> RunConfig:
 
 
 def _config_in(store: SweepStore, run: str) -> RunConfig | None:
-    place = store.run(run)
-    return place.config() if place.storage.exists("config.yaml") else None
+    folder = store.run(run)
+    return folder.config() if folder.storage.exists("config.yaml") else None
 
 
 def _longer(config: RunConfig, factor: float) -> RunConfig:
@@ -82,8 +84,8 @@ def _name(store: SweepStore, ranking: Ranking, wanted: list[RunConfig]) -> list[
     """Give each config the trial that was begun for it, or a new one; those of one call share their number."""
     begun = [trial for trial in ranking.sweep.trials if trial.role == "refit"]
     configs = {trial.run: _config_in(store, trial.run) for trial in begun}
-    own = {found.trajectory_hash(): trial for trial in begun if (found := configs[trial.run]) is not None}
-    matched = [own.get(config.trajectory_hash()) for config in wanted]
+    by_trajectory = {found.trajectory_hash(): trial for trial in begun if (found := configs[trial.run]) is not None}
+    matched = [by_trajectory.get(config.trajectory_hash()) for config in wanted]
     numbers = [trial.number for trial in ranking.sweep.trials]
     number = next((trial.number for trial in matched if trial), max(*numbers, ranking.sweep.options.trials - 1) + 1)
     # One that was killed before its run folder had a config is as good as new.
@@ -117,10 +119,10 @@ def run_refit(store: SweepStore, plan: RefitPlan, display: Observer, train: Trai
 def refitted(ranking: Ranking, plans: Sequence[RefitPlan]) -> Ranked | None:
     """What the rule of `ranking`, read after the refits, says of those of `plans`; None if none has a score."""
     runs = {plan.trial.run for plan in plans}
-    for own in configurations(ranking.sweep, ("refit",)):
-        scored = tuple(trial for trial in own.scored_trials if trial.trial.run in runs)
+    for configuration in configurations(ranking.sweep, ("refit",)):
+        scored = tuple(trial for trial in configuration.scored_trials if trial.trial.run in runs)
         if scored:
-            return ranking.judge(replace(own, scored_trials=scored))
+            return ranking.judge(replace(configuration, scored_trials=scored))
     return None
 
 

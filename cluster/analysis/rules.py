@@ -78,9 +78,9 @@ class Weighted(Rule):
         self.about = f"the mean of the tasks' scores, weighted {parts}"
 
     def score(self, scores: Scores) -> float:
-        own = self._setting.of_tasks(scores)
+        by_task = self._setting.of_tasks(scores)
         counted = {task: weight for task, weight in self._weights.items() if weight}
-        return math.fsum(weight * own[task] for task, weight in counted.items()) / math.fsum(counted.values())
+        return math.fsum(weight * by_task[task] for task, weight in counted.items()) / math.fsum(counted.values())
 
 
 class Course(Rule):
@@ -93,10 +93,10 @@ class Course(Rule):
     about = "the mean of the tasks' scores, a correlation r counted as (r + 1) / 2"
 
     def score(self, scores: Scores) -> float:
-        own = self._setting.of_tasks(scores)
+        by_task = self._setting.of_tasks(scores)
         mapped = [
             (value + 1) / 2 if self._setting.keys[task].rsplit("/", 1)[-1] in CORRELATIONS else value
-            for task, value in own.items()
+            for task, value in by_task.items()
         ]
         return math.fsum(mapped) / len(mapped)
 
@@ -116,8 +116,8 @@ class Worst(Rule):
         require_baselines(self.name, setting)
 
     def score(self, scores: Scores) -> float:
-        own = self._setting.of_tasks(scores)
-        gains = [value - self._setting.baselines[task] for task, value in own.items()]
+        by_task = self._setting.of_tasks(scores)
+        gains = [value - self._setting.baselines[task] for task, value in by_task.items()]
         return math.nan if any(map(math.isnan, gains)) else min(gains)
 
 
@@ -132,8 +132,8 @@ class Knee(Rule):
         self._scale = FrontScale([list(setting.of_tasks(scores).values()) for scores in setting.candidates])
 
     def score(self, scores: Scores) -> float:
-        own = list(self._setting.of_tasks(scores).values())
-        return 1 - self._scale.distance(own) / math.sqrt(len(own))
+        point = list(self._setting.of_tasks(scores).values())
+        return 1 - self._scale.distance(point) / math.sqrt(len(point))
 
 
 class NoWorse(Rule):

@@ -1,4 +1,4 @@
-"""All that is known of a sweep's best trial, as plain values."""
+"""All that is known of a sweep's best trial: the winner, what speaks for it, what to try next."""
 
 from dataclasses import dataclass
 from typing import Any
@@ -36,11 +36,13 @@ class SweepSummary:
             "verdict": self.verdict.to_dict(),
             "importance": vars(self.importance),
             "next": self.advice.to_dict(),
-            "refits": [describe_configuration(ranking, own) for own in self.refits],
+            "refits": [describe_configuration(ranking, entry) for entry in self.refits],
             "baselines": ranking.baselines,
-            "front": [scored.trial.run for own in ranking.front for scored in own.scored_trials],
-            "ranking": [describe_configuration(ranking, own) for own in ranking.ranked],
-            "not_ranked": [describe_configuration(ranking, ranking.judge(own)) for own in ranking.others],
+            "front": [scored.trial.run for configuration in ranking.front for scored in configuration.scored_trials],
+            "ranking": [describe_configuration(ranking, entry) for entry in ranking.ranked],
+            "not_ranked": [
+                describe_configuration(ranking, ranking.judge(configuration)) for configuration in ranking.others
+            ],
             "failures": [{"reason": reason, "runs": runs} for reason, runs in self.failures],
             "notes": list(self.notes),
         }
@@ -51,25 +53,25 @@ def describe_configuration(ranking: Ranking, ranked: Ranked) -> dict[str, Any]:
 
     The rule's `value` is that of the mean scores; its spread, lowest and highest are over the seeds.
     """
-    own = ranked.configuration
+    configuration = ranked.configuration
     seeds = {key: value for key, value in ranked.values.to_dict().items() if key != "mean"}
     return {
-        "number": own.number,
-        "role": own.role,
-        "runs": [scored.trial.run for scored in own.scored_trials],
-        "steps": [scored.best.step for scored in own.scored_trials],
-        "planned_seeds": own.planned,
-        "mark": own.mark,
-        "parameters": own.sample,
+        "number": configuration.number,
+        "role": configuration.role,
+        "runs": [scored.trial.run for scored in configuration.scored_trials],
+        "steps": [scored.best.step for scored in configuration.scored_trials],
+        "planned_seeds": configuration.planned,
+        "mark": configuration.mark,
+        "parameters": configuration.sample,
         "score": {"value": ranked.score, **seeds},
-        "scores": {name: own.reported(name).to_dict() for name in own.scores},
+        "scores": {name: configuration.reported(name).to_dict() for name in configuration.scores},
     }
 
 
 def summarise(ranking: Ranking) -> SweepSummary:
     """Judge the winner of `ranking`, and look ahead."""
     importance = _importance(ranking)
-    refits = tuple(ranking.judge(own) for own in refits_of(ranking, ranking.winner.configuration))
+    refits = tuple(ranking.judge(configuration) for configuration in refits_of(ranking, ranking.winner.configuration))
     return SweepSummary(
         ranking=ranking,
         verdict=judge_gap(ranking),
@@ -83,8 +85,8 @@ def summarise(ranking: Ranking) -> SweepSummary:
 
 def _importance(ranking: Ranking) -> Importance:
     """By the rule's score of each trial."""
-    everything = [*(own.configuration for own in ranking.ranked), *ranking.others]
-    scored_trials = [scored for own in everything for scored in own.scored_trials]
+    everything = [*(entry.configuration for entry in ranking.ranked), *ranking.others]
+    scored_trials = [scored for configuration in everything for scored in configuration.scored_trials]
     found = [Observation(scored.sample, ranking.rule.score(scored.best.scores)) for scored in scored_trials]
     some_cut = any(scored.trial.status != "finished" for scored in scored_trials)
     return fanova(found, ranking.sweep.space["parameters"], some_cut)
@@ -107,7 +109,7 @@ def _notes(ranking: Ranking, refits: tuple[Ranked, ...]) -> list[str]:
             f"The best of {len(ranking.ranked)} by the dev rows is partly the luckiest: expect a little less on others."
         )
     unfinished = [
-        own.run for own in sweep.trials if own.role == "baseline" and own.reports and own.status != "finished"
+        trial.run for trial in sweep.trials if trial.role == "baseline" and trial.reports and trial.status != "finished"
     ]
     if unfinished:
         found.append(f"Not trained to the end: {', '.join(unfinished)}, so that baseline may be too low.")

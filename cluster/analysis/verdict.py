@@ -50,8 +50,8 @@ def judge_gap(ranking: Ranking) -> Verdict:
 
 def _other_values(ranking: Ranking) -> list[Values]:
     rule = ranking.rule.score
-    refits = [own.values(rule) for own in configurations(ranking.sweep, ("refit",))]
-    return [own.values for own in ranking.ranked[2:]] + [own.values(rule) for own in ranking.others] + refits
+    refits = [configuration.values(rule) for configuration in configurations(ranking.sweep, ("refit",))]
+    return [entry.values for entry in ranking.ranked[2:]] + [one.values(rule) for one in ranking.others] + refits
 
 
 def _words(gap: float, spread: float, larger: bool, source: str) -> str:

@@ -1,4 +1,4 @@
-"""The checkpoints behind the scores: where they are, and the export of the winner's."""
+"""Where the checkpoints behind the scores lie, and the export of the winner's."""
 
 from collections.abc import Iterable
 from dataclasses import dataclass
@@ -32,17 +32,17 @@ def export_winner(store: SweepStore, ranking: Ranking, target: str) -> tuple[str
         UserError: none is kept.
     """
     winner = ranking.winner.configuration
-    kept = _stored_checkpoints(store, ranking, [winner, *refits_of(ranking, winner)])
-    if not kept:
+    checkpoints = _stored_checkpoints(store, ranking, [winner, *refits_of(ranking, winner)])
+    if not checkpoints:
         raise UserError(_none_stored(store, ranking))
-    best = max(kept, key=lambda own: own.score)
+    best = max(checkpoints, key=lambda checkpoint: checkpoint.score)
     step = best.scored.best.step
     return best.scored.trial.run, export_run(best.run.location, target, str(step))
 
 
 def refits_of(ranking: Ranking, configuration: Configuration) -> list[Configuration]:
     """The refits of `configuration` that have a score; of those with another length each is one of its own."""
-    return [own for own in configurations(ranking.sweep, ("refit",)) if own.sample == configuration.sample]
+    return [refit for refit in configurations(ranking.sweep, ("refit",)) if refit.sample == configuration.sample]
 
 
 def checkpoint_run(store: SweepStore, scored: ScoredTrial, selection: str) -> RunFolder | None:
@@ -51,12 +51,12 @@ def checkpoint_run(store: SweepStore, scored: ScoredTrial, selection: str) -> Ru
     A trial of a population has several folders, and steps of the same number with other weights: the score tells them apart.
     """
     trial, best = scored.trial, scored.best
-    for name in (*(own.run for own in reversed(trial.generations)), trial.run):
+    for name in (*(generation.run for generation in reversed(trial.generations)), trial.run):
         run = store.run(name)
         if not run.storage.exists(f"{FOLDER}/{checkpoint_name(best.step)}"):
             continue
         history = (run.result() or {}).get("history", [])
-        if any(own["step"] == best.step and own.get(selection) == best.scores[selection] for own in history):
+        if any(point["step"] == best.step and point.get(selection) == best.scores[selection] for point in history):
             return run
     return None
 
@@ -72,8 +72,8 @@ def _stored_checkpoints(store: SweepStore, ranking: Ranking, wanted: Iterable[Co
 
 
 def _none_stored(store: SweepStore, ranking: Ranking) -> str:
-    others = _stored_checkpoints(store, ranking, (own.configuration for own in ranking.ranked[1:]))[:SHOWN]
-    listed = ", ".join(f"{own.scored.trial.run} ({own.score:.4f})" for own in others)
+    others = _stored_checkpoints(store, ranking, (entry.configuration for entry in ranking.ranked[1:]))[:SHOWN]
+    listed = ", ".join(f"{checkpoint.scored.trial.run} ({checkpoint.score:.4f})" for checkpoint in others)
     next_ones = (
         f"kept ones that come next by {ranking.rule.name}: {listed}; concord export {others[0].run.location} exports one"
         if others

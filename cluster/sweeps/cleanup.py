@@ -1,4 +1,4 @@
-"""Gives back at once what ended trials held."""
+"""End the processes of trials that are over, and give their resources back to Ray at once."""
 
 import time
 from typing import Any
@@ -31,7 +31,7 @@ class TrialCleanup:
 
     def poll(self) -> None:
         """Forget controllers that are gone, kill those that linger, and remove orphaned placement groups."""
-        self._leaving = [own for own in self._leaving if not _is_gone(*own)]
+        self._leaving = [ending for ending in self._leaving if not _is_gone(*ending)]
         if time.monotonic() - self._swept >= _INTERVAL_S:
             self._swept = time.monotonic()
             remove_orphaned_placement_groups()

@@ -60,40 +60,40 @@ class DriverSettings:
         return cls(bundle, options.trials if is_population else at_a_time, space, watch)
 
 
-def run_driver(ledger: TrialLedger, board: Any, given: DriverSettings) -> str | None:
+def run_driver(ledger: TrialLedger, board: Any, settings: DriverSettings) -> str | None:
     """Train trials until nothing is left to do; gives the reason where something is.
 
     Raises:
         UserError: the sweep's folder cannot be written.
     """
     random.seed(ledger.options.seed)
-    attempt = DriverCallback(ledger, TrialCleanup(board), given.watch)
-    place = create_scratch("tune")
+    callback = DriverCallback(ledger, TrialCleanup(board), settings.watch)
+    scratch = create_scratch("tune")
     try:
         tuner = tune.Tuner(
-            tune.with_resources(TrialRunner, tune.PlacementGroupFactory([given.bundle])),
+            tune.with_resources(TrialRunner, tune.PlacementGroupFactory([settings.bundle])),
             tune_config=tune.TuneConfig(
                 search_alg=LedgerSearcher(ledger),
-                scheduler=_scheduler(ledger, given.space, attempt.take_report),
+                scheduler=_scheduler(ledger, settings.space, callback.take_report),
                 num_samples=-1,
-                max_concurrent_trials=given.concurrent,
+                max_concurrent_trials=settings.concurrent,
                 reuse_actors=True,
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
             ),
             run_config=tune.RunConfig(
                 name="tune",
-                storage_path=place,
-                callbacks=[attempt],
-                stop=_Halt(attempt),
+                storage_path=scratch,
+                callbacks=[callback],
+                stop=_Halt(callback),
                 failure_config=tune.FailureConfig(max_failures=MAX_DRIVER_FAILURES),
                 verbose=0,
             ),
         )
         tuner.fit()
-        return attempt.close()
+        return callback.close()
     finally:
-        shutil.rmtree(place, ignore_errors=True)
+        shutil.rmtree(scratch, ignore_errors=True)
 
 
 def shared_config(board: Any, plan: ResourcePlan, trackers: Trackers) -> dict[str, Any]:
@@ -113,7 +113,7 @@ def _scheduler(ledger: TrialLedger, space: Space, take_report: TakeReport) -> Tr
 
 
 class DriverCallback(Callback):
-    """One attempt of the sweep, from its start to its end or its death: what Tune tells goes into the ledger."""
+    """What Tune tells goes into the ledger. One object is one attempt at the sweep: from the driver's start to its end or death."""
 
     def __init__(self, ledger: TrialLedger, cleanup: TrialCleanup, watch: Watch) -> None:
         self._ledger, self._cleanup, self._watch = ledger, cleanup, watch
@@ -124,8 +124,8 @@ class DriverCallback(Callback):
         self._write_state("running")
 
     def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        """As the ledger's."""
-        return str, ("attempt",)
+        """Not pickled, as the ledger."""
+        return str, ("driver callback",)
 
     @property
     def elapsed(self) -> float:
@@ -225,15 +225,15 @@ class DriverCallback(Callback):
 class _Halt(Stopper):
     """Ends the experiment as soon as the attempt wants to."""
 
-    def __init__(self, attempt: DriverCallback) -> None:
-        self._attempt = attempt
+    def __init__(self, callback: DriverCallback) -> None:
+        self._callback = callback
 
     def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
         return False
 
     def stop_all(self) -> bool:
         """Whether there is a reason to halt."""
-        return self._attempt.halt is not None
+        return self._callback.halt is not None
 
 
 def _why_stopped(trial: Trial, ledger: TrialLedger) -> str:

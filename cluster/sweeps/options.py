@@ -34,8 +34,10 @@ def check_options(options: Options, search: Search) -> None:
 
 def reported_metrics(base: RunConfig) -> list[str]:
     """The dev scores that trials of the recipe report."""
-    own = [f"dev/{task}/{metric}" for task in base.scored_tasks for metric in METRICS[base.tasks[task].kind.name]]
-    return ["dev/mean", *own]
+    task_metrics = [
+        f"dev/{task}/{metric}" for task in base.scored_tasks for metric in METRICS[base.tasks[task].kind.name]
+    ]
+    return ["dev/mean", *task_metrics]
 
 
 def _check_population(options: Options, search: Search) -> None:

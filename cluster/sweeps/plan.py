@@ -1,4 +1,4 @@
-"""From a recipe and a space to the configs of trials: equal amounts of training, and a place of their own."""
+"""The configs of trials, made from a recipe and a space: all train equally many rows."""
 
 import math
 from collections.abc import Mapping
@@ -35,16 +35,16 @@ def measure_budget(base: RunConfig, tables: Tables, evaluations: int) -> Budget:
         steps = schedule.phase_steps(index)
         of_all = schedule.rows_done(steps.stop) - schedule.rows_done(steps.start)
         rows.append(max(1, round(of_all / phase.epochs)))
-    total = sum(own * phase.epochs for own, phase in zip(rows, base.phases, strict=True))
+    total = sum(per_epoch * phase.epochs for per_epoch, phase in zip(rows, base.phases, strict=True))
     return Budget(tuple(rows), total, math.ceil(total / evaluations), table_rows)
 
 
 def trial_config(
-    config: RunConfig, trial: Trial, sweep: str, place: str, options: Options, budget: Budget
+    config: RunConfig, trial: Trial, sweep: str, location: str, options: Options, budget: Budget
 ) -> RunConfig:
     """The config of `trial`, from what the space made: evaluated and, if the phases are still the recipe's, as long as it.
 
-    `place`: where run folders of trials lie.
+    `location`: where run folders of trials lie.
     """
     tree = config.to_dict()
     tree["name"], tree["seed"] = trial.run, config.seed + trial.repeat
@@ -55,7 +55,7 @@ def trial_config(
     if trial.role == "baseline":
         training["selection"] = "dev/mean"
     tree["training"] |= training
-    tree["cluster"] |= {"storage": place, "export": False}
+    tree["cluster"] |= {"storage": location, "export": False}
     tree["tracking"] |= {
         "group": sweep,
         "job_type": "baseline" if trial.role == "baseline" else "trial",
@@ -93,12 +93,12 @@ def baseline_config(base: RunConfig, task: str) -> RunConfig:
 def baseline_budget(base: RunConfig, budget: Budget, task: str) -> Budget:
     """The task's even share of each phase that trains it, evaluated as often."""
     rows = [
-        max(1, own // len(base.phase_tasks(index)))
-        for index, own in enumerate(budget.phase_rows)
+        max(1, per_epoch // len(base.phase_tasks(index)))
+        for index, per_epoch in enumerate(budget.phase_rows)
         if task in base.phase_tasks(index)
     ]
     epochs = [phase.epochs for index, phase in enumerate(base.phases) if task in base.phase_tasks(index)]
-    total = sum(own * count for own, count in zip(rows, epochs, strict=True))
+    total = sum(per_epoch * count for per_epoch, count in zip(rows, epochs, strict=True))
     unit = max(1, math.ceil(total * budget.unit / budget.rows))
     return Budget(tuple(rows), total, unit, {task: budget.table_rows[task]})
 

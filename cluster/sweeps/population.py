@@ -42,10 +42,10 @@ class Population(PopulationBasedTraining):
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """A trial begins or goes on. Tune refuses searchers here since they would not hear of changes; ours has them in its ledger."""
         super().on_trial_add(SimpleNamespace(search_alg=None), trial)  # type: ignore[arg-type]
-        own = self._ledger.trial(trial.config["run"])
-        if own.reports:
+        record = self._ledger.trial(trial.config["run"])
+        if record.reports:
             state = self._trial_state[trial]
-            state.last_perturbation_time = state.last_train_time = own.reports[-1].iteration
+            state.last_perturbation_time = state.last_train_time = record.reports[-1].iteration
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Whether the trial goes on as it is."""
@@ -62,18 +62,18 @@ class Population(PopulationBasedTraining):
 
     def _get_new_config(self, trial: Any, trial_to_clone: Any) -> tuple[dict[str, Any], dict[str, Any]]:
         run, donor = trial.config["run"], trial_to_clone.config["run"]
-        own, other = self._ledger.trial(run), self._ledger.trial(donor)
-        number = len(own.generations) + 1
-        generator = np.random.default_rng([self._ledger.options.seed, own.number + 1000, number])
-        sample = other.generations[-1].sample if other.generations else other.sample
+        record, donor_record = self._ledger.trial(run), self._ledger.trial(donor)
+        number = len(record.generations) + 1
+        generator = np.random.default_rng([self._ledger.options.seed, record.number + 1000, number])
+        sample = donor_record.generations[-1].sample if donor_record.generations else donor_record.sample
         generation = Generation(
             run=f"{run}-g{number}",
-            iteration=other.reports[-1].iteration,
-            step=other.reports[-1].step,
-            donor=self._ledger.current_run(other),
+            iteration=donor_record.reports[-1].iteration,
+            step=donor_record.reports[-1].step,
+            donor=self._ledger.current_run(donor_record),
             sample=self._mutated(sample, generator),
         )
-        return self._ledger.tune_config(self._ledger.exploit(run, generation, other)), {}
+        return self._ledger.tune_config(self._ledger.exploit(run, generation, donor_record)), {}
 
     def _mutated(self, sample: dict[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         """Another sample near this one that the recipe can be trained with."""
@@ -96,12 +96,12 @@ def mutate(space: "Space", sample: dict[str, Any], generator: np.random.Generato
             continue
         resample = generator.random() < RESAMPLED
         factor = FACTORS[int(generator.integers(2))]
-        own = space.parameters[name]
-        if own.kind == "choice":
+        parameter = space.parameters[name]
+        if parameter.kind == "choice":
             changed[name] = fresh.get(name, sample[name]) if resample else sample[name]
         elif resample and name in fresh:
             changed[name] = fresh[name]
         else:
-            value = min(max(sample[name] * factor, own.low), own.high)
-            changed[name] = round(value) if own.kind == "int" else value
+            value = min(max(sample[name] * factor, parameter.low), parameter.high)
+            changed[name] = round(value) if parameter.kind == "int" else value
     return changed

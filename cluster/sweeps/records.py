@@ -77,8 +77,8 @@ class Trial:
 
     def with_report(self, report: Report) -> "Trial":
         """The trial with `report` in place of its own of that iteration and later ones, which are trained again."""
-        kept = tuple(own for own in self.reports if own.iteration < report.iteration)
-        return replace(self, reports=(*kept, report))
+        earlier_reports = tuple(earlier for earlier in self.reports if earlier.iteration < report.iteration)
+        return replace(self, reports=(*earlier_reports, report))
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values; scores that are not finite become null."""
@@ -89,8 +89,8 @@ class Trial:
     def from_dict(cls, values: Mapping[str, Any]) -> "Trial":
         """The trial that `to_dict` wrote."""
         tree = dict(values)
-        tree["reports"] = tuple(_report(own) for own in tree["reports"])
-        tree["generations"] = tuple(Generation(**own) for own in tree["generations"])
+        tree["reports"] = tuple(_report(report) for report in tree["reports"])
+        tree["generations"] = tuple(Generation(**generation) for generation in tree["generations"])
         return cls(**tree)
 
 

@@ -46,8 +46,8 @@ class GridSampler:
         self._first = 1 + len(space.first)
 
     def sample(self, number: int, trials: Sequence[Trial]) -> dict[str, Any] | None:
-        place = number - self._first
-        return self._samples[place] if place < len(self._samples) else None
+        index = number - self._first
+        return self._samples[index] if index < len(self._samples) else None
 
 
 def grid_samples(space: "Space") -> list[dict[str, Any]]:
@@ -85,7 +85,7 @@ class OptunaSampler:
             study = optuna.create_study(
                 directions=["maximize"] * len(self._options.metrics), sampler=self._optuna_sampler(number)
             )
-            study.add_trials([own for trial in trials if (own := self._frozen_trial(trial)) is not None])
+            study.add_trials([frozen for trial in trials if (frozen := self._frozen_trial(trial)) is not None])
             return _first_new((self._space.suggest(study.ask()) for _ in range(_DRAWS)), trials)
 
     def _optuna_sampler(self, number: int) -> "optuna.samplers.BaseSampler":

@@ -57,7 +57,7 @@ STOPPING: Mapping[str, Callable[[Options], TrialScheduler]] = {"fifo": _fifo, "a
 TakeReport = Callable[[str, dict[str, Any]], None]
 
 
-class _Past:
+class _EndedTrial:
     """A trial of an earlier attempt, as far as a scheduler looks at one."""
 
     def __init__(self, trial_id: str) -> None:
@@ -80,7 +80,7 @@ class StoppingScheduler(TrialScheduler):
         self._rule, self._ledger, self._take_report = rule, ledger, take_report
         for trial in ledger.trials:
             if trial.has_ended and trial.role in ("recipe", "sample"):
-                self._replay(_Past(trial.run), trial)
+                self._replay(_EndedTrial(trial.run), trial)
 
     def _replay(self, stub: Any, trial: Trial) -> None:
         """What the rule decides about it now is of no account: the trial went on, or has ended."""
@@ -90,18 +90,18 @@ class StoppingScheduler(TrialScheduler):
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """A trial begins or goes on."""
-        own = self._own(trial)
-        if own.role != "baseline":
-            self._replay(trial, own)
+        record = self._record(trial)
+        if record.role != "baseline":
+            self._replay(trial, record)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Whether the trial goes on."""
         self._take_report(trial.config["run"], result)
-        own = self._own(trial)
-        if own.role == "baseline":
+        record = self._record(trial)
+        if record.role == "baseline":
             return TrialScheduler.CONTINUE
         decision: str = self._rule.on_trial_result(tune_controller, trial, result)
-        return TrialScheduler.CONTINUE if own.role == "recipe" else decision
+        return TrialScheduler.CONTINUE if record.role == "recipe" else decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """The trial ended by itself; its last result is one that the rule has seen."""
@@ -120,7 +120,7 @@ class StoppingScheduler(TrialScheduler):
         """The rule's own."""
         return self._rule.debug_string()
 
-    def _own(self, trial: Any) -> Trial:
+    def _record(self, trial: Any) -> Trial:
         return self._ledger.trial(trial.config["run"])
 
 

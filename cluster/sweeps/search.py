@@ -55,8 +55,8 @@ def _recipe_with(recipe: str, changes: list[str], fixed: list[str], names: dict[
 
 def _names(space: Space) -> dict[str, str]:
     """What a change may call a parameter: its name, or the key that it stands for."""
-    own = {name: name for name in space.parameters}
-    return own | {p.key: name for name, p in space.parameters.items() if p.key is not None}
+    names = {name: name for name in space.parameters}
+    return names | {p.key: name for name, p in space.parameters.items() if p.key is not None}
 
 
 def reopen_search(sweep: Sweep) -> Search:

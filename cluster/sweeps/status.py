@@ -36,7 +36,7 @@ def describe_status(store: SweepStore) -> dict[str, Any]:
     sweep = current_sweep(store)
     counts = Counter(trial.status for trial in sweep.trials)
     selection = sweep.options.selection
-    reached = {trial.run: own.scores[selection] for trial in sweep.trials if (own := trial.best(selection))}
+    reached = {trial.run: report.scores[selection] for trial in sweep.trials if (report := trial.best(selection))}
     compared = {trial.run for trial in sweep.trials if trial.role in ("recipe", "sample")}
     best = max((run for run in reached if run in compared), key=lambda run: reached[run], default=None)
     ended = sum(trial.has_ended for trial in sweep.trials if trial.role in ("recipe", "sample"))

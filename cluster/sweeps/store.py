@@ -1,4 +1,4 @@
-"""The folder of a sweep: `sweep.json`, `state.json`, and `trials/<run>/` with a run folder and `trial.json` each."""
+"""The files of a sweep: `sweep.json`, `state.json`, and `trials/<run>/` with a run folder and `trial.json` each."""
 
 import json
 from typing import Any
@@ -28,8 +28,8 @@ class SweepStore:
         Raises:
             UserError: there is none.
         """
-        for place in (name, f"{storage.rstrip('/')}/{name}"):
-            store = cls(Storage(place))
+        for location in (name, f"{storage.rstrip('/')}/{name}"):
+            store = cls(Storage(location))
             if store.exists():
                 return store
         names = [sweep.storage.location.rstrip("/").rsplit("/", 1)[-1] for sweep in cls.all_in(storage)]

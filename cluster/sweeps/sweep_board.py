@@ -1,4 +1,4 @@
-"""Where trials and the sweep's driver meet: one small Ray actor for the whole sweep."""
+"""One small Ray actor that carries messages between the sweep's driver, its trials and their Train controllers."""
 
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast

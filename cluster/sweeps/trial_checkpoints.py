@@ -24,7 +24,7 @@ def keep_best_checkpoints(ledger: TrialLedger) -> None:
     kept = {trial.run for trial in _by_score(rivals, ledger)[: ledger.options.keep]}
     for trial in ended:
         current = ledger.current_run(trial)
-        for run in {trial.run, *(own.run for own in trial.generations)} - donors:
+        for run in {trial.run, *(generation.run for generation in trial.generations)} - donors:
             storage = ledger.store.run(run).storage
             best = trial.best(ledger.options.selection)
             for name in storage.folders(FOLDER):
@@ -49,7 +49,7 @@ def _by_score(trials: list[Trial], ledger: TrialLedger) -> list[Trial]:
 
 def _ordered(trials: list[Trial], metric: str, selection: str) -> list[Trial]:
     known = [(best.scores.get(metric, -2.0), trial) for trial in trials if (best := trial.best(selection)) is not None]
-    return [trial for _, trial in sorted(known, key=lambda own: -own[0])]
+    return [trial for _, trial in sorted(known, key=lambda pair: -pair[0])]
 
 
 def take_over_checkpoints(config: RunConfig, donor: str, previous: str) -> None:
@@ -61,16 +61,16 @@ def take_over_checkpoints(config: RunConfig, donor: str, previous: str) -> None:
         UserError: the donor holds no whole checkpoint.
     """
     storage = Storage(config.cluster.storage)
-    own = RunFolder.of(config)
-    if own.has_begun:
+    folder = RunFolder.of(config)
+    if folder.has_begun:
         return
     source = storage.below(donor)
     for _ in range(_COPY_ATTEMPTS):
-        own.storage.delete_folder(FOLDER)
+        folder.storage.delete_folder(FOLDER)
         # The donor trains on and may remove a checkpoint while it is read.
         try:
-            if _copy_checkpoints(source, own.storage):
-                own.continue_as(config, RunFolder(storage.below(previous)))
+            if _copy_checkpoints(source, folder.storage):
+                folder.continue_as(config, RunFolder(storage.below(previous)))
                 return
         except (OSError, pa.ArrowException, KeyError):
             continue

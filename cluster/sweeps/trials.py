@@ -1,4 +1,4 @@
-"""The sweep's driver keeps one ledger: which trials there are, how far they are, what comes next. Nobody else writes it."""
+"""The ledger of a sweep: which trials there are, how far they are, and which comes next. The driver alone writes it."""
 
 import math
 import time
@@ -120,7 +120,7 @@ class TrialLedger:
         """What Tune hands to the trial's actor."""
         best, donor = trial.best(self.options.selection), None
         if trial.generations:
-            runs = [trial.run, *(own.run for own in trial.generations)]
+            runs = [trial.run, *(generation.run for generation in trial.generations)]
             donor = {"donor": trial.generations[-1].donor, "previous": runs[-2]}
         return {
             **self._shared,

@@ -1,4 +1,4 @@
-"""Ray Tune's way to ask for the next trial: the ledger answers."""
+"""Ray Tune asks a searcher for the next trial; this one gives the trials of the ledger."""
 
 from typing import TYPE_CHECKING, Any
 
