@@ -2,7 +2,7 @@
 
 import math
 import textwrap
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cluster.analysis.configurations import Configuration
@@ -10,13 +10,13 @@ from cluster.analysis.ranking import Ranked, Ranking
 from cluster.analysis.rules import MEAN
 from cluster.analysis.summary import SweepSummary
 from cluster.analysis.value_text import value_text
+from cluster.terminal.narrow_tables import plain_table, tables_within
 
 if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
 SHOWN = 5
-_GAP = 3  # blanks between two columns of a table
 
 
 def show_summary(choice: SweepSummary, console: "Console") -> None:
@@ -28,9 +28,9 @@ def show_summary(choice: SweepSummary, console: "Console") -> None:
     _print(console, score_table(ranking))
     if winner.sample:
         _print(console, _parameter_table(ranking))
-    for table in _tables_in(console.width, _ranking_columns(ranking, console.width), kept=2):
+    for table in tables_within(console.width, _ranking_columns(ranking, console.width), kept=2):
         _print(console, table)
-    for table in _tables_in(console.width, _front_columns(ranking, console.width), kept=1) if ranking.front else ():
+    for table in tables_within(console.width, _front_columns(ranking, console.width), kept=1) if ranking.front else ():
         _print(console, table)
     if ranking.others:
         names = ", ".join(own.name for own in ranking.others)
@@ -52,7 +52,7 @@ def score_table(ranking: Ranking, winner: Ranked | None = None, heading: str = "
     winner = winner or ranking.winner
     recipe = ranking.judge(ranking.recipe) if ranking.recipe else None
     headings = [f"{heading}, {_seeds(winner)}", f"recipe, {_seeds(recipe)}" if recipe else "recipe"]
-    table = _table("score", *headings, "difference", *(["single task"] if ranking.baselines else []))
+    table = plain_table("score", *headings, "difference", *(["single task"] if ranking.baselines else []))
     names = [key for key in (MEAN, *ranking.keys.values()) if key != ranking.rule.name]
     rows = [(ranking.rule.name, _pair(winner), _pair(recipe))]
     for name in names:
@@ -131,7 +131,7 @@ def _title(configuration: Configuration) -> str:
 
 
 def _parameter_table(ranking: Ranking) -> "Table":
-    table = _table("parameter", "winner", "recipe", right=False)
+    table = plain_table("parameter", "winner", "recipe", right=False)
     recipe = ranking.recipe.sample if ranking.recipe else {}
     own = ranking.winner.configuration.sample
     for name in dict.fromkeys([*own, *recipe]):
@@ -170,40 +170,10 @@ def _names(ranking: Ranking, names: Sequence[str], width: int) -> list[str]:
     return [name.removeprefix(f"{ranking.sweep.name}-") for name in names]
 
 
-def _tables_in(width: int, columns: Sequence[Sequence[str]], kept: int) -> Iterator["Table"]:
-    """The columns, heading first, as tables no wider than `width`: the first `kept` stand in each, the rest are shared out.
-
-    No name and no number is broken; headings and remarks are, at spaces, where they must.
-    """
-    least = [max(map(len, " ".join(column).split())) for column in columns]
-    room = width - sum(size + _GAP for size in least[:kept])
-    parts: list[list[int]] = [[]]
-    for place in range(kept, len(columns)):
-        if parts[-1] and sum(least[own] + _GAP for own in [*parts[-1], place]) > room:
-            parts.append([])
-        parts[-1].append(place)
-    for part in parts:
-        places = [*range(kept), *part]
-        fits = sum(max(map(len, columns[place])) + _GAP for place in places) <= width
-        table = _table(*(columns[place][0] if fits else _folded(columns[place][0], least[place]) for place in places))
-        for place, column in zip(places, table.columns, strict=True):
-            own = columns[place]
-            column.no_wrap = True
-            column.justify = "right" if own[1][:1].isdigit() and place != kept - 1 else "left"
-        for row in range(1, len(columns[0])):
-            cells = (columns[place][row] for place in places)
-            table.add_row(*(cell if fits else _folded(cell, least[at]) for at, cell in zip(places, cells, strict=True)))
-        yield table
-
-
-def _folded(text: str, width: int) -> str:
-    return textwrap.fill(text, width, break_long_words=False, break_on_hyphens=False)
-
-
 def _show_importance(choice: SweepSummary, console: "Console") -> None:
     importance = choice.importance
     if importance.values:
-        table = _table("importance", "share", "trials")
+        table = plain_table("importance", "share", "trials")
         for name, share in importance.values.items():
             table.add_row(name, f"{share:.0%}", str(importance.trials[name]))
         _print(console, table)
@@ -236,16 +206,6 @@ def show_failures(failures: list[tuple[str, list[str]]], console: "Console") -> 
         _print(console, "\nFailed")
     for reason, runs in failures:
         _print(console, f"- {len(runs)} trial{'s' if len(runs) > 1 else ''}: {reason} ({', '.join(runs)})")
-
-
-def _table(*headings: str, right: bool = True) -> "Table":
-    from rich import box
-    from rich.table import Table
-
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False)
-    for place, heading in enumerate(headings):
-        table.add_column(heading, justify="right" if place and right else "left", overflow="fold")
-    return table
 
 
 def _print(console: "Console", what: "str | Table") -> None:

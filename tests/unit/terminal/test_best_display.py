@@ -10,7 +10,7 @@ from rich.console import Console
 from cluster.analysis.ranking import rank
 from cluster.analysis.summary import summarise
 from cluster.sweeps.records import Options, Sweep
-from cluster.terminal.best_display import show_choice
+from cluster.terminal.best_display import show_summary
 from cluster.terminal.sweep_display import sweep_view
 from tests.unit.report.fake_sweep import PARAMETERS, key_of, make_trials, recipe_tree
 
@@ -28,7 +28,7 @@ def _sweep(name: str, tasks: tuple[str, ...]) -> Sweep:
 
 def _lines(sweep: Sweep) -> list[str]:
     console = Console(file=io.StringIO(), width=80)
-    show_choice(summarise(rank(sweep, sweep.options.selection)), console)
+    show_summary(summarise(rank(sweep, sweep.options.selection)), console)
     return console.file.getvalue().splitlines()  # type: ignore[attr-defined, no-any-return]
 
 
