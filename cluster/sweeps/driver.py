@@ -97,7 +97,7 @@ def run_driver(ledger: TrialLedger, board: Any, settings: DriverSettings) -> str
 
 
 def shared_config(board: Any, plan: ResourcePlan, trackers: Trackers) -> dict[str, Any]:
-    """What every trial's actor is told besides its config."""
+    """What every trial's actor is given besides its config."""
     return {"board": [board], "plan": asdict(plan), "trackers": [trackers]}
 
 

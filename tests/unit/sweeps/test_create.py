@@ -1,9 +1,7 @@
-"""From what the user says to a sweep: fixed values, names, sweeps that go on, and drivers that may be at it."""
+"""From what the user says to a sweep: fixed values, names, and sweeps that go on."""
 
 import os
 import socket
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -17,11 +15,11 @@ from cluster.sweeps.create import (
     check_name,
     create_sweep,
     open_sweep,
+    reopen_sweep,
     with_bounds,
 )
 from cluster.sweeps.records import Options, Trial
 from cluster.sweeps.search import Search, open_search, reopen_search
-from cluster.sweeps.status import SILENCE_S, check_no_driver, is_alive
 from cluster.sweeps.store import SweepStore
 from multitask.errors import UserError
 from tests.builders import tiny_config
@@ -35,7 +33,7 @@ def recipe(tmp_path: Path) -> str:
     return str(write_recipe(tmp_path / "tiny.yaml", tiny_config(tmp_path)))
 
 
-def _folder(place: Path, name: str = "s") -> SweepStore:
+def _store(place: Path, name: str = "s") -> SweepStore:
     return SweepStore(Storage(str(place / name)))
 
 
@@ -89,9 +87,9 @@ def test_names_that_cannot_be_folders_are_refused(name: str) -> None:
 
 def test_sweep_goes_on_with_the_recipe_and_space_of_its_beginning(recipe: str, tmp_path: Path) -> None:
     search = open_search(recipe, ["sampling.name=annealed", "seed=4"], "default")
-    create_sweep(search, "s", Options(3), _folder(tmp_path))
+    create_sweep(search, "s", Options(3), _store(tmp_path))
     Path(recipe).write_text("nothing of it", encoding="utf-8")
-    again = reopen_search(_folder(tmp_path).read())
+    again = reopen_search(_store(tmp_path).read())
     assert again.base == search.base
     assert again.fixed == search.fixed
     assert again.space.describe() == search.space.describe()
@@ -101,17 +99,17 @@ def test_sweep_goes_on_with_the_recipe_and_space_of_its_beginning(recipe: str, t
 def test_space_that_has_changed_since_is_refused(recipe: str, tmp_path: Path) -> None:
     path = tmp_path / "space.yaml"
     path.write_text(yaml.safe_dump(SPACE), encoding="utf-8")
-    create_sweep(open_search(recipe, [], str(path)), "s", Options(3), _folder(tmp_path))
-    reopen_search(_folder(tmp_path).read())
+    create_sweep(open_search(recipe, [], str(path)), "s", Options(3), _store(tmp_path))
+    reopen_search(_store(tmp_path).read())
     wider = {"parameters": {"optimizer.lr": {"loguniform": [1e-6, 1e-2]}}}
     path.write_text(yaml.safe_dump(wider), encoding="utf-8")
     with pytest.raises(UserError, match=r"sweep s: the space .*space\.yaml is not what it was.*--name"):
-        reopen_search(_folder(tmp_path).read())
+        reopen_search(_store(tmp_path).read())
 
 
 def test_options_that_cannot_work_leave_no_folder(recipe: str, tmp_path: Path) -> None:
     with pytest.raises(UserError, match="--search"):
-        create_sweep(open_search(recipe, [], "learning_rate"), "s", Options(3, search="best"), _folder(tmp_path))
+        create_sweep(open_search(recipe, [], "learning_rate"), "s", Options(3, search="best"), _store(tmp_path))
     assert not (tmp_path / "s").exists()
 
 
@@ -137,71 +135,32 @@ def test_same_command_again_goes_on_and_new_begins_another(recipe: str, tmp_path
 
 def test_a_plan_of_which_no_trial_began_may_be_mended_under_its_name(recipe: str, tmp_path: Path) -> None:
     """As after `--workers-per-trial 50`, which the cluster refuses."""
-    place, folder = str(tmp_path / "sweeps"), SweepStore(Storage(str(tmp_path / "sweeps")).below("s"))
+    place, store = str(tmp_path / "sweeps"), SweepStore(Storage(str(tmp_path / "sweeps")).below("s"))
     for workers in (50, 1):
         search = open_search(recipe, [f"cluster.workers={workers}"], "learning_rate")
         open_sweep(search, Options(3), "s", place)
-        assert folder.read().base["cluster"]["workers"] == workers
-        folder.write_trial(Trial(0, 0, "recipe", "s-000", {}))
-    folder.write_state(_state(pid=os.getppid()))
+        assert store.read().base["cluster"]["workers"] == workers
+        store.write_trial(Trial(0, 0, "recipe", "s-000", {}))
+    host = socket.gethostname()
+    store.write_state({"status": "running", "pid": os.getppid(), "host": host, "heartbeat": time.time()})
     with pytest.raises(UserError, match="is being run by process"):
         open_sweep(search, Options(4), "s", place)
 
 
 def test_bounds_of_a_sweep_may_change(recipe: str, tmp_path: Path) -> None:
-    sweep = create_sweep(open_search(recipe, [], "learning_rate"), "s", Options(3, keep=2), _folder(tmp_path))
+    sweep = create_sweep(open_search(recipe, [], "learning_rate"), "s", Options(3, keep=2), _store(tmp_path))
     changed = with_bounds(sweep, trials=9, budget_seconds=None, concurrent=1)
     assert changed.options == Options(9, keep=2, concurrent=1)
     assert changed.space == sweep.space
 
 
-@pytest.fixture(scope="module")
-def dead() -> int:
-    """The id of a process that has ended."""
-    process = subprocess.Popen([sys.executable, "-c", ""])
-    process.wait()
-    return process.pid
-
-
-def _state(**changes: Any) -> dict[str, Any]:
-    own = {"status": "running", "pid": os.getpid(), "host": socket.gethostname(), "heartbeat": time.time()}
-    return own | changes
-
-
-def test_sweep_with_a_driver_that_lives_is_not_driven_twice(tmp_path: Path, dead: int) -> None:
-    folder = _folder(tmp_path)
-    check_no_driver(folder)
-    for state in (_state(), _state(host="elsewhere", pid=dead)):
-        folder.write_state(state)
-        with pytest.raises(UserError, match=rf"run by process {state['pid']} on {state['host']}.*sweep stop"):
-            check_no_driver(folder)
-
-
-def test_sweep_whose_driver_is_gone_may_go_on(tmp_path: Path, dead: int) -> None:
-    folder, long_ago = _folder(tmp_path), time.time() - SILENCE_S - 1
-    for state in (
-        _state(pid=dead),
-        _state(heartbeat=long_ago),
-        _state(heartbeat=long_ago, host="elsewhere"),
-        _state(status="stopped"),
-        _state(status="finished"),
-    ):
-        folder.write_state(state)
-        check_no_driver(folder)
-
-
-def test_driver_on_another_host_is_judged_by_its_heartbeat_alone(dead: int) -> None:
-    assert is_alive(_state())
-    assert not is_alive(_state(pid=dead))
-    assert is_alive(_state(pid=dead, host="elsewhere"))
-    # Somebody else's process, which cannot be asked unless one is root.
-    assert is_alive(_state(pid=1))
-
-
-def test_driver_that_has_ended_unnoticed_by_its_parent_is_dead() -> None:
-    process = subprocess.Popen(["true"])
-    try:
-        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
-        assert not is_alive(_state(pid=process.pid))
-    finally:
-        process.wait()
+def test_reopened_sweep_has_its_trials_and_the_new_bounds(recipe: str, tmp_path: Path) -> None:
+    search, storage = open_search(recipe, ["seed=4"], "learning_rate"), str(tmp_path / "sweeps")
+    store = open_sweep(search, Options(3, concurrent=2), "s", storage).store
+    store.write_trial(Trial(0, 0, "recipe", "s-000", {}, "finished"))
+    reopened = reopen_sweep("s", storage, trials=9, concurrent=None)
+    assert [trial.run for trial in reopened.sweep.trials] == ["s-000"]
+    assert reopened.sweep.options == Options(9, concurrent=2)
+    assert reopened.search.base == search.base
+    with pytest.raises(UserError, match="there is no sweep 't'"):
+        reopen_sweep("t", storage)

@@ -12,15 +12,16 @@ import pytest
 
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Options, Sweep, Trial
-from cluster.sweeps.status import current_sweep, describe_status
+from cluster.sweeps.status import SILENCE_S, check_no_driver, current_sweep, describe_status, is_alive
 from cluster.sweeps.store import SweepStore
+from multitask.errors import UserError
 from tests.unit.sweeps.recipes import recipe, report
 
 SST = "dev/sst/accuracy"
 
 
 @pytest.fixture
-def folder(tmp_path: Path) -> SweepStore:
+def store(tmp_path: Path) -> SweepStore:
     """A sweep with a trial in every state."""
     made = SweepStore(Storage(str(tmp_path / "s")))
     made.write_plan(Sweep("s", made.location, "tiny", recipe().to_dict(), {"name": "default"}, Options(8, repeats=2)))
@@ -46,9 +47,9 @@ def _statuses(sweep: Sweep) -> dict[str, str]:
     return {trial.run.removeprefix("s-"): trial.status for trial in sweep.trials}
 
 
-def test_sweep_that_runs_is_as_its_files_say(folder: SweepStore) -> None:
-    folder.write_state(_state(heartbeat=time.time() - 20))
-    sweep = current_sweep(folder)
+def test_sweep_that_runs_is_as_its_files_say(store: SweepStore) -> None:
+    store.write_state(_state(heartbeat=time.time() - 20))
+    sweep = current_sweep(store)
     assert sweep.status == "running"
     assert _statuses(sweep)["001"] == "running"
     # The time since the last heartbeat counts.
@@ -56,32 +57,32 @@ def test_sweep_that_runs_is_as_its_files_say(folder: SweepStore) -> None:
 
 
 @pytest.mark.parametrize("end", ["dead", "silent", "never began"])
-def test_trials_of_a_dead_driver_wait(folder: SweepStore, end: str) -> None:
+def test_trials_of_a_dead_driver_wait(store: SweepStore, end: str) -> None:
     if end == "dead":
         process = subprocess.Popen([sys.executable, "-c", ""])
         process.wait()
-        folder.write_state(_state(pid=process.pid))
+        store.write_state(_state(pid=process.pid))
     elif end == "silent":
-        folder.write_state(_state(heartbeat=time.time() - 61))
-    sweep = current_sweep(folder)
+        store.write_state(_state(heartbeat=time.time() - 61))
+    sweep = current_sweep(store)
     assert sweep.status == "stopped"
     expected = {"base-sst": "finished", "000": "finished", "001": "waiting", "002": "stopped", "003": "failed"}
     assert _statuses(sweep) == expected | {"004": "waiting"}
     assert sweep.trials[2].reason == "interrupted"
     # Looking changes nothing.
-    assert _statuses(folder.read())["001"] == "running"
+    assert _statuses(store.read())["001"] == "running"
 
 
 @pytest.mark.parametrize("status", ["finished", "stopped"])
-def test_sweep_that_has_ended_stays_as_it_is(folder: SweepStore, status: str) -> None:
-    folder.write_state(_state(status=status, heartbeat=0.0))
-    assert current_sweep(folder).status == status
-    assert current_sweep(folder).elapsed == 100.0
+def test_sweep_that_has_ended_stays_as_it_is(store: SweepStore, status: str) -> None:
+    store.write_state(_state(status=status, heartbeat=0.0))
+    assert current_sweep(store).status == status
+    assert current_sweep(store).elapsed == 100.0
 
 
-def test_description_counts_and_names_the_best_of_the_race(folder: SweepStore) -> None:
-    folder.write_state(_state(status="stopped", reason="the budget of 2 h is spent"))
-    found = describe_status(folder)
+def test_description_counts_and_names_the_best_of_the_race(store: SweepStore) -> None:
+    store.write_state(_state(status="stopped", reason="the budget of 2 h is spent"))
+    found = describe_status(store)
     assert found["counts"] == {"finished": 2, "running": 1, "stopped": 1, "failed": 1, "waiting": 1}
     # A task alone is no configuration: its own score does not compete.
     assert (found["best"], found["best_score"]) == ("s-001", 0.6)
@@ -91,13 +92,60 @@ def test_description_counts_and_names_the_best_of_the_race(folder: SweepStore) -
     assert [trial["run"] for trial in found["trials"]][:2] == ["s-base-sst", "s-000"]
 
 
-def test_progress_is_of_the_configurations(folder: SweepStore) -> None:
+def test_progress_is_of_the_configurations(store: SweepStore) -> None:
     # The recipe, one that was stopped and one that failed, of eight with two seeds.
-    assert describe_status(folder)["progress"] == "3/16"
+    assert describe_status(store)["progress"] == "3/16"
 
 
 def test_sweep_without_a_score_has_no_best(tmp_path: Path) -> None:
-    folder = SweepStore(Storage(str(tmp_path)))
-    folder.write_plan(Sweep("s", "", "tiny", recipe().to_dict(), {"name": "default"}, Options(8)))
-    found = describe_status(folder)
+    store = SweepStore(Storage(str(tmp_path)))
+    store.write_plan(Sweep("s", "", "tiny", recipe().to_dict(), {"name": "default"}, Options(8)))
+    found = describe_status(store)
     assert (found["best"], found["best_score"], found["progress"], found["counts"]) == (None, None, "0/8", {})
+
+
+@pytest.fixture(scope="module")
+def dead() -> int:
+    """The id of a process that has ended."""
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait()
+    return process.pid
+
+
+def test_sweep_with_a_driver_that_lives_is_not_driven_twice(tmp_path: Path, dead: int) -> None:
+    store = SweepStore(Storage(str(tmp_path)))
+    check_no_driver(store)
+    for state in (_state(), _state(host="elsewhere", pid=dead)):
+        store.write_state(state)
+        with pytest.raises(UserError, match=rf"run by process {state['pid']} on {state['host']}.*sweep stop"):
+            check_no_driver(store)
+
+
+def test_sweep_whose_driver_is_gone_may_go_on(tmp_path: Path, dead: int) -> None:
+    store, long_ago = SweepStore(Storage(str(tmp_path))), time.time() - SILENCE_S - 1
+    for state in (
+        _state(pid=dead),
+        _state(heartbeat=long_ago),
+        _state(heartbeat=long_ago, host="elsewhere"),
+        _state(status="stopped"),
+        _state(status="finished"),
+    ):
+        store.write_state(state)
+        check_no_driver(store)
+
+
+def test_driver_on_another_host_is_judged_by_its_heartbeat_alone(dead: int) -> None:
+    assert is_alive(_state())
+    assert not is_alive(_state(pid=dead))
+    assert is_alive(_state(pid=dead, host="elsewhere"))
+    # Somebody else's process, which cannot be asked unless one is root.
+    assert is_alive(_state(pid=1))
+
+
+def test_driver_that_has_ended_unnoticed_by_its_parent_is_dead() -> None:
+    process = subprocess.Popen(["true"])
+    try:
+        os.waitid(os.P_PID, process.pid, os.WEXITED | os.WNOWAIT)
+        assert not is_alive(_state(pid=process.pid))
+    finally:
+        process.wait()

@@ -25,7 +25,7 @@ def _next(ledger: TrialLedger) -> Any:
     return trial
 
 
-def test_another_book_finds_everything(tmp_path: Path) -> None:
+def test_another_ledger_finds_everything(tmp_path: Path) -> None:
     ledger = open_tiny(tmp_path)
     reported(ledger, _next(ledger), 0.3, 0.4)
     second = _next(ledger)
