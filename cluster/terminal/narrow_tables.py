@@ -26,7 +26,7 @@ def tables_within(width: int, columns: Sequence[Sequence[str]], kept: int) -> It
 
     No name and no number is broken; headings and remarks are, at spaces, where they must.
     """
-    least = [max(map(len, " ".join(column).split())) for column in columns]
+    least = [max(map(len, " ".join(column).split()), default=1) for column in columns]
     for part in _parts(least, kept, width):
         places = [*range(kept), *part]
         fits = sum(max(map(len, columns[place])) + _GAP for place in places) <= width
