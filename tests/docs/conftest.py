@@ -2,6 +2,7 @@
 
 import shutil
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
@@ -27,6 +28,7 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
         elif block.text.startswith("# mine.py"):
             (folder / "mine.py").write_text(block.text)
     (folder / "RECIPE.yaml").write_text("extends: main\nname: recipe\n")
+    (folder / "tiny-demo.yaml").write_text(yaml.safe_dump(tiny_demo(folder)))
     with pytest.MonkeyPatch.context() as patch:
         patch.chdir(folder)
         short = ["phases=[{epochs: 1, steps_per_epoch: 2}]", "tasks.sst.files.test=[sst-dev.parquet]"]
@@ -36,6 +38,18 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for sweep in ("main-default", "demo-learning_rate"):
         write_sweep(folder / "runs", make_trials(8), name=sweep)
     return folder
+
+
+def tiny_demo(folder: Path) -> dict[str, Any]:
+    """The recipe `demo` with a tiny encoder and few steps."""
+    return {
+        "extends": "demo",
+        "encoder": {"name": str(folder / "encoder")},
+        "data": {"cache": str(folder / "cache")},
+        "phases": [{"epochs": 1, "steps_per_epoch": 2}],
+        "cluster": {"workers": 1, "device": "cpu"},
+        "tracking": {"mode": "disabled"},
+    }
 
 
 def tiny(folder: Path) -> list[str]:
