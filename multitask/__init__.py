@@ -2,15 +2,40 @@
 
 Usable alone, in one process or a notebook; imports neither Ray nor DeepSpeed nor Weights & Biases.
 
-    predictor = multitask.load("runs/demo/export")
+    config = multitask.load_recipe("demo", ["+sample"])
+    trained = multitask.train(config)
+    trained.scores["dev/mean"]
+    trained.export("exported")
+
+    predictor = multitask.load("exported")
     predictor.predict("sts", [("A man plays a guitar.", "Someone makes music.")])
 """
 
+import importlib
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
+    from multitask.config import load_recipe
+    from multitask.errors import UserError
     from multitask.export import Predictor
+    from multitask.trainer import Trained, train
+
+# Opened at their first use: importing torch takes seconds.
+_FOUND_IN = {
+    "Trained": "multitask.trainer",
+    "UserError": "multitask.errors",
+    "load_recipe": "multitask.config",
+    "train": "multitask.trainer",
+}
+
+__all__ = ["Trained", "UserError", "load", "load_recipe", "train"]
+
+
+def __getattr__(name: str) -> Any:
+    if name not in _FOUND_IN:
+        raise AttributeError(f"module 'multitask' has no attribute {name!r}")
+    return getattr(importlib.import_module(_FOUND_IN[name]), name)
 
 
 def load(path: str | Path, device: str | None = None) -> "Predictor":

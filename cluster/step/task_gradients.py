@@ -13,7 +13,7 @@ from multitask.config.kind import Contrastive
 from multitask.data import Batch
 from multitask.keys import generator_key
 from multitask.model import MultitaskModel
-from multitask.objectives import RowObjective, contrastive_losses, passes_per_row
+from multitask.objectives import RowObjective, contrastive_losses, embed_texts, passes_per_row
 from multitask.work import MicroBatch, RoundWork
 
 
@@ -106,12 +106,9 @@ class TaskGradients:
             collector.backward(task, row, embeddings, part.to(embeddings.dtype), words)
 
     def _embed(self, task: str, batch: Batch) -> Tensor:
-        """Embeddings (T, B, D) of the rows' texts; a single text is embedded twice."""
-        batch = batch.to(self.device)
+        """Embeddings (T, B, D) of the rows' texts."""
         with self._autocast():
-            if batch.sequences == 1:
-                return torch.stack([self.model.embed(task, batch), self.model.embed(task, batch)])
-            return self.model.embed(task, batch).unflatten(0, (batch.sequences, -1))
+            return embed_texts(self.model, task, batch.to(self.device))
 
     def _kind(self, task: str) -> Contrastive | None:
         kind = self.config.tasks[task].kind

@@ -83,10 +83,13 @@ class Predictor:
 
     def evaluate(self, task: str, split: str, config: RunConfig | None = None) -> tuple[TaskTable, Evaluation]:
         """Predict a whole split of `task`, in the batches of training's own evaluation. `config` says where it lies."""
-        config = config or self.config
-        table = prepare(config, self._known(task), split, self.tokenizer, tokenizer_id(self.tokenizer))
+        table = self.table(task, split, config)
         pad_id = int(self.tokenizer.pad_token_id)
         return table, evaluate(self.model, task, table, pad_id, self.device, self.config.precision)
+
+    def table(self, task: str, split: str, config: RunConfig | None = None) -> TaskTable:
+        """The tokenised rows of a split of `task`; `config` says where it lies."""
+        return prepare(config or self.config, self._known(task), split, self.tokenizer, tokenizer_id(self.tokenizer))
 
     def _raw(self, task: str, texts: Sequence[Text]) -> list[Tensor]:
         if isinstance(texts, str):

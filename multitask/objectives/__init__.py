@@ -4,9 +4,9 @@ Everything here is the same for any number of ranks: a row's noise is keyed by t
 worked out from the embeddings of all of them.
 """
 
-from multitask.objectives.contrastive import contrastive_losses
+from multitask.objectives.contrastive import contrastive_losses, embed_texts
 from multitask.objectives.noise import row_noise
 from multitask.objectives.rows import RowLosses, RowObjective, passes_per_row
 from multitask.objectives.teacher import Teacher
 
-__all__ = ["RowLosses", "RowObjective", "Teacher", "contrastive_losses", "passes_per_row", "row_noise"]
+__all__ = ["RowLosses", "RowObjective", "Teacher", "contrastive_losses", "embed_texts", "passes_per_row", "row_noise"]

@@ -4,6 +4,16 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from multitask.data import Batch
+from multitask.model import MultitaskModel
+
+
+def embed_texts(model: MultitaskModel, task: str, batch: Batch) -> Tensor:
+    """Embeddings (T, B, D) of the texts of the rows of `batch`; a single text is embedded twice, T = 2."""
+    if batch.sequences == 1:
+        return torch.stack([model.embed(task, batch), model.embed(task, batch)])
+    return model.embed(task, batch).unflatten(0, (batch.sequences, -1))
+
 
 def contrastive_losses(embeddings: Tensor, temperature: float) -> Tensor:
     """The loss of each row (B,) from the embeddings (T, B, D) of its T = 2 or 3 texts.

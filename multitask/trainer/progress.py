@@ -38,6 +38,16 @@ class Progress:
         for task in result.culprits:
             self.skipped[task] = self.skipped.get(task, 0) + 1
 
+    def non_finite_problem(self, limit: int) -> str | None:
+        """Why the run must end, if more than `limit` steps had a loss or gradient that is not finite."""
+        if self.skipped_steps <= limit:
+            return None
+        tasks = ", ".join(f"{task} {count}" for task, count in self.skipped.items())
+        return (
+            f"{self.skipped_steps} steps had a loss or gradient that is not finite ({tasks}); "
+            f"the limit is training.non_finite_limit={limit}"
+        )
+
     def evaluated(self, epoch: float, scores: dict[str, float], selection: str) -> bool:
         """Take in an evaluation; True where it is the best so far."""
         position = {"step": self.step, "epoch": epoch, "rows": self.rows, "tokens": self.tokens}

@@ -1,4 +1,4 @@
-"""N ranks, any ZeRO stage, any split into micro-batches: the trajectory of one plain torch process on whole batches."""
+"""N ranks, any ZeRO stage, any split into micro-batches: the trajectory of the plain trainer on whole batches."""
 
 from itertools import product
 from pathlib import Path
@@ -10,8 +10,8 @@ import torch
 from multitask.config import parse_config
 from multitask.model import build_model
 from tests.builders import tiny_config
+from tests.distributed.one_process import plain_trajectory
 from tests.distributed.ranks import run_ranks
-from tests.distributed.reference import reference_trajectory
 
 STEPS = 5
 BI_ENCODER = {"name": "bi_encoder", "features": "concat_difference_product"}
@@ -40,12 +40,9 @@ def _job(folder: Path, bert: Path, stage: int, pairs: str, method: str, pieces: 
 
 @pytest.fixture(scope="module")
 def wanted(folder: Path, tiny_bert: Path) -> dict[str, dict[str, torch.Tensor]]:
-    """The reference for each pair encoding and method; stage and accumulation must not matter."""
-    torch.set_num_threads(1)
+    """The plain trainer's for each pair encoding and method; stage and accumulation must not matter."""
     return {
-        f"{pairs}-{method}": reference_trajectory(
-            parse_config(_job(folder, tiny_bert, 1, pairs, method, 1), "test"), STEPS
-        )
+        f"{pairs}-{method}": plain_trajectory(_job(folder, tiny_bert, 1, pairs, method, 1), STEPS)
         for pairs, method in product(("cross", "bi"), ("sum", "pcgrad"))
     }
 

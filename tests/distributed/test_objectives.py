@@ -1,21 +1,14 @@
-"""Regularization and losses between rows on N ranks: the trajectory of one plain torch process on whole batches."""
+"""Regularization and losses between rows on N ranks: the trajectory of the plain trainer on whole batches."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch.nn import functional
 
-from multitask.config import RunConfig, parse_config
-from multitask.data import Batch
-from multitask.model import MultitaskModel
-from multitask.objectives import Teacher
 from tests.builders import merge, tiny_config
+from tests.distributed.one_process import plain_trajectory
 from tests.distributed.ranks import run_ranks
-from tests.distributed.reference import reference_trajectory
-from tests.plain_losses import plain_divergence, plain_smart
 
 STEPS = 4
 SMART = {"weight": 2.0, "noise": 0.01, "step_size": 0.05}
@@ -51,47 +44,6 @@ def _contrastive(*names: str) -> dict[str, Any]:
     }
 
 
-def _loss(config: RunConfig) -> Callable[[MultitaskModel, str, Batch, int], torch.Tensor]:
-    """The loss of a whole global batch, without our objectives."""
-    teachers: list[Teacher] = []
-
-    def loss(model: MultitaskModel, task: str, batch: Batch, step: int) -> torch.Tensor:
-        kind = config.tasks[task].kind
-        if kind.name == "contrastive":
-            return _ranking_loss(model, batch, kind.temperature)
-        total = model.row_losses(task, batch)
-        if config.regularization.smart is not None:
-            total = total + plain_smart(model, config, task, batch, step)
-        if config.regularization.bregman is not None:
-            teacher = _teacher(teachers, model, config.regularization.bregman.momentum, step)
-            distance = plain_divergence(task, model(task, batch), teacher.model(task, batch))
-            total = total + config.regularization.bregman.weight * distance
-        return total.mean()
-
-    return loss
-
-
-def _teacher(teachers: list[Teacher], model: MultitaskModel, momentum: float, step: int) -> Teacher:
-    """The teacher of step number `step`, which has followed `step` updates; asked for in every step."""
-    if not teachers:
-        teachers.append(Teacher(model, momentum))
-    teacher = teachers[0]
-    followed = getattr(teacher, "followed", 0)
-    if followed < step:
-        with torch.no_grad():
-            for own, p in zip(teacher.model.parameters(), model.parameters(), strict=True):
-                own.copy_(momentum * own + (1 - momentum) * p)
-        teacher.followed = step  # type: ignore[attr-defined]
-    return teacher
-
-
-def _ranking_loss(model: MultitaskModel, batch: Batch, temperature: float) -> torch.Tensor:
-    vectors = model.encoder(batch.input_ids, batch.attention_mask, batch.token_type_ids)
-    texts = vectors.unflatten(0, (batch.sequences, -1)) if batch.sequences > 1 else torch.stack([vectors, vectors])
-    anchors, others = functional.normalize(texts[0], dim=-1), functional.normalize(texts[1:].flatten(0, 1), dim=-1)
-    return functional.cross_entropy(anchors @ others.T / temperature, torch.arange(len(anchors)))
-
-
 def _cases(folder: Path, bert: Path) -> dict[str, list[dict[str, Any]]]:
     """Name to jobs that must all give the same weights."""
     cosine = {"pair_encoding": {"name": "bi_encoder", "features": "cosine"}}
@@ -114,12 +66,7 @@ def _cases(folder: Path, bert: Path) -> dict[str, list[dict[str, Any]]]:
 
 @pytest.fixture(scope="module")
 def wanted(folder: Path, tiny_bert: Path) -> dict[str, dict[str, torch.Tensor]]:
-    torch.set_num_threads(1)
-    found = {}
-    for name, jobs in _cases(folder, tiny_bert).items():
-        config = parse_config(jobs[0], "test")
-        found[name] = reference_trajectory(config, STEPS, _loss(config))
-    return found
+    return {name: plain_trajectory(jobs[0], STEPS) for name, jobs in _cases(folder, tiny_bert).items()}
 
 
 @pytest.mark.parametrize("world", [1, 2, 3])
@@ -144,7 +91,7 @@ def test_every_case_differs_from_plain_training(
     wanted: dict[str, dict[str, torch.Tensor]], folder: Path, tiny_bert: Path
 ) -> None:
     """A step that forgets a term would be seen."""
-    plain = reference_trajectory(parse_config(_job(folder, tiny_bert), "test"), STEPS)
+    plain = plain_trajectory(_job(folder, tiny_bert), STEPS)
     name = "encoder.model.encoder.layer.1.output.dense.weight"
     for case, weights in wanted.items():
         assert (weights[name] - plain[name]).abs().max() > 1e-4, case
@@ -160,14 +107,13 @@ ENCODERS: dict[str, dict[str, Any]] = {
 
 
 def test_what_is_trained_of_an_encoder_is_the_same_on_ranks(folder: Path, tiny_bert: Path) -> None:
-    """Frozen, thawing and adapted encoders on two ranks, ZeRO 1 and 3, against one plain process."""
-    torch.set_num_threads(1)
+    """Frozen, thawing and adapted encoders on two ranks, ZeRO 1 and 3, against the plain trainer."""
     named = [(name, stage) for name in ENCODERS for stage in (1, 3)]
     jobs = [merge(_job(folder, tiny_bert, **ENCODERS[name]), {"zero": {"stage": stage}}) for name, stage in named]
     results = run_ranks(2, jobs, folder / "encoders", STEPS)
     wrong = []
     for (name, stage), job, result in zip(named, jobs, results, strict=True):
-        wanted = reference_trajectory(parse_config(job, "test"), STEPS)
+        wanted = plain_trajectory(job, STEPS)
         assert {n for n in result if not n.startswith("dev/")} == set(wanted)
         for parameter, value in wanted.items():
             error = (torch.from_numpy(result[parameter]).reshape(value.shape) - value).abs().max().item()

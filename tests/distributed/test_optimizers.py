@@ -1,4 +1,4 @@
-"""Optimizers of the library under ZeRO: what they do to plain, whole tensors in one process."""
+"""Optimizers of the library under ZeRO: what they do to whole tensors in the plain trainer."""
 
 from pathlib import Path
 from typing import Any
@@ -9,16 +9,12 @@ from pytorch_optimizer import load_optimizer
 
 from multitask.config import parse_config
 from multitask.config.training import LibraryOptimizer
-from multitask.data import prepare_tables
-from multitask.learning_rate import LearningRate
-from multitask.model import MultitaskModel, build_model
+from multitask.model import build_model
 from multitask.optimization import parameter_groups, runs_on_flat_shards
 from multitask.optimization.library import ELEMENTWISE
-from multitask.sampling import Schedule
-from multitask.work import WorkSource
 from tests.builders import merge, tiny_config
+from tests.distributed.one_process import plain_trajectory
 from tests.distributed.ranks import run_ranks
-from tests.distributed.reference import reference_trajectory
 
 STEPS = 4
 LR = 2e-3
@@ -48,35 +44,9 @@ def _job(folder: Path, bert: Path, name: str, stage: int) -> dict[str, Any]:
     return merge(tree, {"optimizer": {"name": name, "lr": LR, **CASES[name]}})
 
 
-def _plain(tree: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """The reference's trajectory with the library's own class on ordinary parameters."""
-    config = parse_config(tree, "test")
-
-    def make(model: MultitaskModel) -> torch.optim.Optimizer:
-        matrices = {
-            n for n, p in model.named_parameters() if p.dim() == 2 and "encoder.layer" in n and n.startswith("encoder.")
-        }
-        parameters = {n: p for n, p in model.named_parameters() if p.requires_grad}
-        groups = []
-        for name, parameter in parameters.items():
-            group: dict[str, Any] = {"params": [parameter], "weight_decay": 0.01 if parameter.dim() > 1 else 0.0}
-            if tree["optimizer"]["name"] == "muon":
-                group["use_muon"] = name in matrices
-                group["scale"] = 1.0 if name in matrices else 1e-3 / LR
-            groups.append(group)
-        options = {
-            k: tuple(v) if isinstance(v, list) else v
-            for k, v in CASES[tree["optimizer"]["name"]].get("options", {}).items()
-        }
-        return load_optimizer(tree["optimizer"]["name"])(groups, lr=LR, **options)
-
-    return reference_trajectory(config, STEPS, make_optimizer=make)
-
-
 @pytest.fixture(scope="module")
 def wanted(folder: Path, tiny_bert: Path) -> dict[str, dict[str, torch.Tensor]]:
-    torch.set_num_threads(1)
-    return {name: _plain(_job(folder, tiny_bert, name, 1)) for name in CASES}
+    return {name: plain_trajectory(_job(folder, tiny_bert, name, 1), STEPS) for name in CASES}
 
 
 @pytest.mark.parametrize("world", list(GRID))
@@ -183,41 +153,13 @@ def test_interrupted_equals_uninterrupted_to_the_bit_and_other_ranks_take_over(
         assert not _equal(one, other, 4), name
 
 
-def _plain_per_task(tree: dict[str, Any], steps: int) -> dict[str, torch.Tensor]:
-    """Paper E's sequential training: one torch optimizer for each task, over the encoder and the task's head."""
-    config = parse_config(tree, "test")
-    tables = prepare_tables(config)
-    source = WorkSource(config, tables.train, tables.pad_id, 0, 1, together=False)
-    schedule = Schedule(config, source.sizes())
-    lr, model = LearningRate(config, schedule), build_model(config).train()
-    shared = list(model.shared_parameters().values())
-    optimizers = {}
-    for task in model.heads:
-        own = shared + list(model.head_parameters(task).values())
-        decayed = [
-            {"params": [p for p in own if p.dim() > 1]},
-            {"params": [p for p in own if p.dim() <= 1], "weight_decay": 0},
-        ]
-        optimizers[task] = torch.optim.AdamW(decayed, lr=LR, eps=1e-4, weight_decay=0.01)
-    for step in range(steps):
-        [task] = schedule.round(step).tasks
-        [micro] = source.share(schedule.round(step)).batches[task]
-        optimizers[task].zero_grad()
-        model.row_losses(task, micro.batch).mean().backward()
-        for group in optimizers[task].param_groups:
-            group["lr"] = lr.at(step)
-        optimizers[task].step()
-    return {n: p.detach() for n, p in model.named_parameters() if p.requires_grad}
-
-
-def test_every_task_has_its_own_optimizer_as_separate_ones_in_plain_torch(folder: Path, tiny_bert: Path) -> None:
+def test_every_task_has_its_own_moments_as_in_the_plain_trainer(folder: Path, tiny_bert: Path) -> None:
     optimizer = {"name": "adamw", "lr": LR, "eps": 1e-4, "per_task": True}
     tasks = {task: {"train_rows": 12} for task in ("sst", "quora", "sts")}
     phases = [{"sampling": {"name": "sequential"}, "epochs": 3}]
     tree = tiny_config(folder, encoder={"name": str(tiny_bert)}, tasks=tasks, phases=phases, name="separate")
     tree |= {"optimizer": optimizer, "combination": {"name": "sum"}}
-    torch.set_num_threads(1)
-    wanted = _plain_per_task(tree, 14)
+    wanted = plain_trajectory(tree, 14)
     jobs = [merge(tree, {"zero": {"stage": stage}}) for stage in (1, 3)]
     for result in run_ranks(2, jobs, folder / "separate", 14):
         for name, value in wanted.items():

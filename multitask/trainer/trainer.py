@@ -1,0 +1,205 @@
+"""Training in one process: rounds, evaluations, and what is kept."""
+
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+
+from multitask.combination import build_combination
+from multitask.config import RunConfig, load_recipe, parse_config
+from multitask.data import Tables, prepare_tables
+from multitask.errors import UserError
+from multitask.evaluation import dev_scores, evaluate, task_scores
+from multitask.learning_rate import LearningRate
+from multitask.model import build_model, lowest_trained_layer
+from multitask.objectives import RowObjective, Teacher
+from multitask.sampling import Schedule
+from multitask.trainer.interrupt import interruptible
+from multitask.trainer.lines import ProgressLine
+from multitask.trainer.progress import Progress
+from multitask.trainer.record import TrainRecord
+from multitask.trainer.result import StepResult
+from multitask.trainer.saved import Saved, SavedSteps
+from multitask.trainer.step import Step
+from multitask.trainer.trained import Trained
+from multitask.work import WorkSource
+
+OnStep = Callable[[int, StepResult], None]
+OnEvaluation = Callable[[int, dict[str, float]], None]
+
+
+def train(
+    config: RunConfig | Mapping[str, Any] | str | Path,
+    *,
+    on_step: OnStep | None = None,
+    on_evaluation: OnEvaluation | None = None,
+    folder: str | Path | None = None,
+    progress: bool = True,
+    device: str | None = None,
+) -> Trained:
+    """Train the tasks of `config` in this process; Ctrl-C ends after the step and keeps what there is.
+
+    Args:
+        config: a config, its plain values, or a recipe's name or file.
+        on_step: called after each step with the number of steps done and what the step did.
+        on_evaluation: called after each evaluation with the number of steps done and the dev scores.
+        folder: where the training is saved, at evaluations and every `training.save_every` steps; one that was cut off
+            goes on there to the bit. None keeps nothing.
+        progress: whether to write how it goes to stderr.
+        device: such as `cpu` or `cuda`; a GPU where there is one, if not given.
+
+    Raises:
+        UserError: config, data or encoder cannot be used; `folder` holds another training; more steps than
+            `training.non_finite_limit` had a loss or gradient that is not finite.
+    """
+    config = _config_of(config)
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    trainer = Trainer(config, prepare_tables(config), where, SavedSteps(Path(folder)) if folder is not None else None)
+    trainer.restore()
+    return trainer.train(ProgressLine(trainer.schedule.steps, shown=progress), on_step, on_evaluation)
+
+
+def _config_of(config: RunConfig | Mapping[str, Any] | str | Path) -> RunConfig:
+    if isinstance(config, RunConfig):
+        return config
+    return parse_config(config, "config") if isinstance(config, Mapping) else load_recipe(str(config))
+
+
+class Trainer:
+    """A training: model, step, and how far it is."""
+
+    def __init__(
+        self, config: RunConfig, tables: Tables, device: torch.device, saved: SavedSteps | None = None
+    ) -> None:
+        self.config, self.tables, self.device, self._saved = config, tables, device, saved
+        self.source = WorkSource(config, tables.train, tables.pad_id, 0, 1, together=False)
+        self.schedule = Schedule(config, self.source.sizes())
+        self.learning_rate = LearningRate(config, self.schedule)
+        self.model = build_model(config).to(device)
+        bregman = config.regularization.bregman
+        self.teacher = Teacher(self.model, bregman.momentum) if bregman else None
+        if config.precision == "bf16":
+            self.model.bfloat16()
+        self.combination = build_combination(config, self.source.used_rows())
+        self.step = Step(self.model, config, self.combination, RowObjective(config, self.model, self.teacher))
+        self.progress, self.record = Progress(), TrainRecord()
+        self.history: list[dict[str, Any]] = []
+        self.best: dict[str, torch.Tensor] = {}
+
+    def train(
+        self, line: ProgressLine, on_step: OnStep | None = None, on_evaluation: OnEvaluation | None = None
+    ) -> Trained:
+        """Train to the end, to the end of patience, or to Ctrl-C."""
+        progress, patience = self.progress, self.config.training.patience
+        if self.config.training.evaluate_before and progress.step == 0:
+            progress.baseline = self.dev_scores()
+            self._remember(progress.baseline)
+        with interruptible() as interrupted:
+            status = "finished"
+            while progress.step < self.schedule.steps:
+                if patience is not None and progress.waited >= patience:
+                    status = "stopped"
+                    break
+                result = self.train_step()
+                line.step(progress.step, result)
+                if on_step:
+                    on_step(progress.step, result)
+                scores = self._after_step()
+                if scores:
+                    line.evaluation(progress.step, scores, best=progress.waited == 0)
+                    if on_evaluation:
+                        on_evaluation(progress.step, scores)
+                if interrupted():
+                    status = "interrupted"
+                    self._save()
+                    break
+        line.close(f"{status} after {progress.step} of {self.schedule.steps} steps")
+        return self._trained(status)
+
+    def train_step(self) -> StepResult:
+        """One step, without anything that follows it."""
+        progress = self.progress
+        work, lr = self.source.share(self.schedule.round(progress.step)), self.learning_rate.at(progress.step)
+        lowest = lowest_trained_layer(
+            self.config, self.model.number_of_layers, work.round.phase, self.schedule.epoch_in_phase(progress.step)
+        )
+        self.model.train()
+        result = self.step.run(work, lr, lowest)
+        if self.teacher and result.applied:
+            self.teacher.follow(self.model)
+        progress.trained(result, work.rows)
+        if problem := progress.non_finite_problem(self.config.training.non_finite_limit):
+            raise UserError(problem)
+        self.record.add(result, lr)
+        return result
+
+    def dev_scores(self) -> dict[str, float]:
+        """Dev scores of all tasks by metric name."""
+        scores = {}
+        for task, table in self.tables.dev.items():
+            found = evaluate(self.model, task, table, self.tables.pad_id, self.device, self.config.precision)
+            scores[task] = task_scores(self.config.tasks[task], found.predictions, np.asarray(table.labels))
+        return dev_scores(self.config, scores)
+
+    def _after_step(self) -> dict[str, float]:
+        """Record, evaluate and save where the step count says so; the dev scores, if there are new ones."""
+        step, training = self.progress.step, self.config.training
+        evaluates = self.schedule.evaluates_after(step)
+        record = self.record.take(self.progress) if evaluates or step % training.log_every == 0 else {}
+        scores = self.dev_scores() if evaluates else {}
+        if scores and self.progress.evaluated(self.schedule.epochs_done(step), scores, training.selection):
+            self.best = self.step.weights.copy()
+        if record:
+            self._remember(record | scores)
+        if evaluates or (training.save_every is not None and step % training.save_every == 0):
+            self._save()
+        if evaluates:
+            self.record.restart_clock()
+        return scores
+
+    def _remember(self, metrics: dict[str, float]) -> None:
+        step = self.progress.step
+        phase = self.schedule.phase_of(max(0, step - 1))
+        self.history.append({"step": step, "epoch": self.schedule.epochs_done(step), "phase": phase, **metrics})
+
+    def _save(self) -> None:
+        if self._saved is None:
+            return
+        moments, numbers = self.step.weights.moments()
+        tensors = {
+            "weights": self.step.weights.copy(),
+            "moments": moments,
+            "best": self.best,
+            "teacher": self.teacher.state_dict() if self.teacher else {},
+            "combination": self.combination.state_dict(),
+        }
+        state = {
+            "trajectory": self.config.trajectory_hash(),
+            "data": self.tables.hashes(),
+            "progress": self.progress.to_dict(),
+            "history": self.history,
+            "numbers": numbers,
+        }
+        self._saved.write(self.progress.step, Saved(tensors, state))
+
+    def restore(self) -> None:
+        """Go on from where the folder stands, if it holds anything."""
+        found = self._saved.newest(self.config, self.tables.hashes()) if self._saved else None
+        if found is None:
+            return
+        tensors, state = found.tensors, found.state
+        self.step.weights.load(tensors["weights"])
+        self.step.weights.load_moments(tensors.get("moments", {}), state["numbers"])
+        if self.teacher:
+            self.teacher.load_state_dict(dict(tensors["teacher"]))
+        self.combination.load_state_dict(dict(tensors.get("combination", {})))
+        self.best = {name: value.to(self.device) for name, value in tensors.get("best", {}).items()}
+        self.progress, self.history = Progress(**state["progress"]), state["history"]
+
+    def _trained(self, status: str) -> Trained:
+        if self.best:
+            self.step.weights.load(self.best)
+        weights = self.step.weights.copy()
+        return Trained(self.config, self.tables, self.model, weights, self.progress, self.history, status)
