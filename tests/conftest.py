@@ -1,8 +1,11 @@
 """The environment of the tests, set before torch, transformers, Ray or W&B are imported, and the shared fixtures."""
 
+import io
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
+from typing import NamedTuple
 
 
 def _set_environment() -> None:
@@ -25,6 +28,33 @@ from tests.builders import build_tiny_bert, tiny_config, write_tiny_tasks  # noq
 
 if not torch.cuda.is_available():
     os.environ.setdefault("DS_ACCELERATOR", "cpu")
+
+
+class Ended(NamedTuple):
+    """What a command left."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def concord(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Callable[..., Ended]:
+    """Runs `concord ARGUMENT…` in this process: its imports take longer than most commands."""
+    from cluster.cli import main
+
+    def run(*arguments: str, stdin: str = "") -> Ended:
+        monkeypatch.setattr("sys.argv", ["concord", *arguments])
+        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
+        capsys.readouterr()
+        code = None
+        try:
+            main()
+        except SystemExit as end:
+            code = end.code
+        return Ended(int(code or 0), *capsys.readouterr())
+
+    return run
 
 
 @pytest.fixture(scope="session")

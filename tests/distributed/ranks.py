@@ -1,9 +1,10 @@
-"""Runs the real step on N gloo ranks: `python -m tests.distributed.ranks JOB.json` in each process.
+"""Runs the real step on N gloo ranks, each a process of its own.
 
-One start of the ranks takes several configs, since starting torch costs more than training a tiny model.
+The processes are forked from one that has imported torch and DeepSpeed: importing them costs more than training a tiny model.
 """
 
 import json
+import multiprocessing
 import os
 import socket
 import subprocess
@@ -13,13 +14,17 @@ from typing import Any
 
 import numpy as np
 
+_FORKS = multiprocessing.get_context("forkserver")
+_FORKS.set_forkserver_preload(["cluster.training.worker", "cluster.training.session", "tests.distributed.ranks"])
+
 
 def run_ranks(
-    world: int, jobs: list[dict[str, Any]], folder: Path, steps: int = 5, *, save: bool = False
+    world: int, jobs: list[dict[str, Any]], folder: Path, steps: int = 5, *, save: bool = False, fork: bool = True
 ) -> list[dict[str, np.ndarray]]:
     """Train each job's config tree on `world` ranks to step `steps`; give the trainable parameters of each, flat.
 
-    A job whose run folder holds a checkpoint goes on from it; with `save` one is written at the end.
+    A job whose run folder holds a checkpoint goes on from it; with `save` one is written at the end. Without `fork` each
+    rank is started from nothing: what torch reads of the environment when it is imported is then today's.
     """
     folder.mkdir(parents=True, exist_ok=True)
     job = folder / "job.json"
@@ -27,23 +32,43 @@ def run_ranks(
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
-    processes = []
-    for rank in range(world):
-        env = os.environ | {
-            "RANK": str(rank),
-            "LOCAL_RANK": str(rank),
-            "WORLD_SIZE": str(world),
-            "MASTER_ADDR": "127.0.0.1",
-            "MASTER_PORT": port,
-        }
-        command = [sys.executable, "-m", "tests.distributed.ranks", str(job)]
-        processes.append(
-            subprocess.Popen(command, env=env, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        )
-    outputs = [process.communicate(timeout=600)[0] for process in processes]
-    for process, output in zip(processes, outputs, strict=True):
-        assert process.returncode == 0, output[-6000:]
+    where = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
+    ranks = [where | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)]
+    for code, output in (_forked if fork else _started)(job, ranks):
+        assert code == 0, output[-6000:]
     return [dict(np.load(folder / f"{i}.npz")) for i in range(len(jobs))]
+
+
+def _forked(job: Path, ranks: list[dict[str, str]]) -> list[tuple[int | None, str]]:
+    outputs = [job.with_name(f"rank{rank}.log") for rank in range(len(ranks))]
+    processes = [
+        _FORKS.Process(target=_work_apart, args=(job, rank, output), daemon=True)
+        for rank, output in zip(ranks, outputs, strict=True)
+    ]
+    for process in processes:
+        process.start()
+    for process in processes:
+        process.join(600)
+    return [(process.exitcode, output.read_text()) for process, output in zip(processes, outputs, strict=True)]
+
+
+def _work_apart(job: Path, rank: dict[str, str], output: Path) -> None:
+    """Be one rank in a forked process, whose output goes to a file."""
+    with output.open("w") as file:
+        os.dup2(file.fileno(), 1)
+        os.dup2(file.fileno(), 2)
+    os.environ.update(rank)
+    _work(job)
+
+
+def _started(job: Path, ranks: list[dict[str, str]]) -> list[tuple[int | None, str]]:
+    command = [sys.executable, "-m", "tests.distributed.ranks", str(job)]
+    processes = [
+        subprocess.Popen(command, env=os.environ | rank, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+        for rank in ranks
+    ]
+    outputs = [process.communicate(timeout=600)[0] for process in processes]
+    return [(process.returncode, output) for process, output in zip(processes, outputs, strict=True)]
 
 
 def _train(config: Any, session: Any, steps: int, save: bool) -> dict[str, np.ndarray]:
@@ -90,8 +115,8 @@ def _whole(mine: dict[str, tuple[int, np.ndarray]], world: int) -> dict[str, np.
     }
 
 
-def main() -> None:
-    """One rank."""
+def _work(path: Path) -> None:
+    """One rank; ends the process."""
     import warnings
 
     import torch
@@ -101,7 +126,7 @@ def main() -> None:
 
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    job = json.loads(Path(sys.argv[1]).read_text())
+    job = json.loads(path.read_text())
     session = LocalSession("cpu")
     for index, tree in enumerate(job["jobs"]):
         result = _train(parse_config(tree, "job"), session, job["steps"], job["save"])
@@ -114,4 +139,4 @@ def main() -> None:
 
 
 if __name__ == "__main__":
-    main()
+    _work(Path(sys.argv[1]))

@@ -80,10 +80,12 @@ class Command:
         self._process.communicate()
 
 
-def run_concord(*arguments: str, timeout: float = 300, **changes: str) -> subprocess.CompletedProcess[str]:
-    """`concord …` to its end."""
+def run_concord(
+    *arguments: str, timeout: float = 300, stdin: str = "", **changes: str
+) -> subprocess.CompletedProcess[str]:
+    """`concord …` in a process of its own, to its end."""
     return subprocess.run(
-        [*CONCORD, *arguments], capture_output=True, text=True, env=environment(**changes), timeout=timeout
+        [*CONCORD, *arguments], input=stdin, capture_output=True, text=True, env=environment(**changes), timeout=timeout
     )
 
 

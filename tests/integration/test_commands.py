@@ -1,9 +1,13 @@
-"""A user's way: train, export, evaluate, predict; and each mistake as one line with exit code 2."""
+"""A user's way: train, export, evaluate, predict; and each mistake as one line with exit code 2.
+
+Training, one prediction and one mistake are processes of their own, as a user's are; the other commands run in this one.
+"""
 
 import json
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +21,9 @@ from multitask.errors import UserError
 from multitask.export import write_export
 from multitask.model import build_model
 from tests.builders import build_tiny_bert, tiny_config, write_tiny_tasks
-from tests.integration.commands import CONCORD, environment, result, run_concord, write_recipe
+from tests.integration.commands import environment, result, run_concord, write_recipe
+
+Concord = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -41,27 +47,29 @@ def export(folder: Path) -> Path:
     return folder / "model"
 
 
-def _refused(*arguments: str, stdin: str | None = None) -> str:
-    done = subprocess.run(
-        [*CONCORD, *arguments], capture_output=True, text=True, env=environment(), input=stdin, timeout=120
-    )
-    assert done.returncode == 2, done.stderr
-    assert "Traceback" not in done.stderr
-    lines = done.stderr.strip().splitlines()
-    assert len(lines) == 1, done.stderr
-    return lines[0]
+@pytest.fixture
+def refused(concord: Concord) -> Callable[..., str]:
+    """Runs a command that must be refused; gives the one line that it says."""
+
+    def run(*arguments: str, stdin: str = "") -> str:
+        ended = concord(*arguments, stdin=stdin)
+        assert ended.code == 2, ended.err
+        assert len(ended.err.strip().splitlines()) == 1, ended.err
+        return ended.err.strip()
+
+    return run
 
 
-def test_export_scores_what_training_reported(folder: Path, export: Path) -> None:
+def test_export_scores_what_training_reported(folder: Path, export: Path, concord: Concord) -> None:
     for model in (str(export), str(folder / "runs" / "run")):
-        done = run_concord("evaluate", model, "--json")
-        assert done.returncode == 0, done.stderr
-        scores = json.loads(done.stdout)["scores"]
+        done = concord("evaluate", model, "--json")
+        assert done.code == 0, done.err
+        scores = json.loads(done.out)["scores"]
         best = result(folder / "runs" / "run")["history"][-1]
         for task, own in scores.items():
             for metric, value in own.items():
                 assert value == pytest.approx(best[f"dev/{task}/{metric}"], abs=1e-6)
-    table = run_concord("evaluate", str(export), "--task", "sts").stdout
+    table = concord("evaluate", str(export), "--task", "sts").out
     assert "pearson" in table
     assert "in training" in table
 
@@ -89,16 +97,6 @@ def test_export_loads_anywhere_without_its_base_encoder(folder: Path, export: Pa
             model.predict("quora", [("a", "b"), "b"])
     finally:
         (folder / "gone").rename(folder / "encoder")
-
-
-@pytest.mark.parametrize("file", ["heads.safetensors", "model.safetensors"])
-def test_altered_export_is_refused(export: Path, tmp_path: Path, file: str) -> None:
-    broken = tmp_path / "broken"
-    shutil.copytree(export, broken)
-    data = bytearray((broken / file).read_bytes())
-    data[-1] ^= 1
-    (broken / file).write_bytes(data)
-    assert f"{file} differs from its checksum" in _refused("predict", str(broken), "sst", "text")
 
 
 @pytest.mark.parametrize("precision", ["fp32", "bf16", "autocast"])
@@ -138,108 +136,74 @@ def test_half_an_export_is_never_seen_and_a_foreign_folder_not_touched(
     assert [p.name for p in tmp_path.iterdir() if "half" in p.name] == []
 
 
-def test_predict_takes_texts_files_and_lines(export: Path, tmp_path: Path) -> None:
-    two = json.loads(run_concord("predict", str(export), "quora", "cat dog", "dog cat", "a", "b", "--json").stdout)
+def test_predict_takes_texts_files_and_lines(export: Path, tmp_path: Path, concord: Concord) -> None:
+    two = json.loads(concord("predict", str(export), "quora", "cat dog", "dog cat", "a", "b", "--json").out)
     assert len(two["predictions"]) == 2
     pairs = tmp_path / "pairs.tsv"
     pairs.write_text("cat dog\tdog cat\na\tb\n")
-    from_file = json.loads(run_concord("predict", str(export), "quora", str(pairs), "--json").stdout)
+    from_file = json.loads(concord("predict", str(export), "quora", str(pairs), "--json").out)
     assert from_file["predictions"] == two["predictions"]
-    done = subprocess.run(
-        [*CONCORD, "predict", str(export), "sst", "-"],
-        input="superb\n\ndull\n",
-        capture_output=True,
-        text=True,
-        env=environment(),
-    )
+    done = run_concord("predict", str(export), "sst", "-", stdin="superb\n\ndull\n")
     assert [line.split("\t")[1] for line in done.stdout.splitlines()] == ["superb", "dull"]
-    assert _refused("predict", str(export), "quora", "-", stdin="only one\n").endswith("a tab between, got 1")
 
 
-def test_submission_file_is_laid_out_as_the_course_wants(export: Path, tmp_path: Path) -> None:
-    out = tmp_path / "sst-test-output.csv"
-    done = run_concord("predict", str(export), "sst", "--split", "test", "--submission", "--output", str(out))
-    assert done.returncode == 0, done.stderr
-    lines = out.read_text().splitlines()
-    assert lines[0] == "id \t Predicted_Sentiment "
-    assert len(lines) == 21
-    identity, value, _ = lines[1].split(" , ")[0], *lines[1].split(" , ")[1].split(" ")
-    assert identity == "sst-dev-0"
-    assert value in "01234"
-
-
-def test_same_command_again_goes_on_and_does_nothing_more(folder: Path, export: Path) -> None:
+def test_same_command_again_goes_on_and_does_nothing_more(folder: Path, export: Path, concord: Concord) -> None:
     before = (folder / "runs" / "run" / "checkpoints").stat().st_mtime_ns
-    done = run_concord("train", str(folder / "recipe.yaml"), "--no-ray", "--json")
-    assert done.returncode == 0, done.stderr
-    events = [json.loads(line) for line in done.stdout.splitlines()]
+    done = concord("train", str(folder / "recipe.yaml"), "--no-ray", "--json")
+    assert done.code == 0, done.err
+    events = [json.loads(line) for line in done.out.splitlines()]
     assert events[0]["event"] == "start"
     assert events[0]["resumed_step"] == 40
     assert events[-1]["status"] == "finished"
     assert (folder / "runs" / "run" / "checkpoints").stat().st_mtime_ns == before
 
 
-def test_dry_run_plans_and_trains_nothing(folder: Path) -> None:
-    recipe = str(folder / "recipe.yaml")
-    done = run_concord("train", recipe, "--dry-run", "name=dry", "--json")
-    assert done.returncode == 0, done.stderr
-    told = json.loads(done.stdout)
+def test_dry_run_tells_programs_the_plan_and_trains_nothing(folder: Path, concord: Concord) -> None:
+    done = concord("train", str(folder / "recipe.yaml"), "--dry-run", "name=dry", "--json")
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
     assert told["plan"]["steps"] == 40
     assert told["plan"]["tasks"]["sts"]["train_rows"] == 50
     assert parse_config(told["config"], "test").name == "dry"
     assert not (folder / "runs" / "dry").exists()
-    told = run_concord("train", recipe, "--dry-run").stdout
-    assert "steps        40\n" in told
-    assert "phase 0      4 epochs of round_robin" in told
 
 
-def test_data_check_shows_every_split(folder: Path) -> None:
-    done = run_concord("data", "check", str(folder / "recipe.yaml"), "--json")
-    splits = json.loads(done.stdout)["splits"]
-    assert {(s["task"], s["split"], s["rows"]) for s in splits} >= {("sst", "train", 60), ("sts", "dev", 20)}
-    assert "quora" in run_concord("data", "check", str(folder / "recipe.yaml")).stdout
+def test_restart_starts_over(folder: Path, concord: Concord, refused: Callable[..., str]) -> None:
+    short = ["train", str(folder / "recipe.yaml"), "--no-ray", "name=short", "phases.0.epochs=1"]
+    assert concord(*short).code == 0
+    assert "differs in seed" in refused(*short, "seed=8")
+    assert concord(*short, "seed=8", "--restart").code == 0
+    assert result(folder / "runs" / "short")["resumed_step"] == 0
 
 
-def test_restart_starts_over_but_removes_only_runs(folder: Path) -> None:
-    recipe = str(folder / "recipe.yaml")
-    (folder / "runs" / "papers").mkdir(exist_ok=True)
-    (folder / "runs" / "papers" / "thesis.txt").write_text("x")
-    assert "is no run folder" in _refused("train", recipe, "--no-ray", "name=papers", "--restart")
-    assert (folder / "runs" / "papers" / "thesis.txt").exists()
-    short = ["--no-ray", "name=short", "phases.0.epochs=1"]
-    assert run_concord("train", recipe, *short).returncode == 0
-    assert "differs in seed" in _refused("train", recipe, *short, "seed=8")
-    assert run_concord("train", recipe, *short, "seed=8", "--restart").returncode == 0
+def test_mistakes_are_one_line_each(folder: Path, export: Path, tmp_path: Path, refused: Callable[..., str]) -> None:
+    recipe, here = str(folder / "recipe.yaml"), ["--no-ray", "name=mistaken"]
+    assert "absent.csv" in refused("train", recipe, *here, "tasks.sst.files.dev=[absent.csv]")
+    assert "encoder.name" in refused("train", recipe, *here, f"encoder.name={tmp_path}")
+    assert "neither an export" in refused("predict", str(tmp_path), "sts", "a", "b")
+    assert "--checkpoint must be" in refused("export", str(folder / "runs" / "run"), "--checkpoint", "7")
+    assert "is no run folder" in refused("export", str(tmp_path))
+    broken = shutil.copytree(export, tmp_path / "broken")
+    data = bytearray((broken / "heads.safetensors").read_bytes())
+    data[-1] ^= 1
+    (broken / "heads.safetensors").write_bytes(data)
+    assert "heads.safetensors differs from its checksum" in refused("predict", str(broken), "sst", "text")
 
 
-def test_mistakes_are_one_line_each(folder: Path, export: Path, tmp_path: Path) -> None:
-    recipe = str(folder / "recipe.yaml")
-    assert "no recipe 'mian'" in _refused("train", "mian")
-    assert "did you mean 'lr'?" in _refused("train", recipe, "optimizer.lrr=1")
-    assert "absent.csv" in _refused("train", recipe, "--no-ray", "name=a", "tasks.sst.files.dev=[absent.csv]")
-    assert "encoder.name" in _refused("train", recipe, "--no-ray", "name=b", f"encoder.name={tmp_path}")
-    bad = tmp_path / "bad.csv"
-    bad.write_text("\tid\tsentence\tsentiment\n0\tx1\tfine\t1\n1\tx2\tfine too\t7\n")
-    told = _bad_row(recipe, bad)
-    assert "bad.csv:3: " in told
-    assert "no task 'foo'" in _refused("predict", str(export), "foo", "text")
-    assert "give an even number" in _refused("predict", str(export), "sts", "one")
-    assert "neither an export" in _refused("predict", str(tmp_path), "sts", "a", "b")
-    assert "no task has files" in _refused("evaluate", str(export), "--split", "test", "--task", "sts")
-    assert "--checkpoint must be" in _refused("export", str(folder / "runs" / "run"), "--checkpoint", "7")
-    assert "is no run folder" in _refused("export", str(tmp_path))
-    wrong = run_concord("train", recipe, "optimizer.lrr=1", "--json")
-    assert "unknown key" in json.loads(wrong.stdout)["error"]
-
-
-def _bad_row(recipe: str, file: Path) -> str:
-    done = run_concord("data", "check", recipe, f"tasks.sst.files.dev=[{file}]")
+def test_a_mistake_ends_the_process_with_one_line_and_exit_code_2(folder: Path) -> None:
+    done = run_concord("train", str(folder / "recipe.yaml"), "optimizer.lrr=1", "--json")
     assert done.returncode == 2
     assert "Traceback" not in done.stderr
-    return done.stderr
+    assert len(done.stderr.strip().splitlines()) == 1
+    assert "did you mean 'lr'?" in done.stderr
+    assert "unknown key" in json.loads(done.stdout)["error"]
 
 
 def test_help_and_version_answer_without_heavy_imports() -> None:
-    code = "import sys, cluster.cli; assert not {'torch', 'ray', 'transformers', 'deepspeed'} & set(sys.modules)"
-    assert subprocess.run([sys.executable, "-c", code], env=environment()).returncode == 0
-    assert "train" in run_concord("--help").stdout
+    code = "import sys; sys.argv = ['concord', '--help']\n"
+    code += "from cluster.cli import main\n"
+    code += "try: main()\n"
+    code += "except SystemExit: assert not {'torch', 'ray', 'transformers', 'deepspeed'} & set(sys.modules)\n"
+    done = subprocess.run([sys.executable, "-c", code], env=environment(), capture_output=True, text=True, timeout=120)
+    assert (done.returncode, done.stderr) == (0, "")
+    assert "train" in done.stdout

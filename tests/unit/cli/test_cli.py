@@ -1,6 +1,5 @@
 """The command line in this process, on an export of random weights: what it prints, refuses, and with which code."""
 
-import io
 import json
 import re
 import shlex
@@ -11,7 +10,6 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.cli import main
 from multitask.config import parse_config
 from multitask.export import write_export
 from multitask.model import build_model
@@ -39,21 +37,11 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def concord(place: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Run:
+def concord(place: Path, monkeypatch: pytest.MonkeyPatch, concord: Run) -> Run:
     """Runs `concord LINE` in the folder `place`; gives exit code, stdout and stderr."""
     monkeypatch.chdir(place)
     monkeypatch.setenv("COLUMNS", "200")
-
-    def run(line: str, stdin: str = "") -> tuple[int, str, str]:
-        monkeypatch.setattr("sys.argv", ["concord", *shlex.split(line)])
-        monkeypatch.setattr("sys.stdin", io.StringIO(stdin))
-        capsys.readouterr()
-        with pytest.raises(SystemExit) as end:
-            main()
-        out, err = capsys.readouterr()
-        return int(end.value.code or 0), out, err
-
-    return run
+    return lambda line, stdin="": concord(*shlex.split(line), stdin=stdin)
 
 
 @pytest.mark.parametrize(

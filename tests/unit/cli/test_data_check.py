@@ -1,16 +1,17 @@
 """What `concord data check` shows a reader."""
 
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 import yaml
 
-from cluster.cli import main
 from tests.builders import build_tiny_bert, tiny_config, write_tiny_tasks
 
 
 def test_cut_rows_and_tasks_without_labels_are_told(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, concord: Callable[..., Any]
 ) -> None:
     write_tiny_tasks(tmp_path)
     build_tiny_bert(tmp_path / "encoder")
@@ -23,11 +24,9 @@ def test_cut_rows_and_tasks_without_labels_are_told(
     (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree))
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("COLUMNS", "200")
-    monkeypatch.setattr("sys.argv", ["concord", "data", "check", "recipe.yaml"])
-    with pytest.raises(SystemExit) as end:
-        main()
-    assert not end.value.code
-    told = [line for line in capsys.readouterr().out.splitlines() if line.startswith("cut: ")]
+    ended = concord("data", "check", "recipe.yaml")
+    assert ended.code == 0
+    told = [line for line in ended.out.splitlines() if line.startswith("cut: ")]
     assert told == [
         "cut: plain/train: 1 of 4 rows (25.0%) are longer than data.max_length=24 tokens; what is beyond is not read"
     ]

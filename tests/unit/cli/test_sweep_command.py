@@ -7,7 +7,6 @@ from typing import Any
 import pytest
 import yaml
 
-from cluster.cli.app import main
 from tests.builders import build_tiny_bert, tiny_config, write_tiny_tasks
 
 Refuse = Callable[..., str]
@@ -24,15 +23,13 @@ def recipe(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def refuse(recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> Refuse:
+def refuse(recipe: Path, tmp_path: Path, concord: Callable[..., Any]) -> Refuse:
     """Runs the command and gives the one line that it ends with."""
 
-    def run(*arguments: str, code: int = 2) -> str:
-        monkeypatch.setattr("sys.argv", ["concord", *arguments])
-        with pytest.raises(SystemExit) as ended:
-            main()
-        lines = capsys.readouterr().err.strip().splitlines()
-        assert ended.value.code == code
+    def run(*arguments: str) -> str:
+        ended = concord(*arguments)
+        lines = ended.err.strip().splitlines()
+        assert ended.code == 2
         assert len(lines) == 1, lines
         assert not list((tmp_path / "runs").glob("*"))
         return lines[0]
@@ -86,7 +83,7 @@ def test_more_workers_than_the_cluster_has_are_refused_at_once(refuse: Refuse) -
 
 
 def test_a_name_that_is_taken_by_another_plan_is_refused(
-    recipe: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    recipe: Path, tmp_path: Path, concord: Callable[..., Any]
 ) -> None:
     from cluster.storage.storage import Storage
     from cluster.sweeps.create import create_sweep
@@ -98,14 +95,10 @@ def test_a_name_that_is_taken_by_another_plan_is_refused(
     create_sweep(open_search(str(recipe), [], "learning_rate"), "taken", Options(trials=3), folder)
     folder.write_trial(Trial(0, 0, "recipe", "taken-000", {}, attempts=1))
     before = (tmp_path / "taken" / "sweep.json").read_bytes()
-    arguments = ["sweep", str(recipe), "--storage", str(tmp_path), "--name", "taken", "--space", "combination"]
-    monkeypatch.setattr("sys.argv", ["concord", *arguments])
-    with pytest.raises(SystemExit) as ended:
-        main()
-    line = capsys.readouterr().err.strip()
-    assert ended.value.code == 2
-    assert "--resume" in line
-    assert "--new" in line
+    ended = concord("sweep", str(recipe), "--storage", str(tmp_path), "--name", "taken", "--space", "combination")
+    assert ended.code == 2
+    assert "--resume" in ended.err
+    assert "--new" in ended.err
     assert (tmp_path / "taken" / "sweep.json").read_bytes() == before
 
 
