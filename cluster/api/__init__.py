@@ -1,1 +1,1 @@
-"""What the commands do, for programs: train, sweep, and what came of them."""
+"""What the commands do, as functions that give results; they print nothing unless they are told to."""

@@ -26,7 +26,7 @@ def evaluate(
     """Score a model on a split of its tasks."""
     import numpy as np
 
-    from cluster.cli.models import open_model
+    from cluster.api.models import open_model
     from multitask.config import SPLITS, override_config
     from multitask.evaluation import task_scores
 

@@ -37,7 +37,7 @@ def predict(
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
     """Predict texts, the lines of a file (pairs separated by a tab), or a split of the task's own files."""
-    from cluster.cli.models import open_model
+    from cluster.api.models import open_model
 
     if submission and split is None:
         raise UserError("--submission needs --split (test or dev), whose ids it writes")

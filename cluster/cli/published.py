@@ -41,11 +41,7 @@ def compare(run: str) -> Comparison:
         UserError: there is no run.
     """
     folder = RunFolder(Storage(run))
-    config, result = folder.config(), folder.result() or {}
-    best: dict[str, float] = {}
-    for evaluation in result.get("history", []):
-        if evaluation["step"] == result["best_step"]:
-            best = evaluation
+    config, result, best = folder.config(), folder.result() or {}, folder.best_scores()
     scores = {task: best.get(f"dev/{task}/{config.tasks[task].selection_metric}") for task in config.scored_tasks}
     return Comparison(
         name=config.name,

@@ -4,15 +4,12 @@ import os
 import sys
 import time
 from json import JSONDecodeError, loads
-from typing import TYPE_CHECKING, Annotated
+from typing import Annotated, Any
 
 import typer
 
 from cluster.terminal.json_output import print_json
-from multitask.config import RunConfig, load_recipe
-
-if TYPE_CHECKING:
-    from cluster.training.observer import Outcome
+from multitask.errors import UserError
 
 _STARTED = time.time()
 
@@ -39,52 +36,46 @@ def train(
 
     A run whose name has been used goes on where it stopped.
     """
-    config = load_recipe(recipe, overrides or [])
-    if space or sample:
-        config = _sampled(config, space, sample)
-    under_torchrun = "TORCHELASTIC_RUN_ID" in os.environ
-    if dry_run:
-        from cluster.cli.dry_run import describe_run
+    from cluster.api.train_run import train as train_run
+    from cluster.api.train_run import under_torchrun
 
-        describe_run(config, json=json)
+    sampled: dict[str, Any] = {"space": space or None, "sample": _values(sample) if sample else None}
+    if dry_run:
+        _show_plan(recipe, overrides or [], sampled, json)
         return
-    if restart and os.environ.get("RANK", "0") == "0":
-        _remove(config)
-    outcome = _train(config, json, here=no_ray or under_torchrun)
-    if under_torchrun:
-        _leave(1 if outcome.status == "failed" else 0)
-    if outcome.status == "failed":
+    settings: dict[str, Any] = {"restart": restart, "ray": not no_ray, "started": _STARTED}
+    result = train_run(recipe, overrides or [], show="json" if json else True, **sampled, **settings)
+    failed = result.status == "failed"
+    if under_torchrun():
+        _leave(1 if failed else 0)
+    if failed:
         if json:
-            print_json({"error": outcome.error})
+            print_json({"error": result.error})
         raise typer.Exit(1)
 
 
-def _sampled(config: RunConfig, spec: str | None, text: str | None) -> RunConfig:
-    """The config with a sample of a space, as a W&B agent hands it over."""
-    from multitask.errors import UserError
-    from tune_spaces import open_space
-
-    if spec is None or text is None:
-        raise UserError("--space and --sample belong together: the space says what the sample's values mean")
+def _values(sample: str) -> dict[str, Any]:
     try:
-        values = loads(text)
+        values = loads(sample)
     except JSONDecodeError as error:
         raise UserError(f"--sample is not valid JSON: {error}") from None
     if not isinstance(values, dict):
-        raise UserError(f"--sample must be a JSON object of parameters and values, got {text}")
-    space = open_space(spec, config)
-    sample = space.active(values)
-    sampled = space.config(config, sample)
-    extra = {**sampled.tracking.extra, "sample": sample}
-    return sampled.model_copy(update={"tracking": sampled.tracking.model_copy(update={"extra": extra})})
+        raise UserError(f"--sample must be a JSON object of parameters and values, got {sample}")
+    return values
 
 
-def _train(config: RunConfig, json: bool, *, here: bool) -> "Outcome":
-    from cluster.launch.launch import train_here, train_on_ray
-    from cluster.terminal.run_display import Display
-    from cluster.tracking.tracker import trackers
+def _show_plan(recipe: str, overrides: list[str], sampled: dict[str, Any], json: bool) -> None:
+    from rich.console import Console
 
-    return (train_here if here else train_on_ray)(config, trackers(config), Display(json=json), _STARTED)
+    from cluster.api.train_run import open_recipe
+    from cluster.launch.run_plan import plan_run
+    from cluster.terminal.run_plan_display import show_run_plan
+
+    plan = plan_run(open_recipe(recipe, overrides, **sampled))
+    if json:
+        print_json(plan.to_dict())
+    else:
+        show_run_plan(plan, Console())
 
 
 def _leave(code: int) -> None:
@@ -92,13 +83,3 @@ def _leave(code: int) -> None:
     sys.stdout.flush()
     sys.stderr.flush()
     os._exit(code)
-
-
-def _remove(config: RunConfig) -> None:
-    from cluster.storage.run_folder import RunFolder
-    from multitask.errors import UserError
-
-    folder = RunFolder.of(config)
-    if folder.storage.exists("") and not folder.has_begun:
-        raise UserError(f"--restart: {folder.location} is no run folder, it has no run.json; nothing was removed")
-    folder.storage.delete_folder("")

@@ -65,14 +65,12 @@ def _of_run(place: str) -> Source:
     if result.get("error"):
         notes.append(f"This run failed: {result['error']}")
     notes += result.get("notes", [])
-    best = [h for h in result.get("history", []) if h["step"] == result.get("best_step")]
-    scores = {k: v for k, v in (best[-1] if best else {}).items() if k.startswith("dev/")}
     return Source(
         name=config.name,
         place=place,
         config=config,
         result=result,
-        scores=scores,
+        scores=folder.best_scores(),
         train=history.get("train", []),
         dev=history.get("dev") or result.get("history", []),
         tables=folder.read_json("best_tables.json") or {},

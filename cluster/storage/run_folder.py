@@ -91,6 +91,12 @@ class RunFolder:
         """`result.json`; None before the first evaluation."""
         return self.read_json("result.json")
 
+    def best_scores(self) -> dict[str, float]:
+        """The dev scores of the best evaluation that `result.json` tells of; empty before the first."""
+        result = self.result() or {}
+        found = [point for point in result.get("history", []) if point["step"] == result.get("best_step")]
+        return {key: value for key, value in found[-1].items() if key.startswith("dev/")} if found else {}
+
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Replace a JSON file of the folder."""
         self.storage.write(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())

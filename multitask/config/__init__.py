@@ -2,10 +2,13 @@
 
 from multitask.config.kind import METRICS
 from multitask.config.loading import (
+    Overrides,
+    Recipe,
     find_recipe,
     list_recipes,
     load_recipe,
     override_config,
+    override_texts,
     parse_config,
     read_recipe,
     recipe_files,
@@ -17,13 +20,16 @@ from multitask.config.training import Precision
 __all__ = [
     "METRICS",
     "SPLITS",
+    "Overrides",
     "Precision",
+    "Recipe",
     "RunConfig",
     "TaskConfig",
     "find_recipe",
     "list_recipes",
     "load_recipe",
     "override_config",
+    "override_texts",
     "parse_config",
     "read_recipe",
     "recipe_files",

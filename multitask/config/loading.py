@@ -1,5 +1,7 @@
 """YAML recipes, overlays, and `key.path=value` overrides."""
 
+import copy
+import json
 import re
 from collections.abc import Iterable, Mapping
 from pathlib import Path
@@ -12,6 +14,10 @@ from multitask.errors import UserError
 
 RECIPES = Path(__file__).parents[1] / "recipes"
 OVERLAYS = RECIPES / "overlays"
+# The name of a shipped recipe, a file, or its keys; from the command line always one of the first two.
+Recipe = str | Path | Mapping | RunConfig
+# `key.path=value` and `+OVERLAY` in order, or dotted keys to values.
+Overrides = Iterable[str] | Mapping[str, object]
 _CHOICES = ("kind", "pair_encoding", "head", "sampling", "combination", "optimizer", "adapter")
 
 
@@ -37,7 +43,7 @@ def recipe_files(recipe: str) -> tuple[Path, ...]:
     return tuple(path for path, _ in _chain(find_recipe(recipe), ()))
 
 
-def load_recipe(recipe: str, overrides: Iterable[str] = ()) -> RunConfig:
+def load_recipe(recipe: Recipe, overrides: Overrides = ()) -> RunConfig:
     """Read a recipe, lay overlays over it, apply `key.path=value` overrides in order, and validate the whole.
 
     A recipe that says `extends: OTHER` starts from that one (a path relative to its own file or to the shipped recipes, or a shipped name);
@@ -45,21 +51,41 @@ def load_recipe(recipe: str, overrides: Iterable[str] = ()) -> RunConfig:
     (`+sample`: the data that the package ships), or the YAML file NAME, over the recipe in the same way, before all
     other overrides; what it says of tasks that the recipe does not have is left out, and its name joins the run's.
     """
-    return parse_config(_override(read_recipe(recipe), overrides), str(find_recipe(recipe)))
+    source = "recipe" if isinstance(recipe, Mapping | RunConfig) else str(find_recipe(str(recipe)))
+    return parse_config(_override(read_recipe(recipe), override_texts(overrides)), source)
 
 
-def read_recipe(recipe: str) -> dict:
+def override_texts(overrides: Overrides) -> list[str]:
+    """The overrides as on the command line; dotted keys with their values as `key.path=value`.
+
+    Raises:
+        UserError: they are one text.
+    """
+    if isinstance(overrides, str):
+        raise UserError(f"overrides are a list of key.path=value, or a mapping of dotted keys, got {overrides!r}")
+    if isinstance(overrides, Mapping):
+        return [f"{key}={json.dumps(value, ensure_ascii=False, default=str)}" for key, value in overrides.items()]
+    return list(overrides)
+
+
+def read_recipe(recipe: Recipe) -> dict:
     """The keys of `recipe` over those of what it extends; nothing is validated. It is named like its file if it says no name."""
-    path = find_recipe(recipe)
+    if isinstance(recipe, RunConfig):
+        return recipe.to_dict()
+    if isinstance(recipe, Mapping):
+        own = copy.deepcopy(dict(recipe))
+        base = own.pop("extends", None)
+        return own if base is None else _merge(read_recipe(str(base)), own)
+    path = find_recipe(str(recipe))
     tree: dict = {"name": path.stem}
     for _, own in _chain(path, ()):
         tree = _merge(tree, own)
     return tree
 
 
-def override_config(config: RunConfig, overrides: Iterable[str]) -> RunConfig:
+def override_config(config: RunConfig, overrides: Overrides) -> RunConfig:
     """`config` with overlays and `key.path=value` changes, as in `load_recipe`."""
-    return parse_config(_override(config.to_dict(), overrides), "override")
+    return parse_config(_override(config.to_dict(), override_texts(overrides)), "override")
 
 
 def change_config(config: RunConfig, changes: Mapping[str, object], source: str) -> RunConfig:
@@ -123,14 +149,14 @@ def _merge(base: dict, change: dict) -> dict:
     return merged
 
 
-def _override(tree: dict, overrides: Iterable[str]) -> dict:
-    overrides = list(overrides)
+def _override(tree: dict, overrides: list[str]) -> dict:
     for overlay in (o[1:] for o in overrides if o.startswith("+")):
         path = _find_overlay(overlay)
         change = read_mapping(path)
         if isinstance(tasks := change.get("tasks"), dict):
             change["tasks"] = {task: own for task, own in tasks.items() if task in tree.get("tasks", {})}
-        tree = _merge(tree, change | {"name": f"{tree['name']}-{path.stem}"})
+        named = {"name": f"{tree['name']}-{path.stem}"} if "name" in tree else {}
+        tree = _merge(tree, change | named)
     for override in overrides:
         if not override.startswith("+"):
             _apply(tree, override)

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from cluster.cli.dry_run import summarise
 from cluster.launch.resources import plan_resources
+from cluster.launch.run_plan import summarise_run
 from multitask.config import RunConfig, parse_config
 from multitask.data import Tables, collate, prepare_tables
 from multitask.sampling import Schedule
@@ -85,7 +85,7 @@ def test_dry_run_tells_sizes_by_phase_and_rows_that_are_not_used(tiny_tasks: dic
     ]
     config = parse_config(tiny_tasks | {"phases": phases}, "test")
     plan = plan_resources(config.cluster, [{"CPU": 2.0, "GPU": 0.0}])
-    told = summarise(config, plan, prepare_tables(config))
+    told = summarise_run(config, plan, prepare_tables(config))
     assert told["steps"] == 15 + 2 * 5
     assert told["phases"] == [
         "1 epoch of proportional_batches over quora (15 batches of 4)",

@@ -1,46 +1,41 @@
-"""What a run would do: its whole config, its resources and its rounds. Data are read and checked, nothing is trained."""
+"""What a run would do: its config, its resources and its rounds. Data are read and checked, nothing is trained."""
 
 from collections.abc import Mapping
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from typing import Any
-
-import yaml
-from rich.console import Console
-from rich.table import Table
 
 from cluster.launch.launch import available_nodes
 from cluster.launch.resources import ResourcePlan, plan_resources
 from cluster.storage.run_folder import RunFolder
-from cluster.terminal.json_output import print_json
 from multitask.config import RunConfig
 from multitask.data import Tables, prepare_tables
 from multitask.sampling import Schedule, TaskSize, task_sizes
 
 
-def describe_run(config: RunConfig, *, json: bool) -> None:
-    """Print config and plan.
+@dataclass(frozen=True)
+class RunPlan:
+    """A run before it is trained. `summary`: the plan as plain values."""
+
+    config: RunConfig
+    resources: ResourcePlan
+    summary: dict[str, Any]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"config": self.config.to_dict(), "plan": self.summary}
+
+
+def plan_run(config: RunConfig) -> RunPlan:
+    """What the run of `config` would do.
 
     Raises:
         UserError: data or resources are not as the config wants them.
     """
-    plan = plan_resources(config.cluster, available_nodes(config))
-    tables = prepare_tables(config)
-    summary = summarise(config, plan, tables)
-    if json:
-        print_json({"config": config.to_dict(), "plan": summary})
-        return
-    console = Console()
-    console.print(yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True), markup=False, highlight=False)
-    console.print(_task_table(summary))
-    console.print(f"workers      {plan.describe()}", highlight=False)
-    console.print(f"sharding     ZeRO {config.zero.stage}, {config.precision}", highlight=False)
-    console.print(f"steps        {summary['steps']:,}", highlight=False)
-    for number, line in enumerate(summary["phases"]):
-        console.print(f"phase {number}      {line}", highlight=False)
-    console.print(f"run folder   {summary['run_folder']}", highlight=False, soft_wrap=True)
+    resources = plan_resources(config.cluster, available_nodes(config))
+    return RunPlan(config, resources, summarise_run(config, resources, prepare_tables(config)))
 
 
-def summarise(config: RunConfig, plan: ResourcePlan, tables: Tables) -> dict[str, Any]:
+def summarise_run(config: RunConfig, plan: ResourcePlan, tables: Tables) -> dict[str, Any]:
     """The plan as plain values."""
     rows = {task: table.rows for task, table in tables.train.items()}
     sizes = [task_sizes(config, phase, rows) for phase in range(len(config.phases))]
@@ -73,12 +68,3 @@ def _phase_line(config: RunConfig, number: int, sizes: Mapping[str, TaskSize]) -
     epochs = f"{phase.epochs} epoch{'s' if phase.epochs > 1 else ''}"
     tasks = ", ".join(f"{task} ({size.batches:,} batches of {size.batch_size})" for task, size in sizes.items())
     return f"{epochs} of {phase.sampling.name} over {tasks}"
-
-
-def _task_table(summary: dict[str, Any]) -> Table:
-    table = Table("task", title=None)
-    for heading in ("train rows", "rows used", "dev rows", "tokens a row", "rows cut"):
-        table.add_column(heading, justify="right")
-    for task, own in summary["tasks"].items():
-        table.add_row(task, *(f"{value:,}" for value in own.values()))
-    return table

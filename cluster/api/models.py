@@ -1,4 +1,4 @@
-"""A model named on the command line: an export, or a run whose best checkpoint is meant."""
+"""A model by name: an export, or a run whose best checkpoint is meant."""
 
 import tempfile
 from collections.abc import Iterator
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 @contextmanager
-def open_model(name: str) -> Iterator["Predictor"]:
+def open_model(name: str, device: str | None = None) -> Iterator["Predictor"]:
     """Open `name`; a run's best checkpoint is exported to a temporary folder for as long as it is needed.
 
     Raises:
@@ -24,11 +24,11 @@ def open_model(name: str) -> Iterator["Predictor"]:
     from multitask.export import DESCRIPTION, load_export
 
     if (Path(name) / DESCRIPTION).is_file():
-        yield load_export(Path(name))
+        yield load_export(Path(name), device)
         return
     if not Storage(name).exists("config.yaml"):
         raise UserError(f"{name} is neither an export (with {DESCRIPTION}) nor a run folder (with config.yaml)")
     with tempfile.TemporaryDirectory() as folder:
         place = Path(folder) / "export"
         export_run(name, str(place), "best")
-        yield load_export(place)
+        yield load_export(place, device)
