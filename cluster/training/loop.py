@@ -12,7 +12,7 @@ from cluster.storage.run_folder import RunFolder
 from cluster.training.agreement import from_rank_zero, on_every_rank
 from cluster.training.history import History
 from cluster.training.observer import Outcome
-from cluster.training.outcome import end_run, non_finite_error, result_values
+from cluster.training.outcome import end_run, result_values
 from cluster.training.session import Session
 from cluster.zero.engine import Engine, start_engine
 from multitask.combination import build_combination
@@ -84,8 +84,8 @@ class Run:
         record.restart_clock()
         while progress.step < self.schedule.steps and not self._out_of_patience():
             self.train_step(record)
-            if progress.skipped_steps > self.config.training.non_finite_limit:
-                return end_run(self, "failed", non_finite_error(self))
+            if problem := progress.non_finite_problem(self.config.training.non_finite_limit):
+                return end_run(self, "failed", problem)
             self._after_step(record)
         stopped = progress.step < self.schedule.steps
         return end_run(self, "stopped" if stopped else "finished", None)

@@ -57,15 +57,6 @@ def result_values(run: "Run", status: str) -> dict[str, Any]:
     }
 
 
-def non_finite_error(run: "Run") -> str:
-    """Why a run with too many skipped steps was stopped."""
-    tasks = ", ".join(f"{task} {count}" for task, count in run.progress.skipped.items())
-    return (
-        f"{run.progress.skipped_steps} steps had a loss or gradient that is not finite ({tasks}); "
-        f"the limit is training.non_finite_limit={run.config.training.non_finite_limit}"
-    )
-
-
 def end_run(run: "Run", status: str, error: str | None) -> Outcome:
     """Export the best checkpoint, write the result, and say how it went."""
     files = {"run folder": run.folder.location}

@@ -107,3 +107,22 @@ def test_references_of_sum_and_pcgrad_differ(wanted: dict[str, dict[str, torch.T
     """The tiny tasks conflict, so that a step that forgets to project would be seen."""
     name = "encoder.model.encoder.layer.1.output.dense.weight"
     assert (wanted["cross-sum"][name] - wanted["cross-pcgrad"][name]).abs().max() > 1e-4
+
+
+COMBINATIONS: dict[str, dict[str, Any]] = {
+    "sum": {"name": "sum"},
+    "pcgrad": {"name": "pcgrad"},
+    "groups": {"name": "pcgrad", "groups": [["sst", "sts"], ["quora"]]},
+}
+
+
+def test_one_rank_is_the_plain_trainer_with_dropout(folder: Path, tiny_bert: Path) -> None:
+    """Both draw the same masks, so that what remains is rounding: 1e-6 of the weights."""
+    job = _job(folder, tiny_bert, 1, "cross", "sum", 1)
+    jobs = [
+        job | {"combination": own, "encoder": {"name": str(tiny_bert), "dropout": 0.1}} for own in COMBINATIONS.values()
+    ]
+    for name, tree, found in zip(COMBINATIONS, jobs, run_ranks(1, jobs, folder / "dropout", STEPS), strict=True):
+        plain = plain_trajectory(tree, STEPS)
+        difference = _flat(found, list(plain)) - _flat(plain, list(plain))
+        assert difference.norm() <= 1e-6 * _flat(plain, list(plain)).norm(), name
