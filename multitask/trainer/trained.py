@@ -57,11 +57,14 @@ class Trained:
         """
         known = {"train": self._tables.train, "dev": self._tables.dev}.get(split)
         if known is None:
-            declared = [task for task in self.config.tasks if split in self.config.tasks[task].files]
+            declared = [task for task, own in self.config.tasks.items() if own.files.get(split)]  # type: ignore[call-overload]
             known = {task: self.predictor.table(task, split) for task in declared}
         scored = {task: table for task, table in known.items() if self.config.tasks[task].kind.name != "contrastive"}
         if not scored:
             raise UserError(f"no task has a split {split!r}")
+        for task, table in scored.items():
+            if np.isnan(np.asarray(table.labels)).any():
+                raise UserError(f"{task} has rows without a label in its split {split!r}")
         pad_id, device, precision = self._tables.pad_id, self.predictor.device, self.config.precision
         found = {task: evaluate(self.model, task, table, pad_id, device, precision) for task, table in scored.items()}
         return {
