@@ -1,9 +1,9 @@
-# %% [markdown]
-# # Three tasks, one encoder, in one process
-#
-# Trains the demo on the shipped sample, shows how the tasks do and where they disagree, exports, predicts.
-# Cells of a notebook for VS Code, PyCharm or Jupytext; or run it whole: `python docs/notebook.py`. It takes more recipe
-# overrides as arguments, and leaves `curves.png` and the folder `exported` where it is run.
+"""Three tasks, one encoder, in one process.
+
+Trains the demo on the shipped sample, shows how the tasks do and where they disagree, exports, predicts.
+Cells of a notebook for VS Code, PyCharm or Jupytext; or run it whole: `python docs/notebook.py`. It takes more recipe
+overrides as arguments, and leaves `curves.png` and the folder `exported` where it is run.
+"""
 
 # %%
 import sys
@@ -22,7 +22,7 @@ config = multitask.load_recipe("demo", ["+sample", "training.log_every=1", *OVER
 
 # %%
 trained = multitask.train(config)
-trained.scores
+print(trained.scores)
 
 # %% [markdown]
 # ## Curves and conflicts
