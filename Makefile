@@ -12,7 +12,7 @@ export DS_BUILD_OPS := 0
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo test lint format reference clean
+.PHONY: help install browser demo test quick lint format reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -35,8 +35,17 @@ demo: $(INSTALLED) ## train on the sample data, export the best checkpoint, pred
 	$(BIN)/concord predict $(DEMO)/export quora "How do I learn to swim?" "What is the best way to learn swimming?"
 	$(BIN)/concord predict $(DEMO)/export sts "A man is playing a guitar." "A woman is slicing an onion."
 
-test: $(INSTALLED) ## every test
-	$(BIN)/python -m pytest
+# A file's tests stay in one process, since they share what was trained; files begin in the order of the folders, the longest first.
+PROCESSES ?= 2
+PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
+
+test: $(INSTALLED) ## every test, in PROCESSES processes at a time
+	$(PYTEST)
+
+quick: $(INSTALLED) ## the fast tests: no lint, no browser, no Ray, no ranks, nothing that trains for long
+	$(PYTEST) tests/unit -m "not slow and not ray"
+	@echo "quick left out: tests/unit marked slow or ray, tests/integration (commands, Ray, sweeps, kills, the browser),"
+	@echo "tests/distributed (1, 2 and 3 ranks), tests/golden and tests/docs. make test runs all of them."
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .

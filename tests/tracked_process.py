@@ -22,7 +22,7 @@ ROOT = Path(__file__).parents[1]
 
 def track(folder: Path, *rows: tuple[int, float], mode: str = "offline") -> None:
     """Track a run in a process that ends by itself."""
-    subprocess.run(_command(folder, rows, mode, False), cwd=ROOT, check=True, timeout=60)
+    subprocess.run(_command(folder, rows, mode, False), cwd=ROOT, check=True, timeout=180)
 
 
 def track_and_kill(folder: Path, *rows: tuple[int, float], mode: str = "offline") -> None:
@@ -37,7 +37,7 @@ def track_and_kill(folder: Path, *rows: tuple[int, float], mode: str = "offline"
     wait_for(lambda: all(fragment.state != "live" for fragment in find_fragments(folder)))
 
 
-def wait_for(condition: Callable[[], bool], seconds: float = 60.0) -> None:
+def wait_for(condition: Callable[[], bool], seconds: float = 180.0) -> None:
     """Fail where `condition` does not come true."""
     deadline = time.monotonic() + seconds
     while not condition():

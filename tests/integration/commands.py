@@ -64,7 +64,7 @@ class Command:
                 return
         raise AssertionError(f"ended before step {step}: {self.finish()}")
 
-    def finish(self, timeout: float = 300) -> tuple[int, str, str]:
+    def finish(self, timeout: float = 500) -> tuple[int, str, str]:
         """Exit code, and what is left of stdout and stderr."""
         out, err = self._process.communicate(timeout=timeout)
         return self._process.returncode, out, err
@@ -81,7 +81,7 @@ class Command:
 
 
 def run_concord(
-    *arguments: str, timeout: float = 300, stdin: str = "", **changes: str
+    *arguments: str, timeout: float = 500, stdin: str = "", **changes: str
 ) -> subprocess.CompletedProcess[str]:
     """`concord …` in a process of its own, to its end."""
     return subprocess.run(

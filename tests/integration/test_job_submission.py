@@ -57,7 +57,7 @@ class Head:
     def submit(self, folder: Path, *entrypoint: str) -> subprocess.CompletedProcess[str]:
         """Submit a job and wait for its end."""
         command = [*RAY, "job", "submit", "--address", self.address, "--working-dir", str(folder), "--", *entrypoint]
-        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=280)
+        return subprocess.run(command, env=self.environment, capture_output=True, text=True, timeout=500)
 
     def get(self, path: str, *, token: bool) -> object:
         """GET of the job API."""
@@ -90,7 +90,7 @@ def head() -> Iterator[Head]:
     temporary = Path(tempfile.mkdtemp(prefix="cj-"))
     head = Head(temporary)
     try:
-        for _ in range(120):
+        for _ in range(360):
             try:
                 head.get("/api/version", token=True)
                 break

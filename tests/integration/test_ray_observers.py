@@ -18,7 +18,7 @@ from tests.unit.training.samples import dev_record, outcome, run_info, train_rec
 from tests.unit.training.test_observer import Recorder
 from tests.wandb_reader import read_runs
 
-pytestmark = [pytest.mark.ray, pytest.mark.slow, pytest.mark.timeout(240)]
+pytestmark = [pytest.mark.ray, pytest.mark.slow]
 ENVIRONMENT = {
     "RAY_USAGE_STATS_ENABLED": "0",
     "RAY_TRAIN_HEALTH_CHECK_INTERVAL_S": "0.2",

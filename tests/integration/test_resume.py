@@ -4,6 +4,7 @@ import os
 import shutil
 import signal
 import sys
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -87,7 +88,9 @@ def test_killed_rank_goes_on_to_the_same_bits(folder: Path, tiny_bert: Path) -> 
 
 
 @pytest.mark.parametrize("damage", ["altered", "torn", "no manifest"])
-def test_damaged_checkpoint_is_left_out(folder: Path, tiny_bert: Path, whole: Path, damage: str) -> None:
+def test_damaged_checkpoint_is_left_out(
+    folder: Path, tiny_bert: Path, whole: Path, concord: Callable[..., Any], damage: str
+) -> None:
     name = f"damaged_{damage.replace(' ', '_')}"
     run = folder / "runs" / name
     shutil.copytree(whole, run)
@@ -102,8 +105,8 @@ def test_damaged_checkpoint_is_left_out(folder: Path, tiny_bert: Path, whole: Pa
     else:
         (newest / "manifest.json").unlink()
     recipe = write_recipe(folder / f"{name}.yaml", _tree(folder, tiny_bert, name))
-    done = run_concord("train", str(recipe), "--no-ray")
-    assert done.returncode == 0, done.stderr
+    done = concord("train", str(recipe), "--no-ray")
+    assert done.code == 0, done.err
     told = result(run)
     assert told["resumed_step"] < told["step"]
     assert newest.name in told["notes"][0]

@@ -2,6 +2,7 @@
 
 import json
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +27,7 @@ SPACE = {
     "points": [{"optimizer.lr": rate, "training.log_every": 5} for rate in (1.0e29, 1.0e-6, 3.0e-3)],
 }
 ROUNDS = 120
+Concord = Callable[..., Any]
 
 
 @pytest.fixture(scope="module")
@@ -64,7 +66,7 @@ def _read(folder: Path) -> Sweep:
 
 
 def _wait(folder: Path, reached: Any) -> None:
-    deadline = time.monotonic() + 200
+    deadline = time.monotonic() + 500
     while time.monotonic() < deadline:
         if (folder / "runs/rates/trials/rates-000/trial.json").exists() and reached(_read(folder)):
             return
@@ -72,8 +74,8 @@ def _wait(folder: Path, reached: Any) -> None:
     raise AssertionError("the sweep did not get so far")
 
 
-def test_a_killed_sweep_says_what_waits(folder: Path, killed: Sweep) -> None:
-    told = json.loads(run_concord("sweep", "status", "rates", "--storage", str(folder / "runs"), "--json").stdout)
+def test_a_killed_sweep_says_what_waits(folder: Path, killed: Sweep, concord: Concord) -> None:
+    told = json.loads(concord("sweep", "status", "rates", "--storage", str(folder / "runs"), "--json").out)
     assert told["status"] == "stopped"
     assert not [trial for trial in told["trials"] if trial["status"] == "running"]
     assert told["trials"][0]["status"] == "waiting"
@@ -89,7 +91,7 @@ def test_every_trial_ends_as_it_should(finished: Sweep) -> None:
 
 
 def test_the_interrupted_trial_went_on_and_reached_what_a_plain_run_reaches(
-    folder: Path, killed: Sweep, finished: Sweep
+    folder: Path, killed: Sweep, finished: Sweep, concord: Concord
 ) -> None:
     recipe = finished.trials[0]
     assert recipe.attempts == 2
@@ -97,8 +99,8 @@ def test_the_interrupted_trial_went_on_and_reached_what_a_plain_run_reaches(
     config = folder / "runs/rates/trials/rates-000/config.yaml"
     plain = yaml.safe_load(config.read_text())
     plain["cluster"]["storage"], plain["tracking"] = str(folder / "plain"), {"mode": "disabled"}
-    done = run_concord("train", str(write_recipe(folder / "plain.yaml", plain)), "--no-ray")
-    assert done.returncode == 0, done.stderr
+    done = concord("train", str(write_recipe(folder / "plain.yaml", plain)), "--no-ray")
+    assert done.code == 0, done.err
     told = json.loads((folder / "plain/rates-000/result.json").read_text())
     assert [point["rows"] for point in told["history"]] == [report.rows for report in recipe.reports]
     for point, report in zip(told["history"], recipe.reports, strict=True):
@@ -112,9 +114,9 @@ def test_trials_mean_the_same_rows_by_an_iteration(finished: Sweep) -> None:
     }
 
 
-def test_a_second_resume_trains_nothing(folder: Path, finished: Sweep) -> None:
-    done = run_concord("sweep", "resume", "rates", "--storage", str(folder / "runs"))
-    assert done.returncode == 0, done.stderr
+def test_a_second_resume_trains_nothing(folder: Path, finished: Sweep, concord: Concord) -> None:
+    done = concord("sweep", "resume", "rates", "--storage", str(folder / "runs"))
+    assert done.code == 0, done.err
     assert _read(folder).trials == finished.trials
 
 
@@ -132,18 +134,18 @@ def test_nothing_is_pickled_and_nothing_of_ray_is_left(folder: Path, finished: S
     assert not [path for path in files if path.suffix in (".pkl", ".pt", ".bin") or "/ray/" in str(path)]
 
 
-def test_the_best_is_exported_and_predicts(folder: Path, finished: Sweep) -> None:
+def test_the_best_is_exported_and_predicts(folder: Path, finished: Sweep, concord: Concord) -> None:
     runs = str(folder / "runs")
-    told = json.loads(run_concord("best", "rates", "--storage", runs, "--json").stdout)
+    told = json.loads(concord("best", "rates", "--storage", runs, "--json").out)
     scores = {t.run: b.scores["dev/mean"] for t in finished.trials if (b := t.best("dev/mean")) is not None}
     assert max(scores, key=lambda run: scores[run]) in json.dumps(told)
-    done = run_concord("best", "rates", "--storage", runs, "--export", str(folder / "best"))
-    assert done.returncode == 0, done.stderr
+    done = concord("best", "rates", "--storage", runs, "--export", str(folder / "best"))
+    assert done.code == 0, done.err
     model = multitask.load(str(folder / "best"))
     assert len(model.predict("sst", ["a brilliant film .", "a dreadful film ."])) == 2
 
 
-def test_the_report_is_written(folder: Path, finished: Sweep) -> None:
-    done = run_concord("report", "rates", "--storage", str(folder / "runs"))
-    assert done.returncode == 0, done.stderr
+def test_the_report_is_written(folder: Path, finished: Sweep, concord: Concord) -> None:
+    done = concord("report", "rates", "--storage", str(folder / "runs"))
+    assert done.code == 0, done.err
     assert "rates-001" in (folder / "runs/rates/report.html").read_text()

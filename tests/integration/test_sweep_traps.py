@@ -84,7 +84,7 @@ def _pid_of(kind: str) -> int | None:
     return next((actor["Pid"] for actor in _alive() if kind in actor["ActorClassName"]), None)
 
 
-def _settles(check: Callable[[], bool], seconds: float = 20) -> bool:
+def _settles(check: Callable[[], bool], seconds: float = 90) -> bool:
     deadline = time.monotonic() + seconds
     while time.monotonic() < deadline:
         if check():
