@@ -5,8 +5,9 @@ from pathlib import Path
 
 import torch
 
-from cluster.storage.checkpoint import FOLDER, checkpoint_name, load_weights, read_state, verify
+from cluster.storage.checkpoint import FOLDER, checkpoint_name, read_state, verify
 from cluster.storage.run_folder import RunFolder
+from cluster.storage.shard_file import load_weights
 from cluster.storage.storage import Storage
 from cluster.zero.engine import import_deepspeed
 from multitask.errors import UserError

@@ -2,7 +2,6 @@
 
 import os
 import socket
-from collections.abc import Callable
 from pathlib import Path
 
 import pyarrow as pa
@@ -12,7 +11,14 @@ from multitask.errors import UserError
 
 
 class Storage:
-    """Files below one location: a folder, or a URI that pyarrow or fsspec knows. Paths are relative, with `/`."""
+    """Files below one location: a folder, or a URI that pyarrow or fsspec knows. Paths are relative, with `/`.
+
+    Methods raise `OSError` where the disk or the store refuses; what a store's own library raises besides comes through as it
+    is, pyarrow's as `pyarrow.ArrowException`.
+
+    Raises:
+        UserError: the location cannot be used at all.
+    """
 
     def __init__(self, location: str) -> None:
         self.location = location
@@ -38,7 +44,11 @@ class Storage:
         return f"{self._root}/{path}" if path else self._root
 
     def write(self, path: str, data: bytes) -> None:
-        """Write a whole file; on a disk it appears at once or not at all."""
+        """Write a whole file, and the folders above it; on a disk it appears at once or not at all.
+
+        Raises:
+            OSError, pyarrow.ArrowException: it cannot be written.
+        """
         target = self.path(path)
         self._fs.create_dir(os.path.dirname(target), recursive=True)
         if not self.is_local:
@@ -69,12 +79,12 @@ class Storage:
         return self._fs.get_file_info(self.path(path)).type != fs.FileType.NotFound
 
     def folders(self, path: str = "") -> list[str]:
-        """Names of the folders directly below `path`."""
+        """Names of the folders directly below `path`, sorted; none where there is no such folder."""
         selector = fs.FileSelector(self.path(path), allow_not_found=True)
         return sorted(info.base_name for info in self._fs.get_file_info(selector) if info.type == fs.FileType.Directory)
 
     def files(self, path: str = "") -> list[str]:
-        """Names of the files directly below `path`."""
+        """Names of the files directly below `path`, sorted; none where there is no such folder."""
         selector = fs.FileSelector(self.path(path), allow_not_found=True)
         return sorted(info.base_name for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File)
 
@@ -89,45 +99,23 @@ class Storage:
             self._fs.delete_dir(self.path(path))
 
     def copy_folder(self, source: "Storage", path: str) -> None:
-        """Copy the folder `path` of `source` to the same place here."""
+        """Copy the folder `path` of `source` to the same place here.
+
+        Raises:
+            FileNotFoundError: `source` has no such folder.
+        """
         self._fs.create_dir(self.path(path), recursive=True)
         fs.copy_files(source.path(path), self.path(path), source_filesystem=source._fs, destination_filesystem=self._fs)
 
     def upload_folder(self, folder: Path, path: str) -> None:
-        """Copy a local folder to `path`."""
+        """Copy a local folder to `path`.
+
+        Raises:
+            FileNotFoundError: there is no such folder.
+        """
         fs.copy_files(
             str(folder), self.path(path), source_filesystem=fs.LocalFileSystem(), destination_filesystem=self._fs
         )
-
-
-def probe(storage: Storage, rank: int, world: int, attempt: str, barrier: Callable[[], None]) -> None:
-    """Every rank writes a file and reads those of all others.
-
-    Raises:
-        UserError: a rank cannot write, or does not see what another has written.
-    """
-    folder = f"probe/{attempt}"
-    me = f"rank {rank} on {socket.gethostname()}"
-    problem = None
-    try:
-        storage.write(f"{folder}/{rank}", me.encode())
-    except (OSError, pa.ArrowException) as error:
-        problem = f"cluster.storage: {me} cannot write to {storage.location}: {error}"
-    barrier()
-    for other in range(world):
-        if problem is None:
-            try:
-                storage.read(f"{folder}/{other}")
-            except (OSError, pa.ArrowException):
-                problem = (
-                    f"cluster.storage: {me} does not see in {storage.location} what rank {other} wrote; "
-                    "name a folder or URI that all workers share"
-                )
-    barrier()
-    if rank == 0:
-        storage.delete_folder("probe")
-    if problem:
-        raise UserError(problem)
 
 
 def _from_uri(location: str) -> tuple[fs.FileSystem, str]:

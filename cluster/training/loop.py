@@ -7,7 +7,9 @@ import torch
 
 from cluster.step.step import MultitaskStep
 from cluster.step.stopwatch import Stopwatch
-from cluster.storage.checkpoint import find_checkpoint, load_engine, prune, read_state, read_tensors, save_checkpoint
+from cluster.storage.checkpoint import find_checkpoint, prune, read_state, read_tensors
+from cluster.storage.checkpoint_restore import restore_engine
+from cluster.storage.checkpoint_save import save_checkpoint
 from cluster.storage.run_folder import RunFolder
 from cluster.training.agreement import from_rank_zero, on_every_rank
 from cluster.training.history import History
@@ -63,7 +65,7 @@ class Run:
             return
         with self.watch("save"):
             state = read_state(storage, found)
-            load_engine(storage, found, self.engine)
+            restore_engine(storage, found, self.engine)
             if self.teacher:
                 self.teacher.load_state_dict(read_tensors(storage, found))
         self.combination.load_state_dict({k: torch.tensor(v) for k, v in state["combination"].items()})

@@ -6,8 +6,8 @@ from dataclasses import asdict
 import torch.distributed as dist
 
 from cluster.step.stopwatch import Stopwatch
+from cluster.storage.probe import probe
 from cluster.storage.run_folder import RunFolder
-from cluster.storage.storage import probe
 from cluster.training.agreement import from_rank_zero, on_every_rank
 from cluster.training.allocator import keep_freed_memory
 from cluster.training.loop import Run

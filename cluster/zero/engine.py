@@ -43,19 +43,31 @@ class Engine:
         """The base optimizer, whose parameters are this rank's fp32 shards."""
         return self.deepspeed.optimizer.optimizer
 
-    def step(self, lr: float, tasks: Sequence[str], lowest_layer: int = 0, memory: str | None = None) -> None:
+    def step(self, lr: float, tasks: Sequence[str], lowest_layer: int = 0, moments_of: str | None = None) -> None:
         """One update with the gradient in `shards`.
 
-        Heads of other tasks than `tasks`, and shared layers below `lowest_layer`, stay as they are. `memory`: the task
+        Heads of other tasks than `tasks`, and shared layers below `lowest_layer`, stay as they are. `moments_of`: the task
         whose own moments are used, None where all tasks share them.
         """
         set_rates(self.optimizer.param_groups, lr, tasks, lowest_layer)
-        self.state.select(memory)
+        self.state.select(moments_of)
         zero = self.deepspeed.optimizer
         for index, shard in enumerate(self.shards):
             zero.averaged_gradients[index] = [shard]
         self.deepspeed.step()
         assert not zero.overflow, "DeepSpeed left out a step whose gradient had been found finite"
+
+    def refresh_weights(self) -> None:
+        """Give the model the weights that its shards hold, after these were changed from outside; all ranks take part."""
+        zero = self.deepspeed.optimizer
+        if self.deepspeed.zero_optimization_stage() < 3:
+            zero.update_lp_params()
+            return
+        for group in range(len(self.partition.masters)):
+            zero._reassign_or_swap_out_partitioned_parameters(group)
+        if zero.persistent_parameters:
+            zero.persistent_parameters[0].partition(zero.persistent_parameters)
+            zero.persistent_parameters[0].all_gather(zero.persistent_parameters)
 
     @contextmanager
     def whole_weights(self) -> Iterator[None]:

@@ -1,4 +1,4 @@
-"""What an optimizer remembers, as named tensors and numbers that can be saved and put back on another cut.
+"""What an optimizer keeps beside the weights: named tensors and numbers that can be saved and put back on another cut.
 
 Names: `<group>/<key>` for what lies beside the flat shard of a group, `whole/<parameter>/<key>` for what belongs to a whole
 tensor, `<group>#<key>` for numbers of a group, such as its step count; `@<task>` behind each where a task has moments
@@ -7,7 +7,7 @@ of its own (`optimizer.per_task`).
 
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 from torch import Tensor
@@ -18,63 +18,71 @@ from cluster.zero.whole_tensors import WholeTensorOptimizer
 Number = float | int
 
 
+class Moments(NamedTuple):
+    """What an optimizer keeps of one group: tensors beside its shard, and numbers such as its step count."""
+
+    state: dict[str, Any]
+    counters: dict[str, Number]
+
+
 class OptimizerState(ABC):
-    """Saves and restores an optimizer's memory; `select` changes between the memories of tasks."""
+    """Saves and restores an optimizer's moments and counters; `select` changes between those of tasks."""
 
     @abstractmethod
-    def select(self, memory: str | None) -> None:
+    def select(self, task: str | None) -> None:
         """Let the next step use the moments of this task; None where all tasks share them."""
 
     @abstractmethod
     def entries(self) -> Iterator[tuple[str, Any]]:
-        """Name and value of all that is remembered."""
+        """Name and value of all that is kept."""
 
     @abstractmethod
-    def take_all(self, values: Mapping[str, Any]) -> None:
+    def restore_same_cut(self, values: Mapping[str, Any]) -> None:
         """Take over the entries of a shard that was cut as this rank's is."""
 
     @abstractmethod
-    def take_part(self, values: Mapping[str, Any], name: str, source: Fragment, target: Fragment) -> None:
-        """Take over what another cut's shard remembers of a parameter of which both hold a part."""
+    def restore_overlap(self, values: Mapping[str, Any], name: str, source: Fragment, target: Fragment) -> None:
+        """Take over what the shard of another cut keeps of a parameter of which both hold a part."""
 
     @abstractmethod
-    def take_whole(self, values: Mapping[str, Any]) -> None:
-        """Take over what any shard remembers of whole tensors that this rank steps."""
+    def restore_whole(self, values: Mapping[str, Any]) -> None:
+        """Take over what any shard keeps of whole tensors that this rank steps."""
 
     @abstractmethod
-    def loaded(self) -> None:
-        """Called on all ranks when weights and memory have been restored."""
+    def finish_restore(self) -> None:
+        """Called on all ranks when weights and moments have been restored."""
 
 
 class FlatState(OptimizerState):
-    """The memory of an optimizer that steps flat shards."""
+    """The moments of an optimizer that steps flat shards."""
 
     def __init__(self, optimizer: torch.optim.Optimizer, partition: Partition) -> None:
         self._optimizer, self._masters = optimizer, partition.masters
         self._fixed = [frozenset(group) | {"idle"} for group in optimizer.param_groups]
-        self._memory: str | None = None
-        self._kept: dict[str | None, list[tuple[dict[str, Any], dict[str, Number]]]] = {}
+        self._task: str | None = None
+        # Task to the moments of each group, of all tasks but the selected one.
+        self._idle: dict[str | None, list[Moments]] = {}
 
-    def select(self, memory: str | None) -> None:
-        if memory == self._memory:
+    def select(self, task: str | None) -> None:
+        if task == self._task:
             return
-        self._kept[self._memory] = [self._put_away(group) for group in range(len(self._masters))]
-        for group, (state, counters) in enumerate(self._kept.pop(memory, [])):
+        self._idle[self._task] = [self._put_away(group) for group in range(len(self._masters))]
+        for group, (state, counters) in enumerate(self._idle.pop(task, [])):
             self._optimizer.state[self._masters[group]] = state
             self._optimizer.param_groups[group].update(counters)
-        self._memory = memory
+        self._task = task
 
     def entries(self) -> Iterator[tuple[str, Any]]:
         for group, master in enumerate(self._masters):
-            yield from _named(group, self._memory, self._optimizer.state.get(master, {}), self._counters(group))
-        for memory, kept in self._kept.items():
-            for group, (state, counters) in enumerate(kept):
-                yield from _named(group, memory, state, counters)
+            yield from _named(group, self._task, self._optimizer.state.get(master, {}), self._counters(group))
+        for task, groups in self._idle.items():
+            for group, (state, counters) in enumerate(groups):
+                yield from _named(group, task, state, counters)
 
-    def take_all(self, values: Mapping[str, Any]) -> None:
+    def restore_same_cut(self, values: Mapping[str, Any]) -> None:
         for name, value in values.items():
-            place, memory = _split(name)
-            self.select(memory)
+            place, task = _split(name)
+            self.select(task)
             if "#" in place:
                 self._set_counter(place, value)
             else:
@@ -82,14 +90,14 @@ class FlatState(OptimizerState):
                 master = self._masters[int(group)]
                 self._optimizer.state[master][key] = self._placed(value, int(group))
 
-    def take_part(self, values: Mapping[str, Any], name: str, source: Fragment, target: Fragment) -> None:
+    def restore_overlap(self, values: Mapping[str, Any], name: str, source: Fragment, target: Fragment) -> None:
         master = self._masters[target.group]
         for entry, value in values.items():
-            place, memory = _split(entry)
+            place, task = _split(entry)
             group, _, key = place.replace("#", "/").partition("/")
             if int(group) != source.group:
                 continue
-            self.select(memory)
+            self.select(task)
             if "#" in place:
                 self._set_counter(f"{target.group}#{key}", value)
             elif isinstance(value, Tensor) and value.dim():
@@ -108,17 +116,17 @@ class FlatState(OptimizerState):
         fused = bool(self._optimizer.param_groups[group].get("fused"))
         return value.to(device, copy=True) if value.dim() or fused else value.clone()
 
-    def take_whole(self, values: Mapping[str, Any]) -> None:
-        """Nothing: what is remembered is cut as the weights are."""
+    def restore_whole(self, values: Mapping[str, Any]) -> None:
+        """Nothing: moments are cut as the weights are."""
 
-    def loaded(self) -> None:
+    def finish_restore(self) -> None:
         """Nothing: the shards are the weights that are stepped."""
 
-    def _put_away(self, group: int) -> tuple[dict[str, Any], dict[str, Number]]:
+    def _put_away(self, group: int) -> Moments:
         counters = self._counters(group)
         for key in counters:
             del self._optimizer.param_groups[group][key]
-        return dict(self._optimizer.state.pop(self._masters[group], {})), counters
+        return Moments(dict(self._optimizer.state.pop(self._masters[group], {})), counters)
 
     def _counters(self, group: int) -> dict[str, Number]:
         values = self._optimizer.param_groups[group]
@@ -130,47 +138,47 @@ class FlatState(OptimizerState):
 
 
 class WholeTensorState(OptimizerState):
-    """The memory of an optimizer that steps whole tensors; it lies with the rank that steps them."""
+    """The moments of an optimizer that steps whole tensors; they lie with the rank that steps them."""
 
     def __init__(self, optimizer: WholeTensorOptimizer) -> None:
         self._optimizer = optimizer
         self._groups = {n: group["number"] for group in optimizer.param_groups for n in group["names"]}
 
-    def select(self, memory: str | None) -> None:
-        self._optimizer.memory = memory
+    def select(self, task: str | None) -> None:
+        self._optimizer.task = task
 
     def entries(self) -> Iterator[tuple[str, Any]]:
-        for (memory, group), inner in self._optimizer.made.items():
-            fixed = self._optimizer.options_of(memory, group)
+        for (task, group), inner in self._optimizer.made.items():
+            fixed = self._optimizer.options_of(task, group)
             for key, value in inner.param_groups[0].items():
                 if key not in fixed:
-                    yield _join(f"{group}#{key}", memory), value
+                    yield _join(f"{group}#{key}", task), value
             for name in self._optimizer.mine(group):
                 for key, value in inner.state.get(self._optimizer.weights[name], {}).items():
-                    yield _join(f"whole/{name}/{key}", memory), value
+                    yield _join(f"whole/{name}/{key}", task), value
 
-    def take_all(self, values: Mapping[str, Any]) -> None:
+    def restore_same_cut(self, values: Mapping[str, Any]) -> None:
         for entry, value in values.items():
-            place, memory = _split(entry)
+            place, task = _split(entry)
             if "#" in place:
                 group, key = place.split("#")
                 if self._optimizer.mine(int(group)):
-                    self._optimizer.inner(memory, int(group)).param_groups[0][key] = value
+                    self._optimizer.inner(task, int(group)).param_groups[0][key] = value
                 continue
             name, key = place.removeprefix("whole/").rsplit("/", 1)
             if name in self._optimizer.weights:
                 weight = self._optimizer.weights[name]
-                inner = self._optimizer.inner(memory, self._groups[name])
+                inner = self._optimizer.inner(task, self._groups[name])
                 device_value = value.to(weight.device) if isinstance(value, Tensor) and value.dim() else value
                 inner.state[weight][key] = _copied(device_value)
 
-    def take_part(self, values: Mapping[str, Any], name: str, source: Fragment, target: Fragment) -> None:
-        """Nothing: tensors are remembered whole."""
+    def restore_overlap(self, values: Mapping[str, Any], name: str, source: Fragment, target: Fragment) -> None:
+        """Nothing: moments are kept whole."""
 
-    def take_whole(self, values: Mapping[str, Any]) -> None:
-        self.take_all(values)
+    def restore_whole(self, values: Mapping[str, Any]) -> None:
+        self.restore_same_cut(values)
 
-    def loaded(self) -> None:
+    def finish_restore(self) -> None:
         self._optimizer.refresh()
 
 
@@ -184,21 +192,21 @@ def copy_overlap(values: Tensor, source: Fragment, into: Tensor, target: Fragmen
 
 
 def _named(
-    group: int, memory: str | None, state: Mapping[str, Any], counters: Mapping[str, Number]
+    group: int, task: str | None, state: Mapping[str, Any], counters: Mapping[str, Number]
 ) -> Iterator[tuple[str, Any]]:
     for key, value in state.items():
-        yield _join(f"{group}/{key}", memory), value
+        yield _join(f"{group}/{key}", task), value
     for key, number in counters.items():
-        yield _join(f"{group}#{key}", memory), number
+        yield _join(f"{group}#{key}", task), number
 
 
-def _join(place: str, memory: str | None) -> str:
-    return place if memory is None else f"{place}@{memory}"
+def _join(place: str, task: str | None) -> str:
+    return place if task is None else f"{place}@{task}"
 
 
 def _split(name: str) -> tuple[str, str | None]:
-    place, _, memory = name.partition("@")
-    return place, memory or None
+    place, _, task = name.partition("@")
+    return place, task or None
 
 
 def _copied(value: Any) -> Any:

@@ -80,7 +80,7 @@ def _sizes(fragments: list[list[Fragment]]) -> list[int]:
 class WholeTensorOptimizer(torch.optim.Optimizer):
     """Steps `make`'s optimizer on whole tensors, wherever DeepSpeed has cut them.
 
-    Before its first step it must be told of the cut (`attach`). `memory` chooses the set of moments that a step uses.
+    Before its first step it must be told of the cut (`attach`). `task` says whose moments a step uses.
     """
 
     def __init__(self, groups: list[dict[str, Any]], make: Make) -> None:
@@ -95,7 +95,7 @@ class WholeTensorOptimizer(torch.optim.Optimizer):
         self.weights: dict[str, nn.Parameter] = {}
         self._inner: dict[tuple[str | None, int], torch.optim.Optimizer] = {}
         self._options: dict[tuple[str | None, int], frozenset[str]] = {}
-        self.memory: str | None = None
+        self.task: str | None = None
 
     def attach(self, partition: Partition) -> None:
         """Take over how DeepSpeed has cut the groups; all ranks take part."""
@@ -125,31 +125,31 @@ class WholeTensorOptimizer(torch.optim.Optimizer):
             for name, gradient in gradients.items():
                 self.weights[name].grad = gradient.view(self._shapes[name])
             if route.mine:
-                inner = self.inner(self.memory, number)
+                inner = self.inner(self.task, number)
                 inner.param_groups[0]["lr"] = group["lr"]
                 inner.step()
             for name in route.mine:
                 self.weights[name].grad = None
             route.scatter({name: self.weights[name].reshape(-1) for name in route.mine}, shard)
 
-    def inner(self, memory: str | None, number: int) -> torch.optim.Optimizer:
+    def inner(self, task: str | None, number: int) -> torch.optim.Optimizer:
         """The optimizer of this rank's parameters of group `number`, made at its first use."""
-        if (memory, number) not in self._inner:
+        if (task, number) not in self._inner:
             group = self._groups[number]
             options: dict[str, Any] = {k: group[k] for k in ("weight_decay", "use_muon") if k in group}
             weights = [self.weights[name] for name in self._routes[number].mine]
-            self._inner[memory, number] = self._make([{"params": weights, **options}])
-            self._options[memory, number] = frozenset(self._inner[memory, number].param_groups[0])
-        return self._inner[memory, number]
+            self._inner[task, number] = self._make([{"params": weights, **options}])
+            self._options[task, number] = frozenset(self._inner[task, number].param_groups[0])
+        return self._inner[task, number]
 
     @property
     def made(self) -> dict[tuple[str | None, int], torch.optim.Optimizer]:
-        """(memory, group number) to optimizer, of all that have been used."""
+        """(task, group number) to optimizer, of all that have been used."""
         return dict(self._inner)
 
-    def options_of(self, memory: str | None, number: int) -> frozenset[str]:
+    def options_of(self, task: str | None, number: int) -> frozenset[str]:
         """Keys of a group of `made` that are settings; those that came later are counters."""
-        return self._options[memory, number]
+        return self._options[task, number]
 
     def mine(self, number: int) -> list[str]:
         """Names of the parameters of group `number` that this rank steps."""

@@ -29,7 +29,6 @@ PORTABLE = {
 
 def checksums(folder: Path) -> dict[str, dict[str, str]]:
     """Train each case in `folder`; case name to the checksum of each rank's shard after ten steps."""
-    os.environ.update(PORTABLE)
     bert = build_tiny_bert(folder / "encoder", dropout=0.1)
     write_tiny_tasks(folder)
     found = {}
@@ -54,5 +53,6 @@ def _shards(run: Path) -> dict[str, str]:
 
 
 if __name__ == "__main__":
+    os.environ.update(PORTABLE)
     with tempfile.TemporaryDirectory() as place:
         Path(sys.argv[1]).write_text(json.dumps(checksums(Path(place)), indent=1) + "\n")

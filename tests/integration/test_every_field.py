@@ -12,8 +12,9 @@ from typing import Any
 import pytest
 from pydantic import BaseModel
 
-from cluster.storage.checkpoint import find_checkpoint, load_weights
+from cluster.storage.checkpoint import find_checkpoint
 from cluster.storage.run_folder import RunFolder
+from cluster.storage.shard_file import load_weights
 from cluster.training.session import LocalSession
 from cluster.training.worker import train
 from multitask.config import RunConfig, parse_config

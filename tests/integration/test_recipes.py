@@ -8,8 +8,8 @@ import pytest
 import torch
 from transformers import BertModel
 
-from cluster.storage.checkpoint import load_weights
 from cluster.storage.run_folder import RunFolder
+from cluster.storage.shard_file import load_weights
 from cluster.training.session import LocalSession
 from cluster.training.worker import train
 from multitask.config import RunConfig, list_recipes, load_recipe, parse_config

@@ -10,7 +10,7 @@ import pytest
 import torch
 
 from cluster.step.step import MultitaskStep
-from cluster.storage.checkpoint import load_weights
+from cluster.storage.shard_file import load_weights
 from cluster.storage.storage import Storage
 from cluster.training.session import LocalSession
 from cluster.training.worker import train

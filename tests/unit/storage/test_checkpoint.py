@@ -8,8 +8,9 @@ import pytest
 import torch
 from safetensors.torch import save
 
-from cluster.storage.checkpoint import find_checkpoint, load_weights, prune, verify
+from cluster.storage.checkpoint import find_checkpoint, prune, verify
 from cluster.storage.run_folder import RunFolder
+from cluster.storage.shard_file import load_weights
 from cluster.storage.storage import Storage
 from multitask.config import override_config, parse_config
 

@@ -10,9 +10,11 @@ import torch
 from safetensors.torch import save
 
 from cluster.launch.resources import plan_resources
-from cluster.storage.checkpoint import find_checkpoint, load_weights, prune, verify
+from cluster.storage.checkpoint import find_checkpoint, prune, verify
+from cluster.storage.probe import probe
 from cluster.storage.run_folder import RunFolder
-from cluster.storage.storage import Storage, probe
+from cluster.storage.shard_file import load_weights
+from cluster.storage.storage import Storage
 from multitask.config import override_config, parse_config
 from multitask.config.cluster import ClusterConfig
 from multitask.errors import UserError
