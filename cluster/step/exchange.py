@@ -1,9 +1,11 @@
 """Task gradients from where they were computed to where their shards are owned.
 
-Every rank holds gradients of a few tasks, each over all shared parameters. One all-to-all sends each rank the parts
-that it owns, of every task; there they are summed. So the K task gradients, averaged over all ranks, lie sharded
-exactly as the optimizer wants its combined gradient, and inner products are sums over shards. What is sent per rank
-does not grow with K where ranks hold few tasks each (`multitask.sampling.split_round`).
+Every rank holds gradients of a few task groups, each over all shared parameters. One all-to-all sends each rank the parts
+that it owns, of every group; there they are summed. So the group gradients, averaged over all ranks, lie sharded exactly as
+the optimizer wants its combined gradient, and inner products are sums over shards.
+
+Under ZeRO 1 and 2 a rank holds few groups (`multitask.sampling.split_round`), and what it sends does not grow with their
+number G. Under ZeRO 3 every rank holds a part of every task, and sends G times the shared parameters.
 """
 
 from collections.abc import Mapping, Sequence
@@ -11,62 +13,39 @@ from collections.abc import Mapping, Sequence
 import torch.distributed as dist
 from torch import Tensor
 
-from cluster.zero.partition import Fragment, Partition
+from cluster.step.layout import Layout, Place
+from cluster.zero.partition import Fragment
 
 
-class Layout:
-    """Where each parameter lies in every owner's segment of a gradient row.
-
-    A row is the gradient of some parameters, flattened in owner-major order: first all that rank 0 owns, then rank
-    1, … `places[name]`: per owner that holds a part of it, (owner, its fragment, position inside the segment).
-    """
-
-    def __init__(self, names: Sequence[str], partition: Partition) -> None:
-        self.segments: list[int] = []
-        self.places: dict[str, list[tuple[int, Fragment, int]]] = {name: [] for name in names}
-        for owner, owned in enumerate(partition.owned):
-            position = 0
-            for name in names:
-                if name in owned:
-                    self.places[name].append((owner, owned[name], position))
-                    position += owned[name].size
-            self.segments.append(position)
-
-    def pieces(self, rank: int) -> list[tuple[Fragment, int]]:
-        """(fragment, position inside the segment) of every parameter that `rank` owns a part of."""
-        return [(f, at) for places in self.places.values() for owner, f, at in places if owner == rank]
-
-
-def buffer_size(shared: Layout, heads: Layout, rows: int) -> int:
-    """Elements of a gradient buffer of `rows` rows."""
-    return rows * sum(shared.segments) + sum(heads.segments)
+def buffer_size(shared: Layout, heads: Layout, groups: int) -> int:
+    """Elements of a buffer of `groups` group gradients."""
+    return groups * sum(shared.segments) + sum(heads.segments)
 
 
 class GradientBuffer:
-    """This rank's gradient rows of one step, laid out to be sent without another copy.
+    """This rank's group gradients of one step, laid out to be sent without another copy.
 
-    Per owner the segments of all `rows` rows lie one after the other, then the segment of the heads. `storage` (at
+    Per owner the segments of all `groups` gradients lie one after the other, then the segment of the heads. `storage` (at
     least `buffer_size` elements, fp32) is kept from step to step.
     """
 
-    def __init__(self, shared: Layout, heads: Layout, rows: int, storage: Tensor) -> None:
+    def __init__(self, shared: Layout, heads: Layout, groups: int, storage: Tensor) -> None:
         self._shared = shared
-        self.sizes = [rows * s + h for s, h in zip(shared.segments, heads.segments, strict=True)]
+        self.sizes = [groups * s + h for s, h in zip(shared.segments, heads.segments, strict=True)]
         self.flat = storage[: sum(self.sizes)]
         starts = [sum(self.sizes[:o]) for o in range(len(self.sizes))]
-        self._row_views = [
-            {name: self._views(places, starts, row) for name, places in shared.places.items()} for row in range(rows)
+        self._group_views = [
+            {name: self._views(places, starts, group) for name, places in shared.places.items()}
+            for group in range(groups)
         ]
-        head_starts = [start + rows * s for start, s in zip(starts, shared.segments, strict=True)]
+        head_starts = [start + groups * s for start, s in zip(starts, shared.segments, strict=True)]
         self._head_views = {name: self._views(places, head_starts, None) for name, places in heads.places.items()}
         self._written: set[tuple[int, str]] = set()
 
-    def _views(
-        self, places: list[tuple[int, Fragment, int]], starts: list[int], row: int | None
-    ) -> list[tuple[Fragment, Tensor]]:
+    def _views(self, places: Sequence[Place], starts: list[int], group: int | None) -> list[tuple[Fragment, Tensor]]:
         views = []
         for owner, fragment, position in places:
-            begin = starts[owner] + position + (row * self._shared.segments[owner] if row is not None else 0)
+            begin = starts[owner] + position + (group * self._shared.segments[owner] if group is not None else 0)
             views.append((fragment, self.flat[begin : begin + fragment.size]))
         return views
 
@@ -74,44 +53,44 @@ class GradientBuffer:
         """Forget the last step's gradients."""
         self._written.clear()
 
-    def add(self, row: int, gradients: Mapping[str, Tensor | None]) -> None:
-        """Add gradients of shared parameters, each of its parameter's shape, to row number `row`."""
-        self._add(row, self._row_views[row], gradients)
+    def add(self, group: int, gradients: Mapping[str, Tensor | None]) -> None:
+        """Add gradients of shared parameters, each of its parameter's shape, to gradient number `group`."""
+        self._add(group, self._group_views[group], gradients)
 
     def add_heads(self, gradients: Mapping[str, Tensor | None]) -> None:
         """Add gradients of head parameters."""
         self._add(-1, self._head_views, gradients)
 
     def _add(
-        self, row: int, views: Mapping[str, list[tuple[Fragment, Tensor]]], gradients: Mapping[str, Tensor | None]
+        self, group: int, views: Mapping[str, list[tuple[Fragment, Tensor]]], gradients: Mapping[str, Tensor | None]
     ) -> None:
         for name, gradient in gradients.items():
             if gradient is None:
                 continue
             flat = gradient.reshape(-1)
-            first = (row, name) not in self._written
-            self._written.add((row, name))
+            first = (group, name) not in self._written
+            self._written.add((group, name))
             for fragment, view in views[name]:
                 part = flat[fragment.start : fragment.start + fragment.size]
                 view.copy_(part) if first else view.add_(part)
 
     def finish(self) -> None:
         """Zero what no gradient was added to."""
-        everything = [*enumerate(self._row_views), (-1, self._head_views)]
-        for row, views in everything:
+        everything = [*enumerate(self._group_views), (-1, self._head_views)]
+        for group, views in everything:
             for name, parts in views.items():
-                if (row, name) not in self._written:
+                if (group, name) not in self._written:
                     for _, view in parts:
                         view.zero_()
 
 
-def exchange_rows(
-    buffer: GradientBuffer, shared: Layout, heads: Layout, holders: Sequence[Sequence[int]], rows: int
+def exchange_gradients(
+    buffer: GradientBuffer, shared: Layout, heads: Layout, holders: Sequence[Sequence[int]], groups: int
 ) -> tuple[list[Tensor], Tensor]:
     """Send every owner its segments and sum what comes for this rank's own.
 
-    `holders[rank]`: the rows that `rank` sends, in the order of its buffer. Returns this rank's shard of each of the
-    `rows` rows and of the heads' gradient. The order of summation is that of the ranks, so all runs agree.
+    `holders[rank]`: the groups whose gradients `rank` sends, in the order of its buffer. Returns this rank's shard of each of
+    the `groups` gradients and of the heads' gradient. The order of summation is that of the ranks, so all runs agree.
     """
     buffer.finish()
     rank, world = dist.get_rank(), dist.get_world_size()
@@ -122,12 +101,12 @@ def exchange_rows(
         sizes = [len(held) * segment + head_segment for held in holders]
         received = buffer.flat.new_empty(sum(sizes))
         dist.all_to_all_single(received, buffer.flat, sizes, buffer.sizes)
-    sums: list[Tensor | None] = [None] * rows
+    sums: list[Tensor | None] = [None] * groups
     head_sum: Tensor | None = None
     position = 0
     for held in holders:
-        for row in held:
-            sums[row] = _plus(sums[row], received[position : position + segment])
+        for group in held:
+            sums[group] = _plus(sums[group], received[position : position + segment])
             position += segment
         head_sum = _plus(head_sum, received[position : position + head_segment])
         position += head_segment

@@ -3,18 +3,20 @@
 Read `MultitaskStep.run`: task gradients, Gramian over all ranks, weights, combined gradient, engine.
 """
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
-from torch import Tensor, nn
+from torch import Tensor
 
-from cluster.step.exchange import GradientBuffer, Layout, buffer_size, exchange_rows
-from cluster.step.gradient_writer import Collector, Trained
+from cluster.step.exchange import GradientBuffer, buffer_size, exchange_gradients
+from cluster.step.gradient_writer import GradientWriter
+from cluster.step.layout import StepLayout
 from cluster.step.stopwatch import Stopwatch
 from cluster.step.task_gradients import LocalSums, TaskGradients
-from cluster.step.token_exchange import OwnedTokens, TokenExchange
+from cluster.step.token_exchange import OwnedTokens
 from cluster.zero.engine import Engine
 from cluster.zero.partition import Fragment
 from multitask.combination import Combination, combined_norm, gramian
@@ -23,29 +25,6 @@ from multitask.model import EmbeddingTap, TokenGradient
 from multitask.objectives import RowObjective
 from multitask.trainer.result import StepResult
 from multitask.work import RoundWork
-
-
-class _Layouts:
-    """Where the gradients of what is trained lie; changes only where layers are frozen or unfrozen."""
-
-    def __init__(
-        self, engine: Engine, shared: Mapping[str, nn.Parameter], tap: EmbeddingTap | None, lowest_layer: int
-    ) -> None:
-        model = engine.model
-        for name, parameter in shared.items():
-            parameter.requires_grad_(model.layer_of(name) >= lowest_layer)
-        embedding = model.token_embedding() if tap else None
-        self.word = embedding[0] if embedding else None
-        trained = {n: p for n, p in shared.items() if p.requires_grad and n != self.word}
-        heads = {task: model.head_parameters(task) for task in model.heads}
-        self.trained = Trained(trained, heads, tap if embedding else None)
-        self.shared = Layout(list(trained), engine.partition)
-        self.head = Layout([n for head in heads.values() for n in head], engine.partition)
-        self.tokens = (
-            TokenExchange([rank.get(embedding[0]) for rank in engine.partition.owned], embedding[1].embedding_dim)
-            if embedding
-            else None
-        )
 
 
 class MultitaskStep:
@@ -71,36 +50,36 @@ class MultitaskStep:
     def run(self, work: RoundWork, lr: float, lowest_layer: int = 0) -> StepResult:
         """Train on `work`, this rank's share of a round; shared layers below `lowest_layer` stay as they are."""
         self._freeze_below(lowest_layer)
-        tasks, step = work.round.tasks, work.round.step
+        tasks, layout = work.round.tasks, self._layout
         groups = self.combination.groups(tasks)
-        rows = [next(g for g, group in enumerate(groups) if task in group) for task in tasks]
+        group_of = [next(g for g, group in enumerate(groups) if task in group) for task in tasks]
         loss_weights = self.combination.loss_weights(tasks)
-        holders = [tuple(sorted({rows[k] for k in held})) for held in work.holders]
+        holders = [tuple(sorted({group_of[k] for k in held})) for held in work.holders]
         with self.watch("forward/backward"):
             buffer = self._buffer(len(holders[self.rank]))
-            collector = Collector(self._layouts.trained, buffer, holders[self.rank])
-            sums = self.gradients.run(work, rows, loss_weights, collector)
-            local_words = collector.word_gradients()
+            writer = GradientWriter(layout.trained, buffer, holders[self.rank])
+            sums = self.gradients.run(work, group_of, loss_weights, writer)
+            token_gradients = writer.token_gradients()
         with self.watch("communicate"):
-            shards, head = exchange_rows(buffer, self._layouts.shared, self._layouts.head, holders, len(groups))
-            words = self._exchange_words(local_words, len(groups))
+            shards, head = exchange_gradients(buffer, layout.shared, layout.heads, holders, len(groups))
+            tokens = self._exchange_tokens(token_gradients, len(groups))
         with self.watch("combine"):
-            inner = gramian(shards) + (words.gramian() if words else 0)
+            inner = gramian(shards) + (tokens.gramian() if tokens else 0)
             inner, totals = self._over_all_ranks(inner, sums, head)
-            apart = len(groups) > 1
-            weights = self.combination.gradient_weights(inner, groups, step) if apart else torch.ones(1)
+            weights = self._gradient_weights(inner, groups, work.round.step)
             norm = (combined_norm(inner, weights) ** 2 + totals.head_square).sqrt().item()
-            culprits = _not_finite(tasks, rows, totals.losses, inner, norm)
+            culprits = _not_finite(tasks, group_of, totals.losses, inner, norm)
             if not culprits:
-                self._combine(weights * self._clip(norm), self._clip(norm), shards, head, words)
+                clip = self._clip(norm)
+                self._combine(weights * clip, clip, shards, head, tokens)
         if not culprits:
             self._optimize(tasks, lr, lowest_layer)
         return StepResult(
             losses=dict(zip(tasks, totals.losses.tolist(), strict=True)),
             terms=self._named_terms(tasks, totals.terms),
-            weights=_used_weights(tasks, rows, weights, loss_weights),
+            weights=_used_weights(tasks, group_of, weights, loss_weights),
             groups=groups,
-            gramian=inner if apart else None,
+            gramian=inner if len(groups) > 1 else None,
             norm=norm,
             tokens=totals.tokens,
             slots=totals.slots,
@@ -109,19 +88,22 @@ class MultitaskStep:
             culprits=culprits,
         )
 
+    def _gradient_weights(self, inner: Tensor, groups: Sequence[Sequence[str]], step: int) -> Tensor:
+        return self.combination.gradient_weights(inner, groups, step) if len(groups) > 1 else torch.ones(1)
+
     def _optimize(self, tasks: Sequence[str], lr: float, lowest_layer: int) -> None:
         with self.watch("optimizer"):
-            memory = tasks[0] if self.config.optimizer.per_task else None
-            self.engine.step(lr, tasks, lowest_layer, memory)
+            moments_of = tasks[0] if self.config.optimizer.per_task else None
+            self.engine.step(lr, tasks, lowest_layer, moments_of)
 
-    def _exchange_words(self, local: Mapping[int, TokenGradient], groups: int) -> OwnedTokens | None:
-        tokens = self._layouts.tokens
-        return tokens.exchange(local, groups, self.device) if tokens else None
+    def _exchange_tokens(self, local: Mapping[int, TokenGradient], groups: int) -> OwnedTokens | None:
+        exchange = self._layout.tokens
+        return exchange.exchange(local, groups, self.device) if exchange else None
 
     def _freeze_below(self, lowest_layer: int) -> None:
         if lowest_layer == self._lowest_layer:
             return
-        self._layouts = _Layouts(self.engine, self._shared, self.tap, lowest_layer)
+        self._layout = StepLayout(self.engine, self._shared, self.tap, lowest_layer)
         self._lowest_layer = lowest_layer
         self._buffers: dict[int, GradientBuffer] = {}
 
@@ -151,33 +133,36 @@ class MultitaskStep:
         return 1.0 if limit is None else min(1.0, limit / (norm + 1e-6))
 
     def _combine(
-        self, weights: Tensor, clip: float, shards: Sequence[Tensor], head: Tensor, words: OwnedTokens | None
+        self, weights: Tensor, clip: float, shards: Sequence[Tensor], head: Tensor, tokens: OwnedTokens | None
     ) -> None:
         """Write Σ wₖ gₖ of the shared parameters, and the heads' own gradient, into the engine's shards."""
         factors = weights.tolist()
-        for fragment, at in self._layouts.shared.pieces(self.rank):
+        for _, fragment, at in self._layout.shared.owned_by(self.rank):
             out = self._out(fragment)
             torch.mul(shards[0][at : at + fragment.size], factors[0], out=out)
             for shard, factor in zip(shards[1:], factors[1:], strict=True):
                 out.add_(shard[at : at + fragment.size], alpha=factor)
-        for fragment, at in self._layouts.head.pieces(self.rank):
+        for _, fragment, at in self._layout.heads.owned_by(self.rank):
             torch.mul(head[at : at + fragment.size], clip, out=self._out(fragment))
-        mine = self.engine.partition.owned[self.rank].get(self._layouts.word) if self._layouts.word else None
-        if words is not None and mine is not None:
-            words.write(weights.to(self.device), mine, self._out(mine))
+        embedding = self._layout.embedding
+        mine = self.engine.partition.owned[self.rank].get(embedding) if embedding else None
+        if tokens is not None and mine is not None:
+            tokens.write(weights.to(self.device), mine, self._out(mine))
 
     def _out(self, fragment: Fragment) -> Tensor:
         return self.engine.shards[fragment.group][fragment.offset : fragment.offset + fragment.size]
 
-    def _buffer(self, rows: int) -> GradientBuffer:
-        size = buffer_size(self._layouts.shared, self._layouts.head, rows)
+    def _buffer(self, groups: int) -> GradientBuffer:
+        """The buffer for so many group gradients, on memory that is kept from step to step."""
+        layout = self._layout
+        size = buffer_size(layout.shared, layout.heads, groups)
         if size > self._storage.numel():
             self._storage = torch.zeros(size, dtype=torch.float32, device=self.device)
             self._buffers.clear()
-        if rows not in self._buffers:
-            self._buffers[rows] = GradientBuffer(self._layouts.shared, self._layouts.head, rows, self._storage)
-        self._buffers[rows].clear()
-        return self._buffers[rows]
+        if groups not in self._buffers:
+            self._buffers[groups] = GradientBuffer(layout.shared, layout.heads, groups, self._storage)
+        self._buffers[groups].clear()
+        return self._buffers[groups]
 
 
 class _Totals(NamedTuple):
@@ -191,19 +176,21 @@ class _Totals(NamedTuple):
     extra_tokens: int
 
 
-def _used_weights(tasks: Sequence[str], rows: Sequence[int], weights: Tensor, loss_weights: Tensor) -> dict[str, float]:
+def _used_weights(
+    tasks: Sequence[str], group_of: Sequence[int], weights: Tensor, loss_weights: Tensor
+) -> dict[str, float]:
     """Task to the factor of its gradient in the update."""
-    used = [float(weights[row]) * float(weight) for row, weight in zip(rows, loss_weights, strict=True)]
+    used = [float(weights[group]) * float(weight) for group, weight in zip(group_of, loss_weights, strict=True)]
     return dict(zip(tasks, used, strict=True))
 
 
 def _not_finite(
-    tasks: Sequence[str], rows: Sequence[int], losses: Tensor, inner: Tensor, norm: float
+    tasks: Sequence[str], group_of: Sequence[int], losses: Tensor, inner: Tensor, norm: float
 ) -> tuple[str, ...]:
     """The tasks whose loss or gradient is not finite; all of them where it cannot be told."""
-    if torch.isfinite(losses).all() and torch.isfinite(inner).all() and norm == norm and abs(norm) != float("inf"):
+    if torch.isfinite(losses).all() and torch.isfinite(inner).all() and math.isfinite(norm):
         return ()
     bad = ~torch.isfinite(losses)
     if len(inner) > 1:
-        bad |= ~torch.isfinite(inner.diagonal())[list(rows)]
+        bad |= ~torch.isfinite(inner.diagonal())[list(group_of)]
     return tuple(t for t, b in zip(tasks, bad.tolist(), strict=True) if b) or tuple(tasks)

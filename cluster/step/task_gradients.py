@@ -6,8 +6,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from cluster.step.gather import gather_embeddings
-from cluster.step.gradient_writer import Collector
+from cluster.step.gradient_writer import GradientWriter
 from multitask.config import RunConfig
 from multitask.config.kind import Contrastive
 from multitask.data import Batch
@@ -46,31 +45,31 @@ class TaskGradients:
         self.terms = tuple(name for name in type(regularization).model_fields if getattr(regularization, name))
         self._extra_passes = passes_per_row(regularization) - 1
 
-    def run(self, work: RoundWork, rows: Sequence[int], weights: Tensor, collector: Collector) -> LocalSums:
-        """Task k's gradients, times `weights[k]`, go to row `rows[k]` of the round."""
+    def run(self, work: RoundWork, group_of: Sequence[int], weights: Tensor, writer: GradientWriter) -> LocalSums:
+        """The gradient of task k, times `weights[k]`, is added to that of group `group_of[k]`."""
         tasks, step = work.round.tasks, work.round.step
         sums = LocalSums(len(tasks), len(self.terms), self.device)
         torch.manual_seed(generator_key(self.config.seed, "dropout", step, dist.get_rank()))
         for k, task in enumerate(tasks):
             train = self._between_rows if self._kind(task) else self._row_by_row
-            train(k, task, rows[k], float(weights[k]), work, collector, sums)
+            train(k, task, group_of[k], float(weights[k]), work, writer, sums)
         return sums
 
     def _row_by_row(
-        self, k: int, task: str, row: int, weight: float, work: RoundWork, collector: Collector, sums: LocalSums
+        self, k: int, task: str, group: int, weight: float, work: RoundWork, writer: GradientWriter, sums: LocalSums
     ) -> None:
         """A task whose rows have each a loss of its own."""
         for micro in work.batches.get(task, ()):
-            with collector.recording() as words, self._autocast():
+            with writer.recording() as tokens, self._autocast():
                 losses = self.objective(task, micro.batch.to(self.device), work.round.step)
-            collector.backward(task, row, losses.total.sum() * (micro.scale * weight), None, words)
+            writer.backward(task, group, losses.total.sum() * (micro.scale * weight), None, tokens)
             sums.losses[k] += losses.task.detach().double().sum() * micro.scale
             for number, name in enumerate(self.terms):
                 sums.terms[k, number] += losses.terms[name].detach().double().sum() * micro.scale
             sums.count(micro, self._extra_passes)
 
     def _between_rows(
-        self, k: int, task: str, row: int, weight: float, work: RoundWork, collector: Collector, sums: LocalSums
+        self, k: int, task: str, group: int, weight: float, work: RoundWork, writer: GradientWriter, sums: LocalSums
     ) -> None:
         """A task whose loss runs between all rows of its global batch; every rank takes part, with or without rows.
 
@@ -85,8 +84,8 @@ class TaskGradients:
         passes = []
         for micro in micros:
             state = self._random_state()
-            with torch.set_grad_enabled(not cached), collector.recording() as words:
-                passes.append((micro, state, self._embed(task, micro.batch), words))
+            with torch.set_grad_enabled(not cached), writer.recording() as tokens:
+                passes.append((micro, state, self._embed(task, micro.batch), tokens))
             sums.count(micro, 0)
         own = [embeddings.detach() for micro, _, embeddings, _ in passes if micro.scale]
         texts = 3 if self.config.tasks[task].columns.negative else 2
@@ -95,15 +94,15 @@ class TaskGradients:
         (gradient,) = torch.autograd.grad(losses.mean() * weight, everyone)
         sums.losses[k] += losses[mine].detach().double().sum() / len(losses)
         position = mine.start
-        for micro, state, embeddings, words in passes:
+        for micro, state, embeddings, tokens in passes:
             size = embeddings.shape[1] if micro.scale else 0
             part = gradient[:, position : position + size] if size else torch.zeros_like(embeddings)
             position += size
             if cached:
                 self._random_state(state)
-                with collector.recording() as words:
+                with writer.recording() as tokens:
                     embeddings = self._embed(task, micro.batch)
-            collector.backward(task, row, embeddings, part.to(embeddings.dtype), words)
+            writer.backward(task, group, embeddings, part.to(embeddings.dtype), tokens)
 
     def _embed(self, task: str, batch: Batch) -> Tensor:
         """Embeddings (T, B, D) of the rows' texts."""
@@ -124,3 +123,25 @@ class TaskGradients:
             generator.set_rng_state(state)
             return state
         return generator.get_rng_state()
+
+
+def gather_embeddings(own: Sequence[Tensor], shape: tuple[int, int], device: torch.device) -> tuple[Tensor, slice]:
+    """Everybody's embeddings (T, B, D) in fp32, in the order of the ranks, and which of the B rows are this rank's.
+
+    `own`: this rank's embeddings, each (T, b, D), perhaps none at all; `shape`: (T, D). All ranks take part.
+    """
+    texts, width = shape
+    local = torch.cat([torch.zeros(texts, 0, width, device=device), *(part.float() for part in own)], dim=1)
+    rank, world = dist.get_rank(), dist.get_world_size()
+    if world == 1:
+        return local, slice(0, local.shape[1])
+    counts = torch.zeros(world, dtype=torch.int64, device=device)
+    counts[rank] = local.shape[1]
+    dist.all_reduce(counts)
+    sizes = counts.tolist()
+    padded = local.new_zeros(texts, max(sizes), width)
+    padded[:, : sizes[rank]] = local
+    everyone = [torch.empty_like(padded) for _ in sizes]
+    dist.all_gather(everyone, padded)
+    start = sum(sizes[:rank])
+    return torch.cat([p[:, :n] for p, n in zip(everyone, sizes, strict=True)], dim=1), slice(start, start + sizes[rank])

@@ -1,4 +1,4 @@
-"""The rows of the word embedding's gradient, sent to the ranks that own them."""
+"""The rows of the token embedding's gradient, sent to the ranks that own them."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -13,10 +13,10 @@ from multitask.model import TokenGradient
 
 @dataclass(frozen=True)
 class OwnedTokens:
-    """This rank's part of the task gradients of the word embedding.
+    """This rank's part of the group gradients of the token embedding.
 
-    `ids` (U,) ascending: the words that any task touched. `rows` (K, U, D): each task's gradient, zero in the
-    elements of a first or last word that another rank owns.
+    `ids` (U,) ascending: the tokens that any group touched. `rows` (K, U, D): each group's gradient, zero in the
+    elements of a first or last token that another rank owns.
     """
 
     ids: Tensor
@@ -39,14 +39,14 @@ class OwnedTokens:
         inner = max(0, last - first)
         body = out[lead : lead + inner * width].view(inner, width)
         body.index_copy_(0, self.ids[whole] - first, combined[whole])
-        for row, word in zip(combined[~whole], self.ids[~whole].tolist(), strict=True):
-            low = max(fragment.start, word * width)
-            high = min(fragment.start + fragment.size, (word + 1) * width)
-            out[low - fragment.start : high - fragment.start] = row[low - word * width : high - word * width]
+        for row, token in zip(combined[~whole], self.ids[~whole].tolist(), strict=True):
+            low = max(fragment.start, token * width)
+            high = min(fragment.start + fragment.size, (token + 1) * width)
+            out[low - fragment.start : high - fragment.start] = row[low - token * width : high - token * width]
 
 
 class TokenExchange:
-    """Routes rows of the word embedding's gradient by owner.
+    """Routes rows of the token embedding's gradient by owner.
 
     `fragments`: per rank its part of the flattened embedding (V · D), None where it owns nothing of it.
     """
@@ -71,11 +71,11 @@ class TokenExchange:
     def _owned(self, gradient: TokenGradient, fragment: Fragment | None) -> TokenGradient:
         if fragment is None:
             return TokenGradient(gradient.ids[:0], gradient.rows[:0])
-        words = torch.tensor(
+        tokens = torch.tensor(
             [fragment.start // self.width, -(-(fragment.start + fragment.size) // self.width)],
             device=gradient.ids.device,
         )
-        low, high = torch.searchsorted(gradient.ids, words).tolist()
+        low, high = torch.searchsorted(gradient.ids, tokens).tolist()
         return TokenGradient(gradient.ids[low:high], gradient.rows[low:high])
 
     def _send(self, counts: Tensor, ids: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
@@ -92,29 +92,29 @@ class TokenExchange:
         return counts_here, ids_here, values_here
 
     def _sum(self, counts: Tensor, ids: Tensor, values: Tensor, rows: int) -> OwnedTokens:
-        words, places = torch.unique(ids, return_inverse=True)
-        total = values.new_zeros(rows, len(words), self.width)
+        tokens, places = torch.unique(ids, return_inverse=True)
+        total = values.new_zeros(rows, len(tokens), self.width)
         position = 0
         for count in counts:
             for row, number in enumerate(count.tolist()):
                 part = slice(position, position + number)
-                # No word comes twice in one part, so that the order of summation is fixed.
+                # No token comes twice in one part, so that the order of summation is fixed.
                 total[row].index_add_(0, places[part], values[part])
                 position += number
-        self._mask_foreign(words, total)
-        return OwnedTokens(words, total)
+        self._mask_foreign(tokens, total)
+        return OwnedTokens(tokens, total)
 
-    def _mask_foreign(self, words: Tensor, total: Tensor) -> None:
-        """Zero the elements of the first and last word that other ranks own."""
+    def _mask_foreign(self, tokens: Tensor, total: Tensor) -> None:
+        """Zero the elements of the first and last token that other ranks own."""
         fragment = self.fragments[dist.get_rank()]
-        if fragment is None or len(words) == 0:
+        if fragment is None or len(tokens) == 0:
             return
         first, lead = divmod(fragment.start, self.width)
         last, tail = divmod(fragment.start + fragment.size, self.width)
         if lead:
-            total[:, words == first, :lead] = 0
+            total[:, tokens == first, :lead] = 0
         if tail:
-            total[:, words == last, tail:] = 0
+            total[:, tokens == last, tail:] = 0
 
 
 def _concat(parts: list[Tensor], device: torch.device, width: int | None = None) -> Tensor:

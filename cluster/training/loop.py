@@ -10,11 +10,12 @@ from cluster.step.stopwatch import Stopwatch
 from cluster.storage.checkpoint import find_checkpoint, prune, read_state, read_tensors
 from cluster.storage.checkpoint_restore import restore_engine
 from cluster.storage.checkpoint_save import save_checkpoint
+from cluster.storage.export_checkpoint import export_checkpoint
 from cluster.storage.run_folder import RunFolder
 from cluster.training.agreement import from_rank_zero, on_every_rank
 from cluster.training.history import History
 from cluster.training.observer import Outcome
-from cluster.training.outcome import end_run, result_values
+from cluster.training.outcome import Ending, RunSummary, result_values, run_outcome
 from cluster.training.session import Session
 from cluster.zero.engine import Engine, start_engine
 from multitask.combination import build_combination
@@ -74,8 +75,8 @@ class Run:
         if self.session.rank == 0:
             self.history = History.restore(self.folder, self.resumed_step)
 
-    def go(self) -> Outcome:
-        """Train to the end."""
+    def train(self) -> Outcome:
+        """Train to the end, and give the outcome, the same on every rank."""
         record, progress = TrainRecord(), self.progress
         if self.config.training.evaluate_before and progress.step == 0:
             progress.baseline = self._evaluate()[0]
@@ -87,10 +88,10 @@ class Run:
         while progress.step < self.schedule.steps and not self._out_of_patience():
             self.train_step(record)
             if problem := progress.non_finite_problem(self.config.training.non_finite_limit):
-                return end_run(self, "failed", problem)
+                return self._end("failed", problem)
             self._after_step(record)
         stopped = progress.step < self.schedule.steps
-        return end_run(self, "stopped" if stopped else "finished", None)
+        return self._end("stopped" if stopped else "finished", None)
 
     def train_step(self, record: TrainRecord) -> None:
         """One optimizer step, without anything that follows it."""
@@ -129,11 +130,46 @@ class Run:
         if evaluates or (training.save_every is not None and step % training.save_every == 0):
             self._save()
             if self.session.rank == 0:
-                self.folder.write_result(result_values(self, "running"))
+                self.folder.write_result(result_values(self.summary(), "running"))
         if metrics:
             self.session.report(metrics)
         if evaluates:
             record.restart_clock()
+
+    def _end(self, status: Ending, error: str | None) -> Outcome:
+        """Export the best checkpoint, write the result, and say how it went."""
+        files = {"run folder": self.folder.location}
+        if self.progress.best_step is not None and status != "failed":
+            if self.config.cluster.export:
+                with self.watch("save"):
+                    files |= from_rank_zero(self._export)
+            tables = self.folder.read_json("best_tables.json") if self.session.rank == 0 else {}
+            self.session.report(self.position() | {"tables": from_rank_zero(lambda: tables)})
+        summary = self.summary()
+        if self.session.rank == 0:
+            self.folder.write_result(result_values(summary, status) | {"error": error, "files": files})
+        result = self.folder.storage.path("result.json")
+        return run_outcome(summary, status, error, files | {"result": result})
+
+    def _export(self) -> dict[str, str]:
+        assert self.progress.best_step is not None
+        checkpoint, export = export_checkpoint(self.folder, self.progress.best_step)
+        return {"best checkpoint": checkpoint, "export": export}
+
+    def summary(self) -> RunSummary:
+        """The run as it stands."""
+        return RunSummary(
+            config=self.config,
+            location=self.folder.location,
+            tables=self.tables,
+            workers=self.session.world,
+            device=self.session.device.type,
+            steps=self.schedule.steps,
+            resumed_step=self.resumed_step,
+            notes=tuple(self.notes),
+            progress=self.progress,
+            seconds={part: round(value, 3) for part, value in self.watch.seconds.items()},
+        )
 
     def _remember(self, metrics: dict[str, Any]) -> None:
         if self.session.rank == 0:

@@ -1,89 +1,103 @@
 """What is told of a run: at its start, in `result.json`, and at its end."""
 
-from typing import TYPE_CHECKING, Any
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import Any, Literal
 
-from cluster.storage.export_checkpoint import export_checkpoint
-from cluster.training.agreement import from_rank_zero
 from cluster.training.observer import Outcome, RunInfo
+from multitask.config import RunConfig
+from multitask.data import Tables
 from multitask.export.versions import installed_versions
+from multitask.trainer.progress import Progress
 
-if TYPE_CHECKING:
-    from cluster.training.loop import Run
+# Parts of the seconds in which nothing is trained.
+_BESIDE_TRAINING = ("start", "evaluate", "save")
+Ending = Literal["finished", "stopped", "failed"]
 
 
-def run_info(run: "Run", run_id: str) -> RunInfo:
+@dataclass(frozen=True)
+class RunSummary:
+    """A run as it stands.
+
+    `location`: folder or URI; `steps`: of the whole run; `notes`: what was wrong with newer checkpoints than that of step
+    `resumed_step`; `seconds`: by part.
+    """
+
+    config: RunConfig
+    location: str
+    tables: Tables
+    workers: int
+    device: str
+    steps: int
+    resumed_step: int
+    notes: tuple[str, ...]
+    progress: Progress
+    seconds: Mapping[str, float]
+
+    @property
+    def tokens_per_s(self) -> float | None:
+        """Tokens a second of training; None for a run that was resumed, whose earlier seconds are not known."""
+        training = sum(value for part, value in self.seconds.items() if part not in _BESIDE_TRAINING)
+        return self.progress.tokens / training if training and not self.resumed_step else None
+
+
+def run_info(summary: RunSummary, run_id: str) -> RunInfo:
     """What is known at the start."""
+    tables, config = summary.tables, summary.config
     tasks = {
-        task: {
-            "train_rows": run.tables.train[task].rows,
-            "dev_rows": run.tables.dev[task].rows if own.is_scored else 0,
-            "cut_rows": run.tables.train[task].metadata["truncated"],
-            "kind": own.kind.name,
-            "metric": own.selection_metric if own.is_scored else "",
+        name: {
+            "train_rows": tables.train[name].rows,
+            "dev_rows": tables.dev[name].rows if task.is_scored else 0,
+            "cut_rows": tables.train[name].metadata["truncated"],
+            "kind": task.kind.name,
+            "metric": task.selection_metric if task.is_scored else "",
         }
-        for task, own in run.config.tasks.items()
+        for name, task in config.tasks.items()
     }
     return RunInfo(
         run_id=run_id,
-        name=run.config.name,
-        folder=run.folder.location,
-        config=run.config.to_dict(),
-        workers=run.session.world,
-        device=run.session.device.type,
-        total_steps=run.schedule.steps,
+        name=config.name,
+        folder=summary.location,
+        config=config.to_dict(),
+        workers=summary.workers,
+        device=summary.device,
+        total_steps=summary.steps,
         tasks=tasks,
-        data_hashes=run.tables.hashes(),
-        resumed_step=run.resumed_step,
+        data_hashes=tables.hashes(),
+        resumed_step=summary.resumed_step,
         versions=installed_versions(),
     )
 
 
-def result_values(run: "Run", status: str) -> dict[str, Any]:
+def result_values(summary: RunSummary, status: Ending | Literal["running"]) -> dict[str, Any]:
     """What `result.json` says."""
-    seconds = {part: round(value, 3) for part, value in run.watch.seconds.items()}
-    training = sum(v for k, v in seconds.items() if k not in ("start", "evaluate", "save"))
     return {
         "status": status,
-        "steps": run.schedule.steps,
-        "resumed_step": run.resumed_step,
-        "notes": run.notes,
-        "selection": run.config.training.selection,
-        **run.progress.to_dict(),
-        "workers": run.session.world,
-        "data_hashes": run.tables.hashes(),
-        "trajectory": run.config.trajectory_hash(),
-        "seconds": seconds,
-        "tokens_per_s": (run.progress.tokens / training) if training and not run.resumed_step else None,
+        "steps": summary.steps,
+        "resumed_step": summary.resumed_step,
+        "notes": list(summary.notes),
+        "selection": summary.config.training.selection,
+        **summary.progress.to_dict(),
+        "workers": summary.workers,
+        "data_hashes": summary.tables.hashes(),
+        "trajectory": summary.config.trajectory_hash(),
+        "seconds": dict(summary.seconds),
+        "tokens_per_s": summary.tokens_per_s,
     }
 
 
-def end_run(run: "Run", status: str, error: str | None) -> Outcome:
-    """Export the best checkpoint, write the result, and say how it went."""
-    files = {"run folder": run.folder.location}
-    if run.progress.best_step is not None and status != "failed":
-        if run.config.cluster.export:
-            with run.watch("save"):
-                files |= from_rank_zero(lambda: _export(run))
-        tables = run.folder.read_json("best_tables.json") if run.session.rank == 0 else {}
-        run.session.report(run.position() | {"tables": from_rank_zero(lambda: tables)})
-    result = result_values(run, status)
-    if run.session.rank == 0:
-        run.folder.write_result(result | {"error": error, "files": files})
+def run_outcome(summary: RunSummary, status: Ending, error: str | None, files: Mapping[str, str]) -> Outcome:
+    """How the run ended; `files`: label to what it left behind."""
+    progress = summary.progress
     return Outcome(
-        status=status,  # type: ignore[arg-type]
+        status=status,
         error=error,
-        best_step=run.progress.best_step,
-        best_score=run.progress.best_score,
-        selection=run.config.training.selection,
-        dev=run.progress.best_scores(),
-        baseline_dev=run.progress.baseline,
-        seconds=result["seconds"],
-        tokens_per_s=result["tokens_per_s"],
-        files=files | {"result": run.folder.storage.path("result.json")},
+        best_step=progress.best_step,
+        best_score=progress.best_score,
+        selection=summary.config.training.selection,
+        dev=progress.best_scores(),
+        baseline_dev=progress.baseline,
+        seconds=dict(summary.seconds),
+        tokens_per_s=summary.tokens_per_s,
+        files=dict(files),
     )
-
-
-def _export(run: "Run") -> dict[str, str]:
-    assert run.progress.best_step is not None
-    checkpoint, export = export_checkpoint(run.folder, run.progress.best_step)
-    return {"best checkpoint": checkpoint, "export": export}

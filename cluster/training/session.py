@@ -19,7 +19,11 @@ _ALONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
 
 
 class Session(Protocol):
-    """Rank, device, and a way to say how it goes. All ranks call `report` equally often, with the same metrics."""
+    """Rank, device, and a way to say how it goes. All ranks call `report` equally often, with the same metrics.
+
+    `attempt`: names this start of the ranks, the same on all of them and another at each restart; folders that belong to one
+    start alone, such as the probe of the storage, are called by it.
+    """
 
     rank: int
     world: int

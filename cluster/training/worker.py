@@ -35,8 +35,8 @@ def train(config: RunConfig, session: Session, started: float | None = None) -> 
         tables = on_every_rank(lambda: open_tables(config, session.local_rank == 0))
     run = Run(config, session, folder, tables, watch)
     run.restore()
-    session.report({"run_info": asdict(run_info(run, run_id))})
+    session.report({"run_info": asdict(run_info(run.summary(), run_id))})
     watch.seconds["start"] = time.time() - started if started else 0.0
-    outcome = run.go()
+    outcome = run.train()
     session.report({"outcome": asdict(outcome)})
     return outcome

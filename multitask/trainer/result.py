@@ -10,8 +10,9 @@ class StepResult:
     """What a step did, the same on every rank.
 
     `losses`: task to mean of its own loss over its global batch; `terms`: `<regularization>/<task>` to the mean of what
-    it adds. `groups` and `gramian`: the task groups whose gradients were kept apart and their Gramian, None where none
-    was formed. `applied`: False where a loss or gradient was not finite; then `culprits` names the tasks.
+    it adds. `weights`: task to the factor of its gradient, and `norm` of the combined gradient with the heads', both before
+    clipping. `groups` and `gramian` (G, G), fp32 on the CPU: the task groups that have a gradient each, and their Gramian;
+    None where there is one group. `applied`: False where a loss or gradient was not finite; then `culprits` names the tasks.
     """
 
     losses: dict[str, float]

@@ -10,7 +10,8 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
-from cluster.step.exchange import GradientBuffer, Layout, buffer_size, exchange_rows
+from cluster.step.exchange import GradientBuffer, buffer_size, exchange_gradients
+from cluster.step.layout import Layout
 from cluster.step.token_exchange import OwnedTokens, TokenExchange
 from cluster.zero.partition import Fragment, Partition
 from multitask.model import TokenGradient
@@ -114,7 +115,7 @@ def test_shards_of_all_rows_are_sums_over_the_ranks_that_hold_them(
         for place, row in enumerate(held):
             buffer.add(place, gradients[rank, row])
         buffer.add_heads(of_heads[rank])
-        return exchange_rows(buffer, shared, heads, holders, rows)
+        return exchange_gradients(buffer, shared, heads, holders, rows)
 
     for rank, (shards, head_shard) in enumerate(ranks.run(work)):
         for row in range(rows):
@@ -136,7 +137,7 @@ def test_micro_batches_add_up_and_missing_gradients_are_zero(monkeypatch: pytest
     buffer.add(1, second | {"b": None})
     buffer.add_heads({"heads.sts.bias": torch.ones(3)})
     buffer.add_heads({"heads.sts.bias": torch.ones(3)})
-    [(shards, head_shard)] = ranks.run(lambda _: exchange_rows(buffer, shared, heads, [[0, 1]], 2))
+    [(shards, head_shard)] = ranks.run(lambda _: exchange_gradients(buffer, shared, heads, [[0, 1]], 2))
     _check(shared, 0, shards[0], _sum([], SHAPES))
     _check(shared, 0, shards[1], _sum([first, second], SHAPES) | {"b": torch.zeros(5)})
     _check(heads, 0, head_shard, _sum([], HEADS) | {"heads.sts.bias": torch.full((3,), 2.0)})
@@ -147,11 +148,11 @@ def test_nothing_of_the_last_step_is_left_in_the_next(monkeypatch: pytest.Monkey
     for row in range(2):
         buffer.add(row, _random(SHAPES, row))
     buffer.add_heads(_random(HEADS, 3))
-    ranks.run(lambda _: exchange_rows(buffer, shared, heads, [[0, 1]], 2))
+    ranks.run(lambda _: exchange_gradients(buffer, shared, heads, [[0, 1]], 2))
     buffer.clear()
     only = _random(SHAPES, 9)
     buffer.add(0, {"w": only["w"]})
-    [(shards, head_shard)] = ranks.run(lambda _: exchange_rows(buffer, shared, heads, [[0, 1]], 2))
+    [(shards, head_shard)] = ranks.run(lambda _: exchange_gradients(buffer, shared, heads, [[0, 1]], 2))
     _check(shared, 0, shards[0], _sum([], SHAPES) | {"w": only["w"]})
     assert not shards[1].any()
     assert not head_shard.any()
@@ -160,7 +161,7 @@ def test_nothing_of_the_last_step_is_left_in_the_next(monkeypatch: pytest.Monkey
 def test_every_element_of_a_rank_has_one_place() -> None:
     layout = Layout(list(SHAPES), _partition(SHAPES, [0, 7, 14, 21]))
     for rank in range(3):
-        taken = sorted((at, at + f.size) for f, at in layout.pieces(rank))
+        taken = sorted((at, at + f.size) for _, f, at in layout.owned_by(rank))
         assert [low for low, _ in taken] == [0, *(high for _, high in taken[:-1])]
         assert taken[-1][1] == layout.segments[rank] == 7
 
