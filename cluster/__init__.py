@@ -5,12 +5,17 @@ Contains none of the mathematics of learning; that is `multitask`. What the comm
     run = cluster.train("main", ["optimizer.lr=1e-5"])
     run.scores, run.history.dev
     run.predictor().predict("sst", ["a superb film"])
+    sweep = cluster.sweep("main", space="combination", trials=20)
+    sweep.trials.sort_values("dev/mean")
+    sweep.best(by="course").export("model")
 """
 
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
+    from cluster.api.begin_sweep import sweep
     from cluster.api.run_result import RunResult, load_run
+    from cluster.api.sweep_result import SweepResult, load_sweep
     from cluster.api.train_run import train
 else:
     from importlib import import_module
@@ -18,7 +23,10 @@ else:
     # Looked up when they are asked for: who imports `cluster` alone waits neither for torch nor for Ray.
     _HOMES = {
         "RunResult": "cluster.api.run_result",
+        "SweepResult": "cluster.api.sweep_result",
         "load_run": "cluster.api.run_result",
+        "load_sweep": "cluster.api.sweep_result",
+        "sweep": "cluster.api.begin_sweep",
         "train": "cluster.api.train_run",
     }
 
@@ -28,4 +36,4 @@ else:
         return getattr(import_module(_HOMES[name]), name)
 
 
-__all__ = ["RunResult", "load_run", "train"]
+__all__ = ["RunResult", "SweepResult", "load_run", "load_sweep", "sweep", "train"]

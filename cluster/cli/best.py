@@ -1,8 +1,6 @@
 """`concord best`."""
 
 import math
-import time
-from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -11,10 +9,7 @@ from cluster.terminal.json_output import print_json
 from multitask.errors import UserError
 
 if TYPE_CHECKING:
-    from cluster.analysis.ranking import Ranking
-    from cluster.analysis.refit import RefitPlan
-    from cluster.sweeps.records import Sweep
-    from cluster.sweeps.store import SweepStore
+    from cluster.api.best_result import BestResult, NoScoreError
 
 SEEDS = 3
 
@@ -59,27 +54,26 @@ def best(
     json: _Json = False,
 ) -> None:
     """Say which trial of the sweep NAME is the best, how sure that is, and what to try next."""
-    from cluster.analysis.ranking import rank
-    from cluster.sweeps.store import SweepStore
+    from cluster.api.best_result import NoScoreError
+    from cluster.api.sweep_result import load_sweep
 
     _check_refit_options(refit, overrides, seeds, epochs_factor, no_ray, export)
-    store = SweepStore.find(name, storage)
-    sweep = store.read()
-    _leave_if_nothing_succeeded(sweep, json)
+    sweep = load_sweep(name, storage)
     question: dict[str, Any] = {"by": by, "margin": margin}
     question |= {"weights": _numbers("--weight", weight), "baselines": _numbers("--baseline", baseline)}
-    ranking = rank(sweep, **question)
+    try:
+        found = sweep.best(**question)
+    except NoScoreError as error:
+        _show_failures(error, json)
+        raise typer.Exit(1) from None
     if export is not None:
-        _export(store, ranking, export, json)
+        _export(found, export, json)
     elif refit:
-        from cluster.analysis.refit import plan_refits
-
-        wanted = (SEEDS if seeds is None else seeds, 1.0 if epochs_factor is None else epochs_factor)
-        plans = plan_refits(store, ranking, *wanted, overrides or ())
-        _refit(store, plans, no_ray, json)
-        _show_refits(rank(store.read(), **question), plans, json)
+        settings: dict[str, Any] = {"seeds": SEEDS if seeds is None else seeds, "ray": not no_ray}
+        settings |= {"epochs_factor": 1.0 if epochs_factor is None else epochs_factor}
+        _refit(found, overrides or [], settings, json)
     else:
-        _show(ranking, json)
+        _show(found, json)
 
 
 def _check_refit_options(
@@ -107,86 +101,48 @@ def _numbers(option: str, given: list[str] | None) -> dict[str, float]:
     return found
 
 
-def _leave_if_nothing_succeeded(sweep: "Sweep", json: bool) -> None:
-    """Print why trials failed and end with exit code 1, where none has a score and some have failed."""
+def _show_failures(error: "NoScoreError", json: bool) -> None:
+    """Print why trials failed, where none has a score."""
     from rich.console import Console
 
-    from cluster.analysis.configurations import configurations
-    from cluster.analysis.failures import grouped_failures
     from cluster.terminal.best_display import show_failures
 
-    failures = grouped_failures(sweep.trials)
-    if configurations(sweep) or not failures:
-        return
-    message = f"{sweep.name}: no trial has a score"
     if json:
-        print_json({"error": message, "failures": [{"reason": reason, "runs": runs} for reason, runs in failures]})
+        print_json(error.to_dict())
     else:
-        print(message)
-        show_failures(failures, Console())
-    raise typer.Exit(1)
+        print(error)
+        show_failures(error.failures, Console())
 
 
-def _show(ranking: "Ranking", json: bool) -> None:
+def _show(found: "BestResult", json: bool) -> None:
     from rich.console import Console
 
-    from cluster.analysis.summary import summarise
     from cluster.terminal.best_display import show_summary
 
-    choice = summarise(ranking)
     if json:
-        print_json(choice.to_dict())
+        print_json(found.to_dict())
     else:
-        show_summary(choice, Console())
+        show_summary(found.summary, Console())
 
 
-def _export(store: "SweepStore", ranking: "Ranking", target: str, json: bool) -> None:
-    from cluster.analysis.winner_checkpoints import export_winner
-
-    run, place = export_winner(store, ranking, target)
+def _export(found: "BestResult", target: str, json: bool) -> None:
+    run, place = found.export(target)
     if json:
         print_json({"run": run, "export": place})
     else:
         print(f"exported the best checkpoint of {run} to {place}")
 
 
-def _refit(store: "SweepStore", plans: "Sequence[RefitPlan]", no_ray: bool, json: bool) -> None:
-    from cluster.analysis.refit import run_refit
-    from cluster.launch.launch import train_here, train_on_ray
-    from cluster.terminal.run_display import Display
-    from cluster.tracking.tracker import trackers
-
-    train = train_here if no_ray else train_on_ray
-    for plan in plans:
-        run_refit(
-            store,
-            plan,
-            Display(json=json),
-            lambda config, observer: train(config, trackers(config), observer, time.time()),
-        )
-
-
-def _show_refits(ranking: "Ranking", plans: "Sequence[RefitPlan]", json: bool) -> None:
-    """The refits beside the recipe; exit code 1 where one has failed."""
+def _refit(found: "BestResult", overrides: list[str], settings: dict[str, Any], json: bool) -> None:
+    """Train the winner again and show it beside the recipe; exit code 1 where a refit has failed."""
     from rich.console import Console
 
-    from cluster.analysis.failures import grouped_failures
-    from cluster.analysis.refit import refitted
     from cluster.terminal.best_display import show_refit
 
-    runs = [plan.trial.run for plan in plans]
-    failures = grouped_failures(trial for trial in ranking.sweep.trials if trial.run in runs)
-    refit = refitted(ranking, plans)
+    done = found.refit(overrides, show="json" if json else True, **settings)
     if json:
-        from cluster.analysis.summary import describe_configuration
-
-        recipe = ranking.judge(ranking.recipe) if ranking.recipe else None
-        values = {
-            "refit": describe_configuration(ranking, refit) if refit else None,
-            "recipe": describe_configuration(ranking, recipe) if recipe else None,
-        }
-        print_json({"by": ranking.rule.name, **values, "failures": [{"reason": r, "runs": own} for r, own in failures]})
+        print_json(done.to_dict())
     else:
-        show_refit(refit, ranking, failures, Console())
-    if failures:
+        show_refit(done.refit, done.ranking, done.failures, Console())
+    if done.failures:
         raise typer.Exit(1)

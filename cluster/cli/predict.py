@@ -2,22 +2,12 @@
 
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import Annotated, Any
 
 import typer
 
 from cluster.terminal.json_output import print_json
 from multitask.errors import UserError
-
-if TYPE_CHECKING:
-    from multitask.export import Predictor
-
-# The course's submission files: the header's second column by the label's column name, written as its code writes it.
-_SUBMISSION = {
-    "sentiment": "Predicted_Sentiment",
-    "is_duplicate": "Predicted_Is_Paraphrase",
-    "similarity": "Predicted_Similiary",
-}
 
 
 def predict(
@@ -38,6 +28,7 @@ def predict(
 ) -> None:
     """Predict texts, the lines of a file (pairs separated by a tab), or a split of the task's own files."""
     from cluster.api.models import open_model
+    from cluster.api.predictions import predict_split, predict_texts, submission_lines
 
     if submission and split is None:
         raise UserError("--submission needs --split (test or dev), whose ids it writes")
@@ -46,37 +37,17 @@ def predict(
     with open_model(model) as predictor:
         if task not in predictor.tasks:
             raise UserError(f"the model has no task {task!r}; tasks: {', '.join(predictor.tasks)}")
-        found = (
-            _predict_split(predictor, task, split)
-            if split is not None
-            else _predict_texts(predictor, task, texts or [])
-        )
-        if names := getattr(predictor.config.tasks[task].kind, "labels", None):
-            found["labels"] = [names[value] for value in found["predictions"]]
-        lines = _submission(predictor, task, found) if submission else _lines(found, json)
+        if split is not None:
+            found = predict_split(predictor, task, split)
+        else:
+            found = predict_texts(predictor, task, _rows(texts or [], predictor.config.tasks[task].is_pair))
+        lines = submission_lines(predictor, found) if submission else _lines(found, json)
     if output is not None:
         _write(output, lines)
     elif json:
         print_json(found)
     else:
         print("\n".join(lines))
-
-
-def _predict_split(predictor: "Predictor", task: str, split: str) -> dict[str, Any]:
-    if not predictor.config.tasks[task].files.get(split):  # type: ignore[call-overload]
-        raise UserError(f"--split: task {task} has no files for {split!r}")
-    table, evaluation = predictor.evaluate(task, split)
-    values = evaluation.predictions.tolist()
-    if predictor.config.tasks[task].kind.classes:
-        values = [int(v) for v in values]
-    return {"task": task, "ids": table.ids(list(range(table.rows))), "predictions": values}
-
-
-def _predict_texts(predictor: "Predictor", task: str, texts: list[str]) -> dict[str, Any]:
-    rows = _rows(texts, predictor.config.tasks[task].is_pair)
-    found: dict[str, Any] = {"task": task, "texts": rows, "predictions": predictor.predict(task, rows)}
-    chances = predictor.probabilities(task, rows)
-    return found | ({"probabilities": chances} if chances is not None else {})
 
 
 def _rows(texts: list[str], pair: bool) -> list[Any]:
@@ -135,9 +106,3 @@ def _lines(found: dict[str, Any], json: bool) -> list[str]:
         sure = f" ({chances[number][int(value)]:.0%})" if chances else ""
         lines.append(f"{shown}{sure}\t{row}")
     return lines
-
-
-def _submission(predictor: "Predictor", task: str, found: dict[str, Any]) -> list[str]:
-    column = str(predictor.config.tasks[task].columns.label)
-    header = _SUBMISSION.get(column, f"Predicted_{column.title()}")
-    return [f"id \t {header} ", *(f"{i} , {v} " for i, v in zip(found["ids"], found["predictions"], strict=True))]

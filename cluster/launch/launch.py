@@ -3,6 +3,7 @@
 import logging
 import os
 import shutil
+import sys
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
@@ -75,10 +76,14 @@ def _prepare(config: RunConfig) -> None:
 def ray_cluster(config: RunConfig) -> Iterator[list[dict[str, float]]]:
     """Connect to the cluster of `cluster.address` or of the environment, else start one here for as long as it takes.
 
-    Gives the resources of each node that is alive.
+    A process that has a Ray session already keeps it, and is left with it. Gives the resources of each node that is alive.
     """
     import ray
 
+    if ray.is_initialized():
+        warnings_to_stderr()
+        yield _live_nodes()
+        return
     address = config.cluster.address or os.environ.get("RAY_ADDRESS")
     folder = None
     try:
@@ -87,7 +92,7 @@ def ray_cluster(config: RunConfig) -> Iterator[list[dict[str, float]]]:
         else:
             folder = _start()
         warnings_to_stderr()
-        yield [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+        yield _live_nodes()
     finally:
         ray.shutdown()
         if folder is not None:
@@ -96,12 +101,19 @@ def ray_cluster(config: RunConfig) -> Iterator[list[dict[str, float]]]:
 
 def available_nodes(config: RunConfig) -> list[dict[str, float]]:
     """Resources of the nodes that a run of `config` would find, without a Ray of its own."""
-    if config.cluster.address or os.environ.get("RAY_ADDRESS"):
+    has_session = "ray" in sys.modules and sys.modules["ray"].is_initialized()
+    if has_session or config.cluster.address or os.environ.get("RAY_ADDRESS"):
         with ray_cluster(config) as nodes:
             return nodes
     import torch
 
     return [{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}]
+
+
+def _live_nodes() -> list[dict[str, float]]:
+    import ray
+
+    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
 
 
 def warnings_to_stderr() -> None:

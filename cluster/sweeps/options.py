@@ -8,6 +8,8 @@ from multitask.errors import UserError
 
 SEARCHES = ("random", "grid", "optuna", "nsga2")
 SCHEDULERS = ("fifo", "asha", "median", "pbt")
+# The command line refuses smaller numbers by itself.
+LEAST = {"trials": 1, "repeats": 1, "evaluations": 1, "grace": 1, "reduction": 2, "seed": 0, "keep": 1, "concurrent": 1}
 
 
 def check_options(options: Options, search: Search) -> None:
@@ -16,6 +18,9 @@ def check_options(options: Options, search: Search) -> None:
     """
     _known("--search", options.search, SEARCHES)
     _known("--scheduler", options.scheduler, SCHEDULERS)
+    for name, least in LEAST.items():
+        if (given := getattr(options, name)) is not None and given < least:
+            raise UserError(f"--{name} must be {least} or more, got {given}")
     for metric in options.metrics:
         _known("--metric", metric, reported_metrics(search.base))
     if len(set(options.metrics)) != len(options.metrics):

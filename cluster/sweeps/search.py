@@ -2,11 +2,12 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any
 
 from cluster.launch.absolute_paths import absolute
 from cluster.sweeps.records import Sweep
-from multitask.config import RunConfig, load_recipe, parse_config
+from multitask.config import Recipe, RunConfig, load_recipe, parse_config
 from multitask.config.loading import read_value
 from multitask.errors import UserError
 from tune_spaces import Space, check_space, open_space
@@ -23,7 +24,7 @@ class Search:
     fixed: dict[str, Any]
 
 
-def open_search(recipe: str, changes: Sequence[str], spec: str) -> Search:
+def open_search(recipe: Recipe, changes: Sequence[str], spec: str) -> Search:
     """The recipe and the space of a new sweep. A change that names a parameter of the space fixes it there.
 
     Raises:
@@ -36,10 +37,10 @@ def open_search(recipe: str, changes: Sequence[str], spec: str) -> Search:
     values = {names[key]: read_value(text) for key, _, text in (change.partition("=") for change in fixed)}
     space = open_space(spec, base, values)
     check_space(space, base)
-    return Search(recipe, base, space, spec, values)
+    return Search(str(recipe) if isinstance(recipe, str | Path) else base.name, base, space, spec, values)
 
 
-def _recipe_with(recipe: str, changes: list[str], fixed: list[str], names: dict[str, str]) -> RunConfig:
+def _recipe_with(recipe: Recipe, changes: list[str], fixed: list[str], names: dict[str, str]) -> RunConfig:
     """The recipe, also with the fixed values of the parameters that are keys of it, so that trial 0 has them, too.
 
     Where it cannot be trained with them as they stand, the space may make it so; then trial 0 is the recipe without.

@@ -1,7 +1,8 @@
 """A sweep in the terminal: how far it is, its best trials, and what went wrong."""
 
+import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 from rich.console import Console, Group, RenderableType
@@ -71,6 +72,35 @@ def sweep_view(sweep: Sweep, limit: int = SHOWN) -> RenderableType:
     failures = Counter(trial.reason for trial in sweep.trials if trial.status == "failed")
     parts += [Text(f"{count} failed: {reason}", style="red") for reason, count in failures.most_common(3)]
     return Group(*parts)
+
+
+def watch_sweep(read: Callable[[], Sweep], console: Console) -> None:
+    """Show what `read` gives every second, until the sweep ends."""
+    with Live(console=console, refresh_per_second=2) as live:
+        while True:
+            sweep = read()
+            live.update(sweep_view(sweep))
+            if sweep.status != "running":
+                return
+            time.sleep(1)
+
+
+def sweep_list(found: Sequence[Mapping[str, Any]]) -> Table:
+    """One line a sweep, of what `describe_status` tells."""
+    table = Table("sweep", "space", "search", "state", "trials", "best", box=None, padding=(0, 2, 0, 0))
+    table.columns[0].no_wrap = True
+    for own in found:
+        best = "" if own["best_score"] is None else f"{own['best_score']:.3f}"
+        table.add_row(own["name"], own["space"], own["search"], own["status"], own["progress"], best)
+    return table
+
+
+def space_list(spaces: Mapping[str, str]) -> Table:
+    """One line a space: its name and what it answers."""
+    table = Table("space", "what it answers", box=None, padding=(0, 2, 0, 0))
+    for name, about in spaces.items():
+        table.add_row(name, about)
+    return table
 
 
 def heading(sweep: Sweep) -> Text:

@@ -8,7 +8,7 @@ import pytest
 import yaml
 from typer.testing import CliRunner
 
-from cluster.cli.comments import commented_lines
+from cluster.api.recipe_comments import commented_lines
 from cluster.cli.recipes import recipes
 from multitask.config import RunConfig, list_recipes, load_recipe
 from multitask.errors import UserError

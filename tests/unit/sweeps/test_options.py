@@ -32,6 +32,9 @@ def _search(space: str = "default", **changes: Any) -> Search:
         ({"scheduler": "pbt", "repeats": 2}, "population", r"--scheduler pbt .*--repeats"),
         ({"scheduler": "asha", "grace": 10}, "default", r"--grace 10 is more than the 9 evaluations"),
         ({"scheduler": "median", "grace": 10}, "default", r"--grace 10 is more than the 9 evaluations"),
+        ({"trials": 0}, "default", r"--trials must be 1 or more, got 0"),
+        ({"reduction": 1}, "default", r"--reduction must be 2 or more, got 1"),
+        ({"concurrent": 0}, "default", r"--concurrent must be 1 or more, got 0"),
     ],
 )
 def test_refusal_names_the_option_and_what_to_do(options: dict[str, Any], space: str, message: str) -> None:

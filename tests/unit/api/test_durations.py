@@ -4,7 +4,7 @@ import re
 
 import pytest
 
-from cluster.cli.durations import read_amount, read_duration
+from cluster.api.durations import read_amount, read_duration
 from multitask.errors import UserError
 
 

@@ -1,0 +1,166 @@
+"""The winner of a sweep by a rule: how sure that is, its export, and the training of it again."""
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from cluster.analysis.configurations import configurations
+from cluster.analysis.failures import grouped_failures
+from cluster.analysis.ranking import Ranked, Ranking, rank
+from cluster.analysis.refit import RefitPlan, plan_refits, refitted, run_refit
+from cluster.analysis.summary import SweepSummary, describe_configuration, summarise
+from cluster.api.show import Show, shown
+from cluster.api.train_run import train_config
+from cluster.sweeps.store import SweepStore
+from cluster.training.observer import Observer
+from multitask.config import Overrides, override_texts
+from multitask.errors import UserError
+
+SEEDS = 3
+Failures = list[tuple[str, list[str]]]
+
+
+class NoScoreError(UserError):
+    """Trials have failed and none has a score. `failures`: each reason with the runs that failed for it."""
+
+    def __init__(self, name: str, failures: Failures) -> None:
+        super().__init__(f"{name}: no trial has a score")
+        self.failures = failures
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        return {"error": str(self), "failures": _plain(self.failures)}
+
+
+class WinnerExport(NamedTuple):
+    """The run whose best checkpoint was exported, and to where."""
+
+    run: str
+    place: str
+
+
+@dataclass(frozen=True)
+class BestResult:
+    """The best configuration of a sweep by the rule of `ranking`; `question` is what was asked."""
+
+    store: SweepStore
+    ranking: Ranking
+    question: dict[str, Any]
+
+    @property
+    def run(self) -> str:
+        """The run of its first seed."""
+        return self.ranking.winner.configuration.name
+
+    @property
+    def sample(self) -> dict[str, Any]:
+        """The values of its parameters; empty for the recipe itself."""
+        return self.ranking.winner.configuration.sample
+
+    @property
+    def score(self) -> float:
+        """What the rule says of it."""
+        return self.ranking.winner.score
+
+    @property
+    def scores(self) -> dict[str, float]:
+        """Its dev scores, means over its seeds."""
+        return self.ranking.winner.configuration.scores
+
+    @property
+    def verdict(self) -> str:
+        """In words, whether its lead is more than the luck of a seed."""
+        return self.summary.verdict.words
+
+    @cached_property
+    def summary(self) -> SweepSummary:
+        """All that is known: the verdict, what matters, what to try next, refits, failures."""
+        return summarise(self.ranking)
+
+    def to_dict(self) -> dict[str, Any]:
+        """`summary` as plain JSON values."""
+        return self.summary.to_dict()
+
+    def export(self, path: str | Path) -> WinnerExport:
+        """Export its best checkpoint to the folder `path`; of several seeds and refits, the best one that is kept.
+
+        Raises:
+            UserError: none is kept, or `path` holds something else.
+        """
+        from cluster.analysis.winner_checkpoints import export_winner
+
+        return WinnerExport(*export_winner(self.store, self.ranking, str(path)))
+
+    def refit(
+        self,
+        overrides: Overrides = (),
+        *,
+        seeds: int = SEEDS,
+        epochs_factor: float = 1.0,
+        ray: bool = True,
+        show: Show = False,
+        observer: Observer | None = None,
+    ) -> "RefitResult":
+        """Train its config again with `seeds` other seeds, `epochs_factor` times as long, and with `overrides`.
+
+        Raises:
+            UserError: an option is out of range, the winner's config is gone, or as training does.
+        """
+        plans = plan_refits(self.store, self.ranking, seeds, epochs_factor, override_texts(overrides))
+        for plan in plans:
+            with shown(show, [observer] if observer else []) as watcher:
+                run_refit(
+                    self.store, plan, watcher, lambda config, own: train_config(config, own, time.time(), ray=ray)
+                )
+        return RefitResult(rank(self.store.read(), **self.question), plans)
+
+
+@dataclass(frozen=True)
+class RefitResult:
+    """The winner trained again. `ranking`: of the sweep afterwards."""
+
+    ranking: Ranking
+    plans: Sequence[RefitPlan]
+
+    @property
+    def refit(self) -> Ranked | None:
+        """What the rule says of the refits; None if none has a score."""
+        return refitted(self.ranking, self.plans)
+
+    @property
+    def failures(self) -> Failures:
+        """Each reason with the refits that failed for it."""
+        runs = [plan.trial.run for plan in self.plans]
+        return grouped_failures(trial for trial in self.ranking.sweep.trials if trial.run in runs)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain JSON values."""
+        ranking, refit = self.ranking, self.refit
+        recipe = ranking.judge(ranking.recipe) if ranking.recipe else None
+        return {
+            "by": ranking.rule.name,
+            "refit": describe_configuration(ranking, refit) if refit else None,
+            "recipe": describe_configuration(ranking, recipe) if recipe else None,
+            "failures": _plain(self.failures),
+        }
+
+
+def best_of(store: SweepStore, **question: Any) -> BestResult:
+    """The winner of the sweep in `store` as it stands; for `question` see `cluster.analysis.ranking.rank`.
+
+    Raises:
+        NoScoreError: trials have failed and none has a score.
+        UserError: as `rank`.
+    """
+    sweep = store.read()
+    failures = grouped_failures(sweep.trials)
+    if failures and not configurations(sweep):
+        raise NoScoreError(sweep.name, failures)
+    return BestResult(store, rank(sweep, **question), question)
+
+
+def _plain(failures: Failures) -> list[dict[str, Any]]:
+    return [{"reason": reason, "runs": runs} for reason, runs in failures]

@@ -1,0 +1,50 @@
+"""Predictions of a model as plain values, and in the layout that the course wants."""
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any
+
+from multitask.errors import UserError
+
+if TYPE_CHECKING:
+    from multitask.export import Predictor
+
+# The course's submission files: the header's second column by the label's column name, written as its code writes it.
+_SUBMISSION = {
+    "sentiment": "Predicted_Sentiment",
+    "is_duplicate": "Predicted_Is_Paraphrase",
+    "similarity": "Predicted_Similiary",
+}
+
+
+def predict_texts(predictor: "Predictor", task: str, rows: Sequence[Any]) -> dict[str, Any]:
+    """`texts` (or pairs of them), `predictions`, and where the task has classes `probabilities` and their `labels`."""
+    found: dict[str, Any] = {"task": task, "texts": list(rows), "predictions": predictor.predict(task, rows)}
+    chances = predictor.probabilities(task, rows)
+    return _labelled(predictor, found | ({"probabilities": chances} if chances is not None else {}))
+
+
+def predict_split(predictor: "Predictor", task: str, split: str) -> dict[str, Any]:
+    """`ids` and `predictions` of a split of the task's own files, and `labels` where its classes have names.
+
+    Raises:
+        UserError: the task has no files for it.
+    """
+    if not predictor.config.tasks[task].files.get(split):  # type: ignore[call-overload]
+        raise UserError(f"--split: task {task} has no files for {split!r}")
+    table, evaluation = predictor.evaluate(task, split)
+    values = evaluation.predictions.tolist()
+    if predictor.config.tasks[task].kind.classes:
+        values = [int(value) for value in values]
+    return _labelled(predictor, {"task": task, "ids": table.ids(list(range(table.rows))), "predictions": values})
+
+
+def submission_lines(predictor: "Predictor", found: dict[str, Any]) -> list[str]:
+    """What `predict_split` found as the lines of a CS224N submission file."""
+    column = str(predictor.config.tasks[found["task"]].columns.label)
+    header = _SUBMISSION.get(column, f"Predicted_{column.title()}")
+    return [f"id \t {header} ", *(f"{i} , {v} " for i, v in zip(found["ids"], found["predictions"], strict=True))]
+
+
+def _labelled(predictor: "Predictor", found: dict[str, Any]) -> dict[str, Any]:
+    names = getattr(predictor.config.tasks[found["task"]].kind, "labels", None)
+    return found | ({"labels": [names[value] for value in found["predictions"]]} if names else {})

@@ -1,0 +1,40 @@
+"""The options of `concord sweep`, as its commands take them."""
+
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
+Runs = Annotated[str, typer.Option("--storage", help="Folder or URI in which sweeps lie.")]
+Name = Annotated[str, typer.Argument(help="A sweep's name, or its folder.", metavar="NAME")]
+
+Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.", metavar="RECIPE")]
+Changes = Annotated[
+    list[str] | None,
+    typer.Argument(help="Changes of the recipe; one that names a parameter fixes it.", metavar="[KEY=VALUE]..."),
+]
+Space = Annotated[str, typer.Option(help="A shipped space, FILE.yaml, or package.module:function.")]
+NewName = Annotated[str | None, typer.Option(help="The sweep's name; recipe and space if not given.")]
+Trials = Annotated[int | None, typer.Option(min=1, help="Configurations, the recipe among them; 20, or the grid.")]
+Search = Annotated[str, typer.Option(help="random, grid, optuna or nsga2.")]
+Scheduler = Annotated[str, typer.Option(help="fifo, asha, median or pbt.")]
+Metric = Annotated[list[str] | None, typer.Option(help="Score to maximise; several ask for their Pareto front.")]
+Repeats = Annotated[int, typer.Option(min=1, help="Trials of each configuration, with other seeds.")]
+Baselines = Annotated[bool, typer.Option("--baselines", help="Also train every task alone.")]
+Budget = Annotated[str | None, typer.Option(help="Time for the sweep as a whole: 2h, 90m.")]
+BudgetTokens = Annotated[str | None, typer.Option(help="Tokens for the sweep as a whole: 5M.")]
+Workers = Annotated[int | None, typer.Option(min=1, help="The recipe's cluster.workers if not given.")]
+Concurrent = Annotated[int | None, typer.Option(min=1, help="Trials at a time; as many as fit if not given.")]
+Evaluations = Annotated[int, typer.Option(min=1, help="Evaluations of a trial as long as the recipe.")]
+Grace = Annotated[int, typer.Option(min=1, help="Evaluations before a trial may be stopped or changed.")]
+Reduction = Annotated[int, typer.Option(min=2, help="asha: of so many trials one goes on.")]
+Seed = Annotated[int, typer.Option(min=0, help="Seed of the search.")]
+Keep = Annotated[int, typer.Option(min=1, help="Trials whose checkpoints are kept.")]
+Resume = Annotated[bool, typer.Option("--resume", help="Go on with the sweep of this name as it was planned.")]
+New = Annotated[bool, typer.Option("--new", help="Begin another sweep under the next free name.")]
+DryRun = Annotated[bool, typer.Option("--dry-run", help="Print trials, resources and time; train nothing.")]
+
+MoreTrials = Annotated[int | None, typer.Option(min=1, help="Configurations from now on.")]
+NewBudget = Annotated[str | None, typer.Option(help="Time for the sweep as a whole from now on: 4h.")]
+NewBudgetTokens = Annotated[str | None, typer.Option(help="Tokens for the sweep as a whole from now on.")]
+NewConcurrent = Annotated[int | None, typer.Option(min=1, help="Trials at a time.")]
