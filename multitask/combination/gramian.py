@@ -5,12 +5,17 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Elements taken at once: chunks of 1 MiB of K gradients stay in a core's cache; a GPU wants longer ones.
+# Elements of a chunk: 1 MiB in fp32, of which a core's cache holds a few; a GPU wants longer ones.
 _CHUNK = {"cpu": 1 << 18, "cuda": 1 << 24}
 
 
 def gramian(rows: Sequence[Tensor]) -> Tensor:
-    """Inner products (K, K), fp32, of K gradients (P,) that lie apart; each is read from memory once."""
+    """Inner products (K, K), fp32, of K gradients (P,) that lie apart.
+
+    Taken in chunks of one length, whose products are added up in fp32 in their order. Where the K chunks fit a core's
+    cache each gradient is read from memory once; where they do not (on a GPU, or with many tasks) it is read for each of
+    its K products.
+    """
     size, length = len(rows), rows[0].numel()
     total = torch.zeros(size, size, dtype=torch.float32, device=rows[0].device)
     chunk = _CHUNK.get(rows[0].device.type, 1 << 18)

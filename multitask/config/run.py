@@ -15,6 +15,7 @@ from multitask.config.consistency import (
     check_phase,
     check_regularization,
     check_selection,
+    check_tasks_in_step,
 )
 from multitask.config.data import DataConfig
 from multitask.config.model import EncoderConfig
@@ -76,11 +77,12 @@ class RunConfig(Config):
     @model_validator(mode="after")
     def _choices_work_together(self) -> "RunConfig":
         for index, phase in enumerate(self.phases):
-            check_phase(self, index, phase)
-        check_combination(self)
-        check_regularization(self)
-        check_optimizer(self)
-        check_selection(self)
+            check_phase(f"phases.{index}", phase, self.tasks, self.encoder)
+            check_tasks_in_step(f"phases.{index}", phase, self.tasks, self.combination)
+        check_combination(self.combination, self.tasks)
+        check_regularization(self.regularization, self.tasks, self.encoder.dropout)
+        check_optimizer(self.optimizer, self.phases, self.tasks)
+        check_selection(self.training.selection, self.tasks)
         return self
 
     def batch_size(self, task: str) -> int:
@@ -99,8 +101,7 @@ class RunConfig(Config):
 
     def phase_tasks(self, phase: int) -> tuple[str, ...]:
         """The tasks of phase number `phase`."""
-        tasks = self.phases[phase].tasks
-        return tuple(self.tasks) if tasks is None else tasks
+        return self.phases[phase].tasks_among(self.tasks)
 
     def to_dict(self) -> dict:
         """The config as plain JSON values; `RunConfig.model_validate` gives it back."""

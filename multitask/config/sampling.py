@@ -1,5 +1,6 @@
 """Which task trains when. A strategy with `SEARCH` joins the spaces that search sampling."""
 
+from collections.abc import Iterable
 from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -167,3 +168,7 @@ class PhaseConfig(Config):
         if self.steps_per_epoch is not None and self.rows_per_epoch is not None:
             raise ValueError("steps_per_epoch and rows_per_epoch both say how long an epoch is: give one of them")
         return self
+
+    def tasks_among(self, names: Iterable[str]) -> tuple[str, ...]:
+        """The tasks that the phase trains; `names` are those of the config."""
+        return tuple(names) if self.tasks is None else self.tasks
