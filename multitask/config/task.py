@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, field_validator, model_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from multitask.config.base import Config
 from multitask.config.kind import METRICS, Kind
@@ -11,6 +11,8 @@ FileFormat = Literal["cs224n", "glue", "csv", "jsonl", "parquet", "lines"]
 Files = tuple[str, ...]
 
 SPLITS = ("train", "dev", "test")
+# In place of files: the rows are in memory.
+MEMORY = "memory:"
 
 
 class Columns(Config):
@@ -89,14 +91,16 @@ class TaskConfig(Config):
     """One labelled text task. A new task is a declaration like this one and no Python."""
 
     kind: Kind = Field(description="what is asked: a class, yes or no, a number, or embeddings")
+    auxiliary: bool = Field(default=False, description="trained, but no part of dev/mean; dev files may be left out")
     columns: Columns = Field(description="names of the files' columns")
     files: dict[Literal["train", "dev", "test"], Files] = Field(
-        description="split to a file or several: paths under data.root, absolute paths, package:NAME/FILE or URIs"
+        default={},
+        description="split to a file or several: paths under data.root, absolute paths, package:NAME/FILE or URIs; "
+        "memory: where Python gives the rows, as for train and dev if nothing is given",
     )
     format: FileFormat | None = Field(default=None, description="by the file's suffix when not given")
     pair_encoding: PairEncoding | None = Field(default=None, description="how two texts meet; needed for pairs")
     head: HeadConfig | None = Field(default=None, description="linear if not given; contrastive tasks have none")
-    auxiliary: bool = Field(default=False, description="trained, but no part of dev/mean; dev files may be left out")
     batch_size: int | None = Field(
         default=None, ge=1, description="rows of one global batch; data.batch_size if not given"
     )
@@ -112,9 +116,20 @@ class TaskConfig(Config):
 
     @field_validator("files", mode="before")
     @classmethod
-    def _one_file_is_a_list_of_one(cls, files: object) -> object:
-        if isinstance(files, dict):
-            return {split: (f,) if isinstance(f, str) else f for split, f in files.items()}
+    def _one_file_is_a_list_of_one(cls, files: object, info: ValidationInfo) -> object:
+        if not isinstance(files, dict):
+            return files
+        if not files:
+            has_score = not info.data.get("auxiliary") and getattr(info.data.get("kind"), "name", "") != "contrastive"
+            files = dict.fromkeys(("train", "dev") if has_score else ("train",), MEMORY)
+        return {split: (f,) if isinstance(f, str) else f for split, f in files.items()}
+
+    @field_validator("files")
+    @classmethod
+    def _memory_stands_alone(cls, files: dict[str, Files]) -> dict[str, Files]:
+        for split, names in files.items():
+            if MEMORY in names and len(names) > 1:
+                raise ValueError(f"{split}: {MEMORY} stands for all rows of a split: leave the files beside it out")
         return files
 
     @model_validator(mode="after")

@@ -1,4 +1,4 @@
-"""Files to padded batches: reading, validation, tokenised tables, order.
+"""Files, or rows in memory, to padded batches: reading, validation, tokenised tables, order.
 
 Example::
 
@@ -12,6 +12,8 @@ from multitask.data.check import SplitReport, TokenLengths, check
 from multitask.data.column import MappedColumn
 from multitask.data.encoding import Pairing, pairing_of
 from multitask.data.location import resolve_location
+from multitask.data.memory import MemoryTables, declare_memory, tables_from_memory
+from multitask.data.memory_readers import Rows
 from multitask.data.order import EpochBatches, epoch_batches, number_of_batches
 from multitask.data.prepared import Tables, prepare_tables
 from multitask.data.reading import ReadResult, read_split
@@ -25,14 +27,17 @@ __all__ = [
     "Batch",
     "EpochBatches",
     "MappedColumn",
+    "MemoryTables",
     "Pairing",
     "ReadResult",
+    "Rows",
     "SplitReport",
     "Tables",
     "TaskTable",
     "TokenLengths",
     "check",
     "collate",
+    "declare_memory",
     "encode_texts",
     "epoch_batches",
     "load_tokenizer",
@@ -42,5 +47,6 @@ __all__ = [
     "prepare_tables",
     "read_split",
     "resolve_location",
+    "tables_from_memory",
     "tokenizer_id",
 ]

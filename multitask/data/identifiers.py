@@ -7,7 +7,7 @@ import numpy as np
 
 
 class Place(NamedTuple):
-    """Where a row stands: number of the file, physical line."""
+    """Where a row stands: number of the file, and its line; in memory 0 and its number."""
 
     file: int
     line: int

@@ -6,6 +6,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet
 
+from multitask.data.arrow import rows_of
 from multitask.data.schema import CHUNK_ROWS, Record
 from multitask.errors import UserError
 
@@ -30,16 +31,8 @@ class Parquet:
         line = 0
         try:
             for batch in self._file.iter_batches(CHUNK_ROWS, columns=list(dict.fromkeys(names))):
-                for values in zip(*(_values(batch.column(name)) for name in names), strict=True):
+                for values in rows_of(batch, names):
                     line += 1
                     yield Record(line, values)
         except (pa.ArrowException, OSError) as error:
             raise UserError(f"{self._name}: broken Parquet file after row {line}: {error}") from None
-
-
-def _values(column: pa.Array) -> list[object]:
-    try:
-        return list(column.to_pylist())
-    except UnicodeDecodeError:
-        binary = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
-        return [value if value is None else value.decode("utf-8", "surrogateescape") for value in binary.to_pylist()]

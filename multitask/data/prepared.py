@@ -1,8 +1,10 @@
 """The tokenised tables of a run."""
 
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field
 
 from multitask.config import RunConfig
+from multitask.data.source import RowSource
 from multitask.data.table import TaskTable
 from multitask.data.tokenised import prepare
 from multitask.data.tokenizer import load_tokenizer, tokenizer_id
@@ -10,26 +12,39 @@ from multitask.data.tokenizer import load_tokenizer, tokenizer_id
 
 @dataclass(frozen=True)
 class Tables:
-    """Training tables by task, dev tables by scored task, and the tokenizer's padding id."""
+    """Training tables by task, dev tables by scored task, and the tokenizer's padding id.
+
+    `test`: test tables, of rows in memory alone; those in files are opened when they are asked for.
+    """
 
     train: dict[str, TaskTable]
     dev: dict[str, TaskTable]
     pad_id: int
+    test: dict[str, TaskTable] = field(default_factory=dict)
 
     def hashes(self) -> dict[str, str]:
-        """`task/split` to the hash of the files' content."""
+        """`task/split` of train and dev to the hash of what was read."""
         splits = {"train": self.train, "dev": self.dev}
         return {
             f"{task}/{s}": table.metadata["content_hash"] for s, own in splits.items() for task, table in own.items()
         }
 
 
-def prepare_tables(config: RunConfig) -> Tables:
-    """Read, check and tokenise what the cache does not hold, and open all of it."""
+def prepare_tables(config: RunConfig, sources: Mapping[tuple[str, str], RowSource] | None = None) -> Tables:
+    """Read, check and tokenise what the cache does not hold, and open all of it.
+
+    `sources`: by (task, split), where rows come from that are not in the task's files.
+    """
+    given = sources or {}
     tokenizer = load_tokenizer(config.encoder.name)
     identity = tokenizer_id(tokenizer)
-    opened = {
-        split: {task: prepare(config, task, split, tokenizer, identity) for task in tasks}
-        for split, tasks in (("train", config.tasks), ("dev", config.scored_tasks))
+    wanted = {
+        "train": tuple(config.tasks),
+        "dev": config.scored_tasks,
+        "test": tuple(task for task, split in given if split == "test"),
     }
-    return Tables(opened["train"], opened["dev"], int(tokenizer.pad_token_id))
+    opened = {
+        split: {task: prepare(config, task, split, tokenizer, identity, given.get((task, split))) for task in tasks}
+        for split, tasks in wanted.items()
+    }
+    return Tables(opened["train"], opened["dev"], int(tokenizer.pad_token_id), opened["test"])

@@ -20,7 +20,10 @@ CHUNK_ROWS = 2048
 
 @dataclass(frozen=True, slots=True)
 class BadRow:
-    """A row that cannot be used. `line` counts physical lines from 1, the header included (Parquet: rows from 1)."""
+    """A row that cannot be used, of a file or a table in memory.
+
+    `line` counts a file's physical lines from 1, the header included (Parquet: rows from 1), a table's rows from 0.
+    """
 
     file: str
     line: int
@@ -31,7 +34,7 @@ class BadRow:
 
 
 class Record(NamedTuple):
-    """A row as it stands in a file: the values of the wanted columns, or why they could not be read (`problem`)."""
+    """A row as it stands in a file or in memory: the values of the wanted columns, or why they could not be read (`problem`)."""
 
     line: int
     values: Sequence[object]
@@ -39,9 +42,9 @@ class Record(NamedTuple):
 
 
 class Reader(Protocol):
-    """One file format: constructed on an open file, it knows the file's columns and then streams its rows.
+    """Knows the columns of a file or of a table in memory, and then streams its rows; a file format is made of an open file.
 
-    `columns` is empty where the file is. `records(names)` may be called once and gives the values of those columns, in
+    `columns` is empty where the file or table is. `records(names)` may be called once and gives the values of those columns, in
     that order. Memory is bounded by a few rows.
     """
 

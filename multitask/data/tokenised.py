@@ -17,6 +17,7 @@ from transformers import PreTrainedTokenizerFast
 from multitask.config import RunConfig
 from multitask.data.encoding import SEQUENCES, Pairing, encode, lengths, pairing_of
 from multitask.data.reading import SplitStream
+from multitask.data.source import RowSource
 from multitask.data.table import TOKEN_COLUMNS, TaskTable
 from multitask.errors import UserError
 
@@ -26,17 +27,22 @@ _BAD_ROWS_LISTED = 20
 
 
 def prepare(
-    config: RunConfig, task: str, split: str, tokenizer: PreTrainedTokenizerFast, tokenizer_id: str
+    config: RunConfig,
+    task: str,
+    split: str,
+    tokenizer: PreTrainedTokenizerFast,
+    tokenizer_id: str,
+    source: RowSource | None = None,
 ) -> TaskTable:
     """The tokenised table of one split: from the cache, or read, validated, tokenised and put there.
 
-    A hit hashes the files' bytes and parses nothing. A miss streams, so its memory is bounded by a few thousand rows; its file
+    The rows come from `source`, the task's files if none is given. A hit hashes them and parses nothing. A miss streams, so its memory is bounded by a few thousand rows; its file
     appears whole or not at all. Processes of one host that miss at once wait for the first.
 
     Raises:
-        UserError: as `read_split`; the files change while they are read; `data.cache` cannot be written.
+        UserError: as `read_split`; the rows change while they are read; `data.cache` cannot be written.
     """
-    stream = SplitStream(config, task, split)
+    stream = SplitStream(config, task, split, source)
     about = _metadata(config, task, stream, tokenizer_id)
     folder = Path(config.data.cache).expanduser()
     path = folder / f"{_key(config, task, split, about)}.arrow"

@@ -9,7 +9,7 @@ import torch
 
 from multitask.combination import build_combination
 from multitask.config import RunConfig, load_recipe, parse_config
-from multitask.data import Tables, prepare_tables
+from multitask.data import MemoryTables, Tables, declare_memory, prepare_tables, tables_from_memory
 from multitask.errors import UserError
 from multitask.evaluation import dev_scores, evaluate, task_scores
 from multitask.learning_rate import LearningRate
@@ -32,6 +32,7 @@ OnEvaluation = Callable[[int, dict[str, float]], None]
 
 def train(
     config: RunConfig | Mapping[str, Any] | str | Path,
+    tables: MemoryTables | None = None,
     *,
     on_step: OnStep | None = None,
     on_evaluation: OnEvaluation | None = None,
@@ -43,6 +44,7 @@ def train(
 
     Args:
         config: a config, its plain values, or a recipe's name or file.
+        tables: rows in memory by task and split, in place of files; as `multitask.data.tables_from_memory` reads them.
         on_step: called after each step with the number of steps done and what the step did.
         on_evaluation: called after each evaluation with the number of steps done and the dev scores.
         folder: where the training is saved, at evaluations and every `training.save_every` steps; one that was cut off
@@ -54,9 +56,9 @@ def train(
         UserError: config, data or encoder cannot be used; `folder` holds another training; more steps than
             `training.non_finite_limit` had a loss or gradient that is not finite.
     """
-    config = _config_of(config)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    trainer = Trainer(config, prepare_tables(config), where, SavedSteps(Path(folder)) if folder is not None else None)
+    config, opened = _open(_config_of(config), tables)
+    trainer = Trainer(config, opened, where, SavedSteps(Path(folder)) if folder is not None else None)
     trainer.restore()
     return trainer.train(ProgressLine(trainer.schedule.steps, shown=progress), on_step, on_evaluation)
 
@@ -65,6 +67,12 @@ def _config_of(config: RunConfig | Mapping[str, Any] | str | Path) -> RunConfig:
     if isinstance(config, RunConfig):
         return config
     return parse_config(config, "config") if isinstance(config, Mapping) else load_recipe(str(config))
+
+
+def _open(config: RunConfig, tables: MemoryTables | None) -> tuple[RunConfig, Tables]:
+    if tables is None:
+        return config, prepare_tables(config)
+    return declare_memory(config, tables), tables_from_memory(config, tables)
 
 
 class Trainer:

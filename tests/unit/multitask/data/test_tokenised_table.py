@@ -15,7 +15,7 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from multitask.config import RunConfig, load_recipe, parse_config
-from multitask.data import TaskTable, collate, epoch_batches, load_tokenizer, prepare, reading, tokenizer_id
+from multitask.data import TaskTable, collate, epoch_batches, load_tokenizer, prepare, reading, source, tokenizer_id
 from multitask.errors import UserError
 
 MakeConfig = Callable[..., RunConfig]
@@ -76,7 +76,7 @@ def test_second_call_parses_nothing(
 ) -> None:
     write_rows(tmp_path / "train.csv", 100)
     first = run(make_config(), tokenizer)
-    monkeypatch.setattr(reading, "READERS", {})
+    monkeypatch.setattr(source, "READERS", {})
     assert run(make_config(), tokenizer).path == first.path
 
 

@@ -1,0 +1,109 @@
+"""Rows in memory, read as files are."""
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+
+from multitask.config import SPLITS, RunConfig, TaskConfig
+from multitask.config.messages import valid_names
+from multitask.config.task import MEMORY
+from multitask.data.memory_readers import Rows, memory_reader
+from multitask.data.prepared import Tables, prepare_tables
+from multitask.data.schema import Reader
+from multitask.errors import UserError
+
+MemoryTables = Mapping[str, Mapping[str, Rows]]
+
+
+def tables_from_memory(config: RunConfig, tables: MemoryTables) -> Tables:
+    """The tokenised tables of a run, some or all of whose rows are in memory.
+
+    Rows are judged as those of files are, and named by their number, counted from 0: `tables.sst.train:17: …`. The same rows
+    in the same order give the tables, and so the training, that a file of them would give; only the ids of rows that have
+    none differ (`train:17`, from a file its name and line). They are cached by content as those of files are.
+
+    Args:
+        config: the run's config; splits in `tables` need no files, and files that are declared for them are not read.
+        tables: rows by task and split. Rows are a pandas or polars DataFrame, anything else that speaks Arrow's PyCapsule
+            interface, a Hugging Face `Dataset`, or a sequence of mappings, with the columns that `tasks.NAME.columns` names.
+            A split's order is that of its rows; an index of pandas is not looked at.
+
+    Raises:
+        UserError: there is no such task or split, its rows are nothing that can be read, or as `read_split`; a split that
+            is neither in files nor in `tables`.
+    """
+    declared = declare_memory(config, tables)
+    sources = {
+        (task, split): MemorySource(declared.tasks[task], task, split, rows)
+        for task, splits in tables.items()
+        for split, rows in splits.items()
+    }
+    return prepare_tables(declared, sources)
+
+
+def declare_memory(config: RunConfig, tables: MemoryTables) -> RunConfig:
+    """`config` with `memory:` in place of the files of every split in `tables`, as a run on them is described.
+
+    Raises:
+        UserError: there is no such task or split, or a contrastive task has dev rows.
+    """
+    if not isinstance(tables, Mapping):
+        raise UserError(f"tables must be a dict of tasks to dicts of splits to rows, got {type(tables).__name__}")
+    tasks, in_memory = dict(config.tasks), (MEMORY,)
+    for name, splits in tables.items():
+        if name not in tasks:
+            raise UserError(f"tables.{name}: there is no such task; {valid_names(name, tasks)}")
+        if not isinstance(splits, Mapping):
+            raise UserError(f"tables.{name} must be a dict of splits to rows, got {type(splits).__name__}")
+        for split in splits:
+            if split not in SPLITS:
+                raise UserError(f"tables.{name}.{split}: there is no such split; {valid_names(split, SPLITS)}")
+        if "dev" in splits and tasks[name].kind.name == "contrastive":
+            raise UserError(f"tables.{name}.dev: a contrastive task has no score: leave its dev rows out")
+        files = tasks[name].files | dict.fromkeys(splits, in_memory)
+        tasks[name] = tasks[name].model_copy(update={"files": files})
+    return config.model_copy(update={"tasks": tasks})
+
+
+class MemorySource:
+    """One split in memory: a source of one part.
+
+    Raises:
+        UserError: the rows are nothing that can be read.
+    """
+
+    noun = "table"
+
+    def __init__(self, declared: TaskConfig, task: str, split: str, rows: Rows) -> None:
+        self.key = f"tables.{task}.{split}"
+        self.parts: tuple[str, ...] = (self.key,)
+        self._columns, self._split = declared.columns, split
+        named = declared.columns.label if getattr(declared.kind, "labels", None) else None
+        try:
+            self._reader = memory_reader(rows, named)
+        except UserError as error:
+            raise UserError(f"{self.key}: {error}") from None
+
+    def stem(self, part: int) -> str:
+        """The split's name."""
+        return self._split
+
+    @contextmanager
+    def open(self, part: int) -> Iterator[Reader]:
+        """The reader of the rows."""
+        yield self._reader
+
+    def content_hash(self) -> str:
+        """sha256 over the values of the columns that the task names, row by row: the same for a frame and a list."""
+        digest = hashlib.sha256()
+        named = [name for name in self._columns.model_dump().values() if name is not None]
+        # Columns that are missing or ambiguous are told of when the rows are read.
+        names = [name for name in named if self._reader.columns.count(name) == 1]
+        digest.update(repr(names).encode())
+        for _, values, problem in self._reader.records(names):
+            digest.update(repr((*values, problem)).encode())
+        return digest.hexdigest()
+
+    def explained(self, problem: UserError) -> str:
+        """The problem, which names the table."""
+        return str(problem)
