@@ -7,7 +7,9 @@ import torch
 
 import multitask
 from multitask.config import RunConfig, list_recipes, parse_config
+from multitask.data import prepare_tables
 from multitask.model import build_model
+from multitask.trainer.saved import SavedSteps
 from tests.builders import build_tiny_bert
 
 
@@ -36,10 +38,10 @@ def short(recipe: str, place: Path) -> RunConfig:
 
 
 @pytest.mark.parametrize("recipe", list_recipes())
-def test_recipe_trains_in_one_process(recipe: str, place: Path) -> None:
+def test_recipe_trains_in_one_process(recipe: str, place: Path, tmp_path: Path) -> None:
     config = short(recipe, place)
     start = dict(build_model(config).named_parameters())
-    trained = multitask.train(config, progress=False, device="cpu")
+    trained = multitask.train(config, folder=tmp_path, progress=False, device="cpu")
     assert trained.status == "finished"
     assert trained.progress.step == sum(4 if phase.encoder == "gradual" else 2 for phase in config.phases)
     assert trained.progress.skipped_steps == 0
@@ -47,9 +49,13 @@ def test_recipe_trains_in_one_process(recipe: str, place: Path) -> None:
         "dev/mean",
         *(f"dev/{t}/{config.tasks[t].selection_metric}" for t in config.scored_tasks),
     }
-    moved = {name for name, value in trained.weights.items() if not torch.equal(value, start[name])}
+    # Those of the last step; `trained` holds the best evaluation's.
+    saved = SavedSteps(tmp_path).newest(config, prepare_tables(config).hashes())
+    assert saved is not None
+    weights = saved.tensors["weights"]
+    moved = {name for name, value in weights.items() if not torch.equal(value, start[name])}
     for task in trained.progress.trained_steps:
-        own = {name for name in trained.weights if name.startswith((f"heads.{task}.", f"adapters.{task}."))}
+        own = {name for name in weights if name.startswith((f"heads.{task}.", f"adapters.{task}."))}
         assert own <= moved or config.tasks[task].kind.name == "contrastive", task
     shared = any(name.startswith("encoder.") for name in moved)
     assert shared == any(phase.encoder != "frozen" for phase in config.phases)
