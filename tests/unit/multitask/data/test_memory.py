@@ -167,18 +167,18 @@ def test_a_test_split_in_memory_is_opened_and_scored(tiny_tasks: dict[str, Any],
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_bad_rows_are_named_by_their_number_from_0(make_config: MakeConfig, kind: str) -> None:
-    rows = [{**row, "label": str(row["label"])} for row in some_rows(200)]
-    rows[17]["label"], rows[18]["text"] = "x", " "
+    rows = [{**row, "label": str(row["label"])} for row in some_rows(2200)]
+    rows[17]["label"], rows[2100]["text"] = "x", " "
     config = make_config(files={})
     assert refusal(config, {"t": {"train": KINDS[kind](rows)}}) == [
         "tables.t.train:17: label is not a number: 'x'",
-        "tables.t.train:18: text is empty",
-        "tables.t.train: 2 of 200 rows are bad: mend them or set data.on_bad_rows=skip",
+        "tables.t.train:2100: text is empty",
+        "tables.t.train: 2 of 2200 rows are bad: mend them or set data.on_bad_rows=skip",
     ]
     lenient = make_config(files={}, data={"on_bad_rows": "skip"})
-    table = tables_from_memory(lenient, {"t": {"train": KINDS[kind](rows), "dev": rows}}).train["t"]
-    assert table.ids([16, 17]) == ["r16", "r19"]
-    assert table.metadata["bad_rows_listed"][1] == "tables.t.train:18: text is empty"
+    table = tables_from_memory(lenient, {"t": {"train": KINDS[kind](rows), "dev": rows[:9]}}).train["t"]
+    assert table.ids([16, 17, 2098]) == ["r16", "r18", "r2099"]
+    assert table.metadata["bad_rows_listed"][1] == "tables.t.train:2100: text is empty"
 
 
 def test_one_odd_value_of_a_pandas_column_costs_one_row(make_config: MakeConfig) -> None:
