@@ -3,6 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
+from multitask.config.kind import class_names
 from multitask.errors import UserError
 
 if TYPE_CHECKING:
@@ -18,9 +19,14 @@ _SUBMISSION = {
 
 def predict_texts(predictor: "Predictor", task: str, rows: Sequence[Any]) -> dict[str, Any]:
     """`texts` (or pairs of them), `predictions`, and where the task has classes `probabilities` and their `labels`."""
-    found: dict[str, Any] = {"task": task, "texts": list(rows), "predictions": predictor.predict(task, rows)}
-    chances = predictor.probabilities(task, rows)
-    return _labelled(predictor, found | ({"probabilities": chances} if chances is not None else {}))
+    names = class_names(predictor.config.tasks[task].kind)
+    predictions: list[Any] = list(predictor.predict(task, rows))
+    found: dict[str, Any] = {"task": task, "texts": list(rows), "predictions": predictions}
+    if names:
+        chances = predictor.predict(task, rows, probabilities=True)
+        found["predictions"] = [names.index(value) for value in predictions]
+        found["probabilities"] = [list(own.values()) for own in chances]
+    return _labelled(predictor, found)
 
 
 def predict_split(predictor: "Predictor", task: str, split: str) -> dict[str, Any]:

@@ -95,6 +95,15 @@ class Contrastive(Config):
 
 Kind = Annotated[Classification | Binary | Regression | Contrastive, Field(discriminator="name")]
 
+ClassName = str | int
+
+
+def class_names(kind: Kind) -> tuple[ClassName, ...]:
+    """What class 0, 1, … are called: their names if the kind has `labels`, else the numbers; none for other kinds."""
+    names: tuple[str, ...] | None = getattr(kind, "labels", None)
+    return names or tuple(range(kind.classes))
+
+
 METRICS: dict[str, tuple[str, ...]] = {
     "classification": ("accuracy", "macro_f1"),
     "binary": ("accuracy", "macro_f1"),

@@ -6,6 +6,7 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from multitask.config import TaskConfig
+from multitask.config.kind import class_names
 from multitask.data import TaskTable
 from multitask.evaluation.evaluate import Evaluation
 
@@ -36,8 +37,7 @@ def confusion_table(config: TaskConfig, labels: np.ndarray, predictions: np.ndar
     """`labels` and `matrix`; matrix[i][j] counts rows of class i that were predicted as j."""
     classes = list(range(config.kind.classes))
     matrix = confusion_matrix(labels.astype(int), predictions.astype(int), labels=classes)
-    names = getattr(config.kind, "labels", None) or [str(c) for c in classes]
-    return {"labels": list(names), "matrix": matrix.tolist()}
+    return {"labels": [str(name) for name in class_names(config.kind)], "matrix": matrix.tolist()}
 
 
 def worst_errors(table: TaskTable, evaluation: Evaluation) -> dict[str, Any]:

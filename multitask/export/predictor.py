@@ -3,7 +3,7 @@
 import json
 from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal, overload
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from multitask.config import RunConfig, parse_config
+from multitask.config.kind import ClassName, class_names
 from multitask.config.model import LoRA, NoAdapter
 from multitask.data import Batch, Pairing, TaskTable, encode_texts, load_tokenizer, pairing_of, prepare, tokenizer_id
 from multitask.errors import UserError
@@ -43,28 +44,34 @@ class Predictor:
         self.tasks = tuple(model.heads)
         self.model, self.tokenizer, self.device = model, tokenizer, device
 
-    def predict(self, task: str, texts: Sequence[Text]) -> list[int] | list[float]:
-        """One prediction per text, or per pair of texts: a class (int), or a number in the task's range (float).
+    @overload
+    def predict(
+        self, task: str, texts: Sequence[Text], *, probabilities: Literal[False] = False
+    ) -> list[ClassName] | list[float]: ...
+    @overload
+    def predict(
+        self, task: str, texts: Sequence[Text], *, probabilities: Literal[True]
+    ) -> list[dict[ClassName, float]]: ...
+    def predict(
+        self, task: str, texts: Sequence[Text], *, probabilities: bool = False
+    ) -> list[ClassName] | list[float] | list[dict[ClassName, float]]:
+        """One prediction per text, or per pair of texts.
+
+        A class is its name where `kind.labels` names the classes, else its number from 0; a task of numbers gives floats in its
+        range. With `probabilities` each prediction is a mapping of every class, in their order, to its probability instead.
 
         Raises:
-            UserError: there is no such task, or the texts are not of its shape.
+            UserError: there is no such task, the texts are not of its shape, or `probabilities` of a task without classes.
         """
-        head = self.model.head(self._known(task))
-        values: list[Any] = []
-        for raw in self._raw(task, texts):
-            values += head.predict(raw).cpu().tolist()
-        return values
-
-    def probabilities(self, task: str, texts: Sequence[Text]) -> list[list[float]] | None:
-        """Probabilities of each class, per text; None for a task without classes."""
-        head = self.model.head(self._known(task))
-        found: list[list[float]] = []
-        for raw in self._raw(task, texts):
-            chances = head.probabilities(raw)
-            if chances is None:
-                return None
-            found += chances.cpu().tolist()
-        return found
+        head, names = self.model.head(self._known(task)), class_names(self.config.tasks[task].kind)
+        if probabilities and not names:
+            raise UserError(f"{task}: a task without classes has no probabilities")
+        raw = self._raw(task, texts)
+        if not probabilities:
+            values = [value for part in raw for value in head.predict(part).tolist()]
+            return [names[value] for value in values] if names else values
+        chances = [row for part in raw for row in _of_classes(head.probabilities(part)).tolist()]
+        return [dict(zip(names, row, strict=True)) for row in chances]
 
     @torch.no_grad()
     def embed(self, texts: Sequence[str], task: str | None = None) -> np.ndarray:
@@ -117,6 +124,11 @@ class Predictor:
         if task not in self.tasks:
             raise UserError(f"the model has no task {task!r}; tasks: {', '.join(self.tasks)}")
         return task
+
+
+def _of_classes(probabilities: Tensor | None) -> Tensor:
+    assert probabilities is not None, "a task with classes has a head with probabilities"
+    return probabilities
 
 
 def load_export(folder: Path, device: str | None = None) -> Predictor:

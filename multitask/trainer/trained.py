@@ -12,7 +12,7 @@ from multitask.config import RunConfig
 from multitask.data import Tables, load_tokenizer
 from multitask.errors import UserError
 from multitask.evaluation import evaluate, task_scores
-from multitask.export import Predictor, write_export
+from multitask.export import Predictor, Text, write_export
 from multitask.export.versions import installed_versions
 from multitask.model import MultitaskModel, build_model
 from multitask.trainer.progress import Progress
@@ -44,10 +44,11 @@ class Trained:
         device = next(model.parameters()).device
         self.predictor = Predictor(model, load_tokenizer(config.encoder.name), description, device)
 
-    def predict(self, task: str, texts: Sequence[Any], **wishes: Any) -> list[Any]:
+    def predict(self, task: str, texts: Sequence[Text], *, probabilities: bool = False) -> list[Any]:
         """Predictions for `texts`; as `multitask.export.Predictor.predict`."""
-        found: list[Any] = self.predictor.predict(task, texts, **wishes)
-        return found
+        if probabilities:
+            return self.predictor.predict(task, texts, probabilities=True)
+        return self.predictor.predict(task, texts)
 
     def evaluate(self, split: str = "dev") -> dict[str, dict[str, float]]:
         """Scores of a split by task and metric.

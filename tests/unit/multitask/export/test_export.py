@@ -65,14 +65,35 @@ def test_classes_and_their_probabilities_are_those_of_the_tensors(export: Path) 
     wanted = _head(export, "sst", _vectors(export, TEXTS)).softmax(1)
     model = multitask.load(export, "cpu")
     assert model.predict("sst", TEXTS) == wanted.argmax(1).tolist()
-    np.testing.assert_allclose(model.probabilities("sst", TEXTS), wanted, atol=1e-6)  # type: ignore[arg-type]
+    found = model.predict("sst", TEXTS, probabilities=True)
+    assert [list(row) for row in found] == [[0, 1, 2, 3, 4]] * 3
+    np.testing.assert_allclose([list(row.values()) for row in found], wanted, atol=1e-6)
+
+
+def test_classes_have_their_names_where_the_kind_gives_them(tmp_path: Path, export: Path) -> None:
+    build_tiny_bert(tmp_path / "encoder", seed=3)
+    tree, names = _config(tmp_path).to_dict(), ["awful", "bad", "so", "good", "great"]
+    tree["tasks"]["sst"]["kind"]["labels"] = names
+    tree["tasks"]["quora"]["kind"]["labels"] = ["no", "yes"]
+    named = multitask.load(_export(tmp_path / "model", parse_config(tree, "test")), "cpu")
+    plain = multitask.load(export, "cpu")
+    assert named.predict("sst", TEXTS) == [names[int(value)] for value in plain.predict("sst", TEXTS)]
+    (first, *_), (wanted, *_) = (model.predict("quora", PAIRS, probabilities=True) for model in (named, plain))
+    assert first == {"no": wanted[0], "yes": wanted[1]}
+    assert named.predict("sts", PAIRS) == plain.predict("sts", PAIRS)
+
+
+def test_a_task_of_numbers_has_no_probabilities(export: Path) -> None:
+    with pytest.raises(UserError, match="sts: a task without classes has no probabilities"):
+        multitask.load(export, "cpu").predict("sts", PAIRS, probabilities=True)
 
 
 def test_cross_encoder_reads_both_texts_in_one_sequence(export: Path) -> None:
     raw = _head(export, "quora", _vectors(export, [a for a, _ in PAIRS], [b for _, b in PAIRS]))[:, 0]
     model = multitask.load(export, "cpu")
     wanted = torch.stack([1 - raw.sigmoid(), raw.sigmoid()], 1)
-    np.testing.assert_allclose(model.probabilities("quora", PAIRS), wanted, atol=1e-6)  # type: ignore[arg-type]
+    found = model.predict("quora", PAIRS, probabilities=True)
+    np.testing.assert_allclose([list(row.values()) for row in found], wanted, atol=1e-6)
     assert model.predict("quora", PAIRS) == (raw > 0).long().tolist()
 
 
@@ -93,15 +114,16 @@ def test_vectors_are_pooled_and_long_texts_are_cut(export: Path) -> None:
 def test_many_texts_come_back_in_order(export: Path) -> None:
     model = multitask.load(export, "cpu")
     many = [TEXTS[number % 3] if number % 5 else f"{number}" for number in range(150)]
-    alone = [model.probabilities("sst", [text])[0] for text in many]  # type: ignore[index]
-    np.testing.assert_allclose(model.probabilities("sst", many), alone, atol=1e-6)  # type: ignore[arg-type]
+    together = model.predict("sst", many, probabilities=True)
+    for text, found in zip(many, together, strict=True):
+        assert model.predict("sst", [text], probabilities=True)[0] == pytest.approx(found, abs=1e-6)
     np.testing.assert_allclose(model.embed(many)[[0, 64, 149]], model.embed([many[0], many[64], many[149]]), atol=1e-6)
 
 
 def test_nothing_in_nothing_out(export: Path) -> None:
     model = multitask.load(export, "cpu")
     assert model.predict("sts", []) == []
-    assert model.probabilities("sst", []) == []
+    assert model.predict("sst", [], probabilities=True) == []
     assert model.embed([]).shape == (0, 32)
 
 
