@@ -6,7 +6,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from cluster.api.best_result import BestResult, best_of
 from cluster.api.durations import read_amount, read_duration
 from cluster.api.show import OnChange, Show, shown_sweep
 from cluster.api.trials_frame import trials_frame
@@ -18,6 +17,8 @@ from multitask.errors import UserError
 
 if TYPE_CHECKING:
     import pandas as pd
+
+    from cluster.api.best_result import BestResult
 
 
 @dataclass(frozen=True)
@@ -58,7 +59,7 @@ class SweepResult:
         weights: Mapping[str, float] | None = None,
         baselines: Mapping[str, float] | None = None,
         margin: float | None = None,
-    ) -> BestResult:
+    ) -> "BestResult":
         """The best configuration now, as `concord best` finds it.
 
         Args:
@@ -71,6 +72,8 @@ class SweepResult:
             NoScoreError: trials have failed and none has a score.
             UserError: no trial has a score yet, none is admitted, or the options do not fit each other or the sweep.
         """
+        from cluster.api.best_result import best_of
+
         return best_of(self.store, by=by, weights=weights, baselines=baselines, margin=margin)
 
     def export(self, path: str | Path, by: str = "dev/mean", **rule: Any) -> str:
