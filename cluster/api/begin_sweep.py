@@ -1,17 +1,19 @@
 """Begin a sweep, or go on with the one of its name."""
 
 from collections.abc import Sequence
-from typing import Any, TypedDict, Unpack
+from typing import TYPE_CHECKING, Any, TypedDict, Unpack
 
 from cluster.api.durations import read_amount, read_duration
 from cluster.api.show import OnChange, Show
 from cluster.api.sweep_result import SweepResult, run_opened
 from cluster.sweeps.create import open_sweep
-from cluster.sweeps.dry_run import DryRun, dry_run
 from cluster.sweeps.records import Options
 from cluster.sweeps.samplers import grid_samples
 from cluster.sweeps.search import Search, open_search
 from multitask.config import Overrides, Recipe, override_texts
+
+if TYPE_CHECKING:
+    from cluster.sweeps.dry_run import DryRun
 
 TRIALS = 20
 
@@ -89,13 +91,15 @@ def plan_sweep(
     space: str = "default",
     name: str | None = None,
     **settings: Unpack[SweepSettings],
-) -> DryRun:
+) -> "DryRun":
     """What `sweep` would do: its trials, their resources and the time. Nothing is trained but a few steps, to measure them.
 
     Raises:
         UserError: as `sweep`.
     """
     search, options = _asked(recipe, overrides, space, settings)
+    from cluster.sweeps.dry_run import dry_run
+
     return dry_run(search, options, name or _default_name(search))
 
 
