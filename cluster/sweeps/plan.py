@@ -3,13 +3,15 @@
 import math
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.sweeps.records import Options, Role, Trial
 from multitask.config import RunConfig, parse_config
-from multitask.data import Tables
 from multitask.errors import UserError
 from multitask.sampling import Schedule, task_sizes
+
+if TYPE_CHECKING:
+    from multitask.data import Tables
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,7 @@ class Budget:
     table_rows: dict[str, int]
 
 
-def measure_budget(base: RunConfig, tables: Tables, evaluations: int) -> Budget:
+def measure_budget(base: RunConfig, tables: "Tables", evaluations: int) -> Budget:
     """What the recipe `base` trains, as rows: steps mean something else with every sampling strategy."""
     table_rows = {task: table.rows for task, table in tables.train.items()}
     sizes = [task_sizes(base, phase, table_rows) for phase in range(len(base.phases))]
