@@ -7,7 +7,6 @@ import json
 import multiprocessing
 import os
 import socket
-import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -19,12 +18,11 @@ _FORKS.set_forkserver_preload(["cluster.training.worker", "cluster.training.sess
 
 
 def run_ranks(
-    world: int, jobs: list[dict[str, Any]], folder: Path, steps: int = 5, *, save: bool = False, fork: bool = True
+    world: int, jobs: list[dict[str, Any]], folder: Path, steps: int = 5, *, save: bool = False
 ) -> list[dict[str, np.ndarray]]:
     """Train each job's config tree on `world` ranks to step `steps`; give the trainable parameters of each, flat.
 
-    A job whose run folder holds a checkpoint goes on from it; with `save` one is written at the end. Without `fork` each
-    rank is started from nothing: what torch reads of the environment when it is imported is then today's.
+    A job whose run folder holds a checkpoint goes on from it; with `save` one is written at the end.
     """
     folder.mkdir(parents=True, exist_ok=True)
     job = folder / "job.json"
@@ -34,13 +32,7 @@ def run_ranks(
         port = str(free.getsockname()[1])
     where = {"WORLD_SIZE": str(world), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port}
     ranks = [where | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)]
-    for code, output in (_forked if fork else _started)(job, ranks):
-        assert code == 0, output[-6000:]
-    return [dict(np.load(folder / f"{i}.npz")) for i in range(len(jobs))]
-
-
-def _forked(job: Path, ranks: list[dict[str, str]]) -> list[tuple[int | None, str]]:
-    outputs = [job.with_name(f"rank{rank}.log") for rank in range(len(ranks))]
+    outputs = [folder / f"rank{rank}.log" for rank in range(world)]
     processes = [
         _FORKS.Process(target=_work_apart, args=(job, rank, output), daemon=True)
         for rank, output in zip(ranks, outputs, strict=True)
@@ -49,7 +41,9 @@ def _forked(job: Path, ranks: list[dict[str, str]]) -> list[tuple[int | None, st
         process.start()
     for process in processes:
         process.join(600)
-    return [(process.exitcode, output.read_text()) for process, output in zip(processes, outputs, strict=True)]
+    for process, output in zip(processes, outputs, strict=True):
+        assert process.exitcode == 0, output.read_text()[-6000:]
+    return [dict(np.load(folder / f"{i}.npz")) for i in range(len(jobs))]
 
 
 def _work_apart(job: Path, rank: dict[str, str], output: Path) -> None:
@@ -59,16 +53,6 @@ def _work_apart(job: Path, rank: dict[str, str], output: Path) -> None:
         os.dup2(file.fileno(), 2)
     os.environ.update(rank)
     _work(job)
-
-
-def _started(job: Path, ranks: list[dict[str, str]]) -> list[tuple[int | None, str]]:
-    command = [sys.executable, "-m", "tests.distributed.ranks", str(job)]
-    processes = [
-        subprocess.Popen(command, env=os.environ | rank, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        for rank in ranks
-    ]
-    outputs = [process.communicate(timeout=600)[0] for process in processes]
-    return [(process.returncode, output) for process, output in zip(processes, outputs, strict=True)]
 
 
 def _train(config: Any, session: Any, steps: int, save: bool) -> dict[str, np.ndarray]:
@@ -136,7 +120,3 @@ def _work(path: Path) -> None:
     sys.stdout.flush()
     # gloo's threads sometimes abort the interpreter's exit, after all work is done.
     os._exit(0)
-
-
-if __name__ == "__main__":
-    _work(Path(sys.argv[1]))

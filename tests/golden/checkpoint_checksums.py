@@ -42,7 +42,7 @@ def checksums(folder: Path) -> dict[str, dict[str, str]]:
                 zero={"stage": stage},
                 combination={"name": method},
             )
-        run_ranks(world, list(jobs.values()), folder / f"world{world}", STEPS, save=True, fork=False)
+        run_ranks(world, list(jobs.values()), folder / f"world{world}", STEPS, save=True)
         found |= {name: _shards(folder / "runs" / name) for name in jobs}
     return found
 
