@@ -7,6 +7,7 @@ from dataclasses import asdict, replace
 from typing import TYPE_CHECKING, Any, cast
 
 import ray
+from ray.exceptions import GetTimeoutError
 from ray.train.v2._internal.execution.callback import ControllerCallback, ReportCallback
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
@@ -165,14 +166,26 @@ class BoardReader:
         while not stopping:
             stopping = self._stopping.wait(POLL_S)
             try:
-                events: list[tuple[str, dict[str, Any]]] = ray.get(
-                    self._board.take.remote(), timeout=DELIVERY_TIMEOUT_S
-                )
+                events = self._take_events()
             except Exception as error:
                 print(f"the run can no longer be watched from here: {one_line(error)}", file=sys.stderr)
                 return
             for event, values in events:
                 self._pass_on(event, values)
+
+    def _take_events(self) -> list[tuple[str, dict[str, Any]]]:
+        """What hangs on the board. A busy machine is waited for: events that were taken off for an answer that comes late
+        would be lost. Whoever wants to end waits once.
+        """
+        request = self._board.take.remote()
+        while True:
+            stopping = self._stopping.is_set()
+            try:
+                events: list[tuple[str, dict[str, Any]]] = ray.get(request, timeout=DELIVERY_TIMEOUT_S)
+                return events
+            except GetTimeoutError:
+                if stopping:
+                    raise
 
     def _pass_on(self, event: str, values: dict[str, Any]) -> None:
         if event == "start":

@@ -1,7 +1,11 @@
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
-from cluster.launch.run_board import Board, ControllerObserver
+import pytest
+from ray.exceptions import GetTimeoutError
+
+from cluster.launch import run_board
+from cluster.launch.run_board import Board, BoardReader, ControllerObserver
 from tests.unit.training.samples import dev_record, outcome, run_info, train_record
 from tests.unit.training.test_observer import Recorder
 
@@ -73,3 +77,38 @@ def test_a_board_gives_each_event_once_in_order():
     board.pin("report", {"b": 2})
     assert board.take() == [("start", {"a": 1}), ("report", {"b": 2})]
     assert board.take() == []
+
+
+class LateBoard:
+    """A board whose first answers come too late; what it gave away once it does not give again."""
+
+    def __init__(self, late: int) -> None:
+        self.late, self.events = late, [("start", asdict(run_info())), ("finish", asdict(outcome()))]
+        self.take = SimpleNamespace(remote=self.answer)
+
+    def answer(self) -> list:
+        events, self.events = self.events, []
+        return events
+
+    def get(self, request: list, timeout: float) -> list:
+        self.late -= 1
+        if self.late >= 0:
+            raise GetTimeoutError("late")
+        return request
+
+
+@pytest.mark.parametrize("late", [0, 3])
+def test_answers_that_come_late_are_waited_for_and_lose_nothing(monkeypatch, late):
+    board, seen = LateBoard(late), Recorder()
+    monkeypatch.setattr(run_board.ray, "get", board.get)
+    monkeypatch.setattr(run_board, "POLL_S", 0)
+    reader = BoardReader(board, seen)
+    assert [event for event, _ in reader._take_events()] == ["start", "finish"]
+
+
+def test_a_reader_that_is_to_end_does_not_wait_for_ever(monkeypatch, capsys):
+    board = LateBoard(10**9)
+    monkeypatch.setattr(run_board.ray, "get", board.get)
+    with BoardReader(board, Recorder()):
+        pass
+    assert "can no longer be watched" in capsys.readouterr().err
