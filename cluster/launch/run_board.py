@@ -177,12 +177,11 @@ class BoardReader:
         """What hangs on the board. A busy machine is waited for: events that were taken off for an answer that comes late
         would be lost. Whoever wants to end waits once.
         """
-        request = self._board.take.remote()
+        request: ray.ObjectRef[list[tuple[str, dict[str, Any]]]] = self._board.take.remote()
         while True:
             stopping = self._stopping.is_set()
             try:
-                events: list[tuple[str, dict[str, Any]]] = ray.get(request, timeout=DELIVERY_TIMEOUT_S)
-                return events
+                return ray.get(request, timeout=DELIVERY_TIMEOUT_S)
             except GetTimeoutError:
                 if stopping:
                     raise
