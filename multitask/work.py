@@ -32,15 +32,15 @@ class RoundWork:
 class WorkSource:
     """Cuts each round into the ranks' shares; a pure function of the round, the same on every rank.
 
-    With `together` every rank makes the same number of passes over every task, with a row of scale 0 where it has
+    With `all_tasks` every rank works on all tasks: it makes the same number of passes over each, with a row of scale 0 where it has
     none of its own: ZeRO 3 gathers parameters in each pass, and all ranks must take part.
     """
 
     def __init__(
-        self, config: RunConfig, tables: Mapping[str, TaskTable], pad_id: int, rank: int, world: int, *, together: bool
+        self, config: RunConfig, tables: Mapping[str, TaskTable], pad_id: int, rank: int, world: int, *, all_tasks: bool
     ) -> None:
         self._tables, self._pad_id, self._rank, self._world = tables, pad_id, rank, world
-        self._together, self._pieces = together, config.training.accumulation
+        self._all_tasks, self._pieces = all_tasks, config.training.accumulation
         rows = {task: table.rows for task, table in tables.items()}
         self._sizes = [task_sizes(config, phase, rows) for phase in range(len(config.phases))]
         self._rows = {
@@ -61,9 +61,9 @@ class WorkSource:
         """This rank's share of `round`."""
         rows = [self._rows[round.phase, batch.task].rows(batch.numbers) for batch in round.batches]
         costs = [self._tables[task].lengths[r] for task, r in zip(round.tasks, rows, strict=True)]
-        shares = split_round(costs, self._world, packed=not self._together)
+        shares = split_round(costs, self._world, packed=not self._all_tasks)
         holders = tuple(
-            tuple(k for k, piece in enumerate(share) if self._together or piece.stop > piece.start) for share in shares
+            tuple(k for k, piece in enumerate(share) if self._all_tasks or piece.stop > piece.start) for share in shares
         )
         batches = {
             task: self._micro_batches(task, rows[k], rows[k][shares[self._rank][k]])
@@ -75,7 +75,7 @@ class WorkSource:
     def _micro_batches(self, task: str, everyone: np.ndarray, mine: np.ndarray) -> list[MicroBatch]:
         pieces = [piece for piece in np.array_split(mine, self._pieces) if len(piece)]
         made = [MicroBatch(self._collate(task, piece), 1 / len(everyone)) for piece in pieces]
-        if self._together:
+        if self._all_tasks:
             idle = self._pieces - len(made)
             made += [MicroBatch(self._collate(task, everyone[:1]), 0.0)] * idle
         return made

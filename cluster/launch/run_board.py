@@ -96,16 +96,16 @@ class ControllerObserver(ControllerCallback, ReportCallback):
 
 
 class Board:
-    """A Ray actor on which the controller pins what happened, for the driver to take off."""
+    """A Ray actor on which the controller posts what happened, for the driver to read."""
 
     def __init__(self) -> None:
         self._events: list[tuple[str, dict[str, Any]]] = []
 
-    def pin(self, event: str, values: dict[str, Any]) -> None:
+    def post(self, event: str, values: dict[str, Any]) -> None:
         """Add one event: `start`, `report` or `finish` with its values."""
         self._events.append((event, values))
 
-    def take(self) -> list[tuple[str, dict[str, Any]]]:
+    def take_events(self) -> list[tuple[str, dict[str, Any]]]:
         """All events since the last call, oldest first."""
         events, self._events = self._events, []
         return events
@@ -118,26 +118,26 @@ def create_board() -> "ActorHandle[Board]":
 
 
 class BoardObserver:
-    """Pins everything on a board. Only the last call waits, so that nothing is lost when the controller ends."""
+    """Posts everything on a board. Only the last call waits, so that nothing is lost when the controller ends."""
 
     def __init__(self, board: "ActorHandle[Board]") -> None:
         self._board = board
 
     def start(self, run: RunInfo) -> None:
-        """Pin the start."""
-        self._board.pin.remote("start", asdict(run))
+        """Post the start."""
+        self._board.post.remote("start", asdict(run))
 
     def report(self, metrics: dict[str, Any]) -> None:
-        """Pin one record."""
-        self._board.pin.remote("report", metrics)
+        """Post one record."""
+        self._board.post.remote("report", metrics)
 
     def finish(self, outcome: Outcome) -> None:
-        """Pin the outcome and wait until it hangs."""
-        ray.get(self._board.pin.remote("finish", asdict(outcome)), timeout=DELIVERY_TIMEOUT_S)
+        """Post the outcome and wait until it is there."""
+        ray.get(self._board.post.remote("finish", asdict(outcome)), timeout=DELIVERY_TIMEOUT_S)
 
 
 class BoardReader:
-    """Takes events off a board in a thread and feeds an observer with them, between `start` and `stop` or in a `with`."""
+    """Reads events off a board in a thread and feeds an observer with them, between `start` and `stop` or in a `with`."""
 
     def __init__(self, board: "ActorHandle[Board]", observer: Observer) -> None:
         self._board = board
@@ -174,10 +174,10 @@ class BoardReader:
                 self._pass_on(event, values)
 
     def _take_events(self) -> list[tuple[str, dict[str, Any]]]:
-        """What hangs on the board. A busy machine is waited for: events that were taken off for an answer that comes late
-        would be lost. Whoever wants to end waits once.
+        """What was posted since the last call. A busy machine is waited for: the board gives an event once, and an answer
+        that nobody waits for would lose it. Whoever wants to end waits once.
         """
-        request: ray.ObjectRef[list[tuple[str, dict[str, Any]]]] = self._board.take.remote()
+        request: ray.ObjectRef[list[tuple[str, dict[str, Any]]]] = self._board.take_events.remote()
         while True:
             stopping = self._stopping.is_set()
             try:

@@ -129,6 +129,6 @@ def past_results(trial: Trial, selection: str) -> list[dict[str, Any]]:
     best, results = WORST, []
     for report in trial.reports:
         score = report.scores.get(selection, WORST)
-        best = max(best, score if score == score else WORST)
+        best = max(best, WORST if math.isnan(score) else score)
         results.append({ITERATION: report.iteration, SCORE: best})
     return results

@@ -1,5 +1,6 @@
 """A trial as Ray Tune sees it: an actor that drives a Train run and hands its evaluations on."""
 
+import math
 import threading
 import time
 from collections import deque
@@ -124,7 +125,7 @@ class TrialRunner(tune.Trainable):
     def _evaluated(self, values: dict[str, Any]) -> dict[str, Any]:
         self._iteration = values["train/evaluations"] - 1
         score = values.get(self._selection, WORST)
-        current = score if score == score else WORST
+        current = WORST if math.isnan(score) else score
         best = max(self._latest.get(SCORE, WORST), current)
         self._latest = {**values, SCORE: best, CURRENT: current, ITERATION: values["train/evaluations"]}
         return dict(self._latest)

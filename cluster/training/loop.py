@@ -40,7 +40,7 @@ class Run:
     ) -> None:
         self.config, self.session, self.folder, self.tables, self.watch = config, session, folder, tables, watch
         self.source = WorkSource(
-            config, tables.train, tables.pad_id, session.rank, session.world, together=config.zero.stage == 3
+            config, tables.train, tables.pad_id, session.rank, session.world, all_tasks=config.zero.stage == 3
         )
         self.schedule = Schedule(config, self.source.sizes())
         self.learning_rate = LearningRate(config, self.schedule)

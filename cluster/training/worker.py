@@ -12,10 +12,10 @@ from cluster.training.agreement import from_rank_zero, on_every_rank
 from cluster.training.allocator import keep_freed_memory
 from cluster.training.loop import Run
 from cluster.training.observer import Outcome
-from cluster.training.open_tables import open_tables
 from cluster.training.outcome import run_info
 from cluster.training.session import Session
 from multitask.config import RunConfig
+from multitask.data import Tables, prepare_tables
 
 
 def train(config: RunConfig, session: Session, started: float | None = None) -> Outcome:
@@ -40,3 +40,21 @@ def train(config: RunConfig, session: Session, started: float | None = None) -> 
     outcome = run.train()
     session.report({"outcome": asdict(outcome)})
     return outcome
+
+
+def open_tables(config: RunConfig, first_on_host: bool) -> Tables:
+    """Prepare the tables where `first_on_host`, then open them; all ranks take part.
+
+    Raises:
+        UserError: the data or the tokenizer cannot be used.
+    """
+    tables, problem = None, None
+    if first_on_host:
+        try:
+            tables = prepare_tables(config)
+        except Exception as error:
+            problem = error
+    dist.barrier()
+    if problem is not None:
+        raise problem
+    return tables if tables is not None else prepare_tables(config)

@@ -82,7 +82,7 @@ class Trainer:
         self, config: RunConfig, tables: Tables, device: torch.device, saved: SavedSteps | None = None
     ) -> None:
         self.config, self.tables, self.device, self._saved = config, tables, device, saved
-        self.source = WorkSource(config, tables.train, tables.pad_id, 0, 1, together=False)
+        self.source = WorkSource(config, tables.train, tables.pad_id, 0, 1, all_tasks=False)
         self.schedule = Schedule(config, self.source.sizes())
         self.learning_rate = LearningRate(config, self.schedule)
         self.model = build_model(config).to(device)

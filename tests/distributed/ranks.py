@@ -60,7 +60,7 @@ def _train(config: Any, session: Any, steps: int, save: bool) -> dict[str, np.nd
     from cluster.step.stopwatch import Stopwatch
     from cluster.storage.run_folder import RunFolder
     from cluster.training.loop import Run
-    from cluster.training.open_tables import open_tables
+    from cluster.training.worker import open_tables
     from multitask.evaluation import evaluate
     from multitask.trainer.record import TrainRecord
 

@@ -73,10 +73,10 @@ def test_nothing_ever_raises_into_the_controller(capsys):
 
 def test_a_board_gives_each_event_once_in_order():
     board = Board()
-    board.pin("start", {"a": 1})
-    board.pin("report", {"b": 2})
-    assert board.take() == [("start", {"a": 1}), ("report", {"b": 2})]
-    assert board.take() == []
+    board.post("start", {"a": 1})
+    board.post("report", {"b": 2})
+    assert board.take_events() == [("start", {"a": 1}), ("report", {"b": 2})]
+    assert board.take_events() == []
 
 
 class LateBoard:
@@ -84,7 +84,7 @@ class LateBoard:
 
     def __init__(self, late: int) -> None:
         self.late, self.events = late, [("start", asdict(run_info())), ("finish", asdict(outcome()))]
-        self.take = SimpleNamespace(remote=self.answer)
+        self.take_events = SimpleNamespace(remote=self.answer)
 
     def answer(self) -> list:
         events, self.events = self.events, []

@@ -15,9 +15,11 @@ from multitask.sampling import Schedule
 from multitask.work import MicroBatch, RoundWork, WorkSource
 
 
-def _works(config: RunConfig, tables: Tables, world: int, *, together: bool) -> list[list[RoundWork]]:
+def _works(config: RunConfig, tables: Tables, world: int, *, all_tasks: bool) -> list[list[RoundWork]]:
     """Per step the shares of all ranks."""
-    sources = [WorkSource(config, tables.train, tables.pad_id, rank, world, together=together) for rank in range(world)]
+    sources = [
+        WorkSource(config, tables.train, tables.pad_id, rank, world, all_tasks=all_tasks) for rank in range(world)
+    ]
     schedule = Schedule(config, sources[0].sizes())
     return [[source.share(schedule.round(step)) for source in sources] for step in range(schedule.steps)]
 
@@ -32,17 +34,17 @@ def _texts(pieces: Sequence[MicroBatch]) -> list[tuple[int, ...]]:
     ]
 
 
-@pytest.mark.parametrize("together", [True, False])
+@pytest.mark.parametrize("all_tasks", [True, False])
 @pytest.mark.parametrize(("world", "accumulation"), [(1, 1), (1, 4), (3, 2), (7, 1)])
 def test_ranks_and_pieces_hold_every_row_of_the_round_once(
-    tiny_tasks: dict[str, Any], world: int, accumulation: int, together: bool
+    tiny_tasks: dict[str, Any], world: int, accumulation: int, all_tasks: bool
 ) -> None:
     """A peer's accumulation repeats the same batch; here the pieces of all ranks are the global batch, each row once."""
     tiny_tasks["data"]["batch_size"] = 7
     config = parse_config(tiny_tasks | {"training": {"accumulation": accumulation}}, "test")
     tables = prepare_tables(config)
-    whole = _works(parse_config(tiny_tasks, "test"), tables, 1, together=False)
-    for (one,), shares in zip(whole, _works(config, tables, world, together=together), strict=True):
+    whole = _works(parse_config(tiny_tasks, "test"), tables, 1, all_tasks=False)
+    for (one,), shares in zip(whole, _works(config, tables, world, all_tasks=all_tasks), strict=True):
         for number, task in enumerate(one.round.tasks):
             held = [share.batches.get(task, ()) for share in shares]
             rows = [row for pieces in held for row in _texts(pieces)]
@@ -52,7 +54,7 @@ def test_ranks_and_pieces_hold_every_row_of_the_round_once(
             assert {scale for scale in scales if scale} == {1 / len(rows)}
             takes_part = [bool(pieces) for pieces in held]
             assert takes_part == [number in holders for holders in shares[0].holders]
-            if together:
+            if all_tasks:
                 assert [len(pieces) for pieces in held] == [accumulation] * world
 
 
@@ -64,7 +66,7 @@ def test_epoch_covers_every_row_of_every_task(tiny_tasks: dict[str, Any], sampli
     for task, table in tables.train.items():
         pieces = [
             piece
-            for shares in _works(config, tables, 2, together=False)
+            for shares in _works(config, tables, 2, all_tasks=False)
             for share in shares
             for piece in share.batches.get(task, ())
         ]

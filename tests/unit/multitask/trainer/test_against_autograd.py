@@ -111,7 +111,7 @@ def straight_trajectory(tree: dict[str, Any]) -> dict[str, torch.Tensor]:
     """Trained parameters after `STEPS` steps of autograd and torch's AdamW on ordinary parameters."""
     config = parse_config(tree, "test")
     tables = prepare_tables(config)
-    source = WorkSource(config, tables.train, tables.pad_id, 0, 1, together=False)
+    source = WorkSource(config, tables.train, tables.pad_id, 0, 1, all_tasks=False)
     schedule = Schedule(config, source.sizes())
     rate, model, task_loss = LearningRate(config, schedule), build_model(config).train(), straight_losses(config)
     optimizer = _adamw(model, config)
