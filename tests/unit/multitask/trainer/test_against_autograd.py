@@ -1,26 +1,18 @@
-"""The plain trainer beside straight autograd on whole batches, PCGrad on vectors, and torch's own AdamW."""
+"""The plain trainer beside straight autograd on whole batches, PCGrad on vectors, and torch's and the library's own optimizers."""
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from torch.nn import functional
+from pytorch_optimizer import load_optimizer
 
-from multitask.config import RunConfig, parse_config
-from multitask.data import Batch, prepare_tables
-from multitask.keys import generator_key
-from multitask.learning_rate import LearningRate
-from multitask.model import MultitaskModel, build_model
-from multitask.sampling import Schedule
-from multitask.work import WorkSource
+from multitask.model import MultitaskModel
 from tests.builders import merge, tiny_config
 from tests.distributed.one_process import plain_trajectory
-from tests.plain_losses import plain_divergence, plain_smart
+from tests.straight_autograd import straight_trajectory
 
 STEPS = 4
-TaskLoss = Callable[[MultitaskModel, str, Batch, int], torch.Tensor]
 CASES: dict[str, dict[str, Any]] = {
     "sum": {"combination": {"name": "sum"}},
     "pcgrad": {},
@@ -57,113 +49,10 @@ def _tree(folder: Path, bert: Path, changes: dict[str, Any]) -> dict[str, Any]:
     return merge(base, changes)
 
 
-def project_conflicts(gradients: list[torch.Tensor], seed: int, step: int) -> torch.Tensor:
-    """Algorithm 1 of Yu et al. 2020 on gradient vectors (P,), with torchjd's order of draws."""
-    generator = torch.Generator().manual_seed(generator_key(seed, "pcgrad", step))
-    total = torch.zeros_like(gradients[0])
-    for i, own in enumerate(gradients):
-        projected = own.clone()
-        for j in torch.randperm(len(gradients), generator=generator).tolist():
-            inner = projected @ gradients[j]
-            if j != i and inner < 0:
-                projected -= inner / (gradients[j] @ gradients[j]) * gradients[j]
-        total += projected
-    return total
-
-
-def straight_losses(config: RunConfig) -> TaskLoss:
-    """The loss of a whole batch, written from the papers."""
-    average: dict[str, Any] = {"followed": 0}
-
-    def loss(model: MultitaskModel, task: str, batch: Batch, step: int) -> torch.Tensor:
-        kind, terms = config.tasks[task].kind, config.regularization
-        if kind.name == "contrastive":
-            texts = model.encoder(batch.input_ids, batch.attention_mask, batch.token_type_ids).unflatten(0, (2, -1))
-            one, other = functional.normalize(texts[0], dim=-1), functional.normalize(texts[1], dim=-1)
-            return functional.cross_entropy(one @ other.T / kind.temperature, torch.arange(len(one)))
-        total = model.row_losses(task, batch)
-        if terms.smart is not None:
-            total = total + plain_smart(model, config, task, batch, step)
-        if terms.bregman is not None:
-            teacher = _average(average, config, model, terms.bregman.momentum, step)
-            with torch.no_grad():
-                taught = teacher(task, batch)
-            total = total + terms.bregman.weight * plain_divergence(task, model(task, batch), taught)
-        return total.mean()
-
-    return loss
-
-
-def _average(
-    kept: dict[str, Any], config: RunConfig, model: MultitaskModel, momentum: float, step: int
-) -> MultitaskModel:
-    """The running average of the weights after `step` updates; asked for in every step."""
-    teacher: MultitaskModel = kept.setdefault("model", build_model(config).eval())
-    if kept["followed"] < step:
-        kept["followed"] = step
-        with torch.no_grad():
-            for own, p in zip(teacher.parameters(), model.parameters(), strict=True):
-                own.copy_(momentum * own + (1 - momentum) * p)
-    return teacher
-
-
-def straight_trajectory(tree: dict[str, Any]) -> dict[str, torch.Tensor]:
-    """Trained parameters after `STEPS` steps of autograd and torch's AdamW on ordinary parameters."""
-    config = parse_config(tree, "test")
-    tables = prepare_tables(config)
-    source = WorkSource(config, tables.train, tables.pad_id, 0, 1, all_tasks=False)
-    schedule = Schedule(config, source.sizes())
-    rate, model, task_loss = LearningRate(config, schedule), build_model(config).train(), straight_losses(config)
-    optimizer = _adamw(model, config)
-    shared = list(model.shared_parameters().values())
-    for step in range(STEPS):
-        work = source.share(schedule.round(step))
-        losses = {}
-        for task in work.round.tasks:
-            [whole] = work.batches[task]
-            losses[task] = task_loss(model, task, whole.batch, step)
-        weights = getattr(config.combination, "weights", dict.fromkeys(losses, 1.0))
-        optimizer.zero_grad(set_to_none=True)
-        total = torch.stack([weights[task] * loss for task, loss in losses.items()]).sum()
-        total.backward(retain_graph=True)
-        if config.combination.name == "pcgrad":
-            groups = config.combination.groups or [(task,) for task in losses]
-            own = [sum(losses[task] for task in group) for group in groups]
-            vectors = [_flat(torch.autograd.grad(x, shared, retain_graph=True, allow_unused=True), shared) for x in own]
-            combined = project_conflicts(vectors, config.seed, step)
-            for p, part in zip(shared, combined.split([p.numel() for p in shared]), strict=True):
-                p.grad = part.view_as(p).clone()
-        if config.training.clip_norm is not None:
-            torch.nn.utils.clip_grad_norm_(list(model.parameters()), config.training.clip_norm)
-        for group in optimizer.param_groups:
-            group["lr"] = rate.at(step) * group["scale"]
-        optimizer.step()
-    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
-
-
-def _flat(gradients: Any, like: list[torch.nn.Parameter]) -> torch.Tensor:
-    every = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, like, strict=True)]
-    return torch.cat([g.reshape(-1) for g in every])
-
-
-def _adamw(model: MultitaskModel, config: RunConfig) -> torch.optim.AdamW:
-    layers = {name: model.layer_of(name) for name, p in model.named_parameters() if p.requires_grad}
-    groups = [
-        {
-            "params": [p],
-            "weight_decay": config.optimizer.weight_decay if p.dim() > 1 else 0.0,
-            "scale": config.optimizer.layer_decay ** (3 - layers[name]),
-        }
-        for name, p in model.named_parameters()
-        if p.requires_grad
-    ]
-    return torch.optim.AdamW(groups, lr=1e-3, betas=config.optimizer.betas, eps=config.optimizer.eps)
-
-
 @pytest.mark.parametrize("case", CASES)
 def test_trainer_equals_straight_autograd(case: str, folder: Path, tiny_bert: Path) -> None:
     tree = _tree(folder, tiny_bert, CASES[case])
-    found, wanted = plain_trajectory(tree, STEPS), straight_trajectory(tree)
+    found, wanted = plain_trajectory(tree, STEPS), straight_trajectory(tree, STEPS)
     assert set(found) == set(wanted)
     for name, value in wanted.items():
         error = (found[name] - value).abs().max().item()
@@ -173,7 +62,7 @@ def test_trainer_equals_straight_autograd(case: str, folder: Path, tiny_bert: Pa
 def test_every_case_ends_elsewhere_than_the_sum(folder: Path, tiny_bert: Path) -> None:
     """A step that forgets to project, or a term, would be seen."""
     ends = {
-        case: straight_trajectory(_tree(folder, tiny_bert, CASES[case]))
+        case: straight_trajectory(_tree(folder, tiny_bert, CASES[case]), STEPS)
         for case in ("sum", "pcgrad", "groups", "smart", "bregman")
     }
     name = "encoder.model.encoder.layer.1.output.dense.weight"
@@ -181,3 +70,68 @@ def test_every_case_ends_elsewhere_than_the_sum(folder: Path, tiny_bert: Path) -
         assert (ends[case][name] - ends["sum"][name]).abs().max() > 1e-4, case
     for case in ("smart", "bregman"):
         assert (ends[case][name] - ends["pcgrad"][name]).abs().max() > 1e-4, case
+
+
+LIBRARY: dict[str, dict[str, Any]] = {
+    "lamb": {"eps": 1e-4},
+    "adamax": {"eps": 1e-4},
+    "qhadam": {"nus": [0.7, 1.0], "eps": 1e-4},
+    "muon": {"adamw_lr": 1e-3, "adamw_eps": 1e-4},
+    "adafactor": {"relative_step": False, "warmup_init": False, "scale_parameter": True},
+    "lars": {},
+}
+LR = 2e-3
+
+
+def _library_optimizer(name: str, model: MultitaskModel) -> torch.optim.Optimizer:
+    """The library's own class on ordinary parameters; Muon on the encoder's matrices alone, as its authors say."""
+    matrices = {n for n, p in model.named_parameters() if p.dim() == 2 and n.startswith("encoder.") and ".layer." in n}
+    groups = []
+    for parameter_name, parameter in model.named_parameters():
+        if parameter.requires_grad:
+            group: dict[str, Any] = {"params": [parameter], "weight_decay": 0.01 if parameter.dim() > 1 else 0.0}
+            if name == "muon":
+                is_matrix = parameter_name in matrices
+                group |= {"use_muon": is_matrix, "scale": 1.0 if is_matrix else 1e-3 / LR}
+            groups.append(group)
+    options = {key: tuple(value) if isinstance(value, list) else value for key, value in LIBRARY[name].items()}
+    return load_optimizer(name)(groups, lr=LR, **options)
+
+
+@pytest.mark.parametrize("name", LIBRARY)
+def test_trainer_steps_library_optimizers_as_the_library_does(name: str, folder: Path, tiny_bert: Path) -> None:
+    tree = tiny_config(folder, encoder={"name": str(tiny_bert)}, training={"clip_norm": 1.0})
+    tree = merge(tree, {"optimizer": {"name": name, "lr": LR, "options": LIBRARY[name]}})
+    found = plain_trajectory(tree, STEPS)
+    wanted = straight_trajectory(tree, STEPS, lambda model: {None: _library_optimizer(name, model)})
+    start = plain_trajectory(tree, 0)
+    for parameter, value in wanted.items():
+        moved, error = (value - start[parameter]).abs().max().item(), (found[parameter] - value).abs().max().item()
+        # Muon's own iteration is in bf16, which turns rounding errors of its input into per cents.
+        assert error <= (0.06 if name == "muon" else 2e-3) * moved + 4e-6, (
+            f"{parameter}: {error:.2e}, moved {moved:.2e}"
+        )
+
+
+def test_trainer_gives_each_task_moments_as_separate_torch_optimizers_do(folder: Path, tiny_bert: Path) -> None:
+    """Paper E's sequential training: one optimizer for each task, over the encoder and the task's head."""
+
+    def separate(model: MultitaskModel) -> dict[str | None, torch.optim.Optimizer]:
+        made: dict[str | None, torch.optim.Optimizer] = {}
+        for task in model.heads:
+            owned = [*model.shared_parameters().values(), *model.head_parameters(task).values()]
+            groups = [{"params": [p], "weight_decay": 0.01 if p.dim() > 1 else 0.0} for p in owned]
+            made[task] = torch.optim.AdamW(groups, lr=LR, eps=1e-4)
+        return made
+
+    tasks = {task: {"train_rows": 12} for task in ("sst", "quora", "sts")}
+    phases = [{"sampling": {"name": "sequential"}, "epochs": 3}]
+    tree = tiny_config(folder, encoder={"name": str(tiny_bert)}, tasks=tasks, phases=phases)
+    tree |= {"optimizer": {"name": "adamw", "lr": LR, "eps": 1e-4, "per_task": True}, "combination": {"name": "sum"}}
+    found, wanted = plain_trajectory(tree, 14), straight_trajectory(tree, 14, separate)
+    shared = straight_trajectory(merge(tree, {"optimizer": {"per_task": False}}), 14)
+    for name, value in wanted.items():
+        error = (found[name] - value).abs().max().item()
+        assert error <= 3e-5 * value.abs().max().item() + 2e-6, f"{name}: {error:.2e}"
+    name = "encoder.model.encoder.layer.1.output.dense.weight"
+    assert (wanted[name] - shared[name]).abs().max() > 1e-4

@@ -1,0 +1,128 @@
+"""The trajectory of a training, written without the project's step: autograd on whole batches, the papers' algorithms on vectors."""
+
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import torch
+from torch.nn import functional
+
+from multitask.config import RunConfig, parse_config
+from multitask.data import Batch, prepare_tables
+from multitask.keys import generator_key
+from multitask.learning_rate import LearningRate
+from multitask.model import MultitaskModel, build_model
+from multitask.sampling import Schedule
+from multitask.work import WorkSource
+from tests.plain_losses import plain_divergence, plain_smart
+
+TaskLoss = Callable[[MultitaskModel, str, Batch, int], torch.Tensor]
+MakeOptimizers = Callable[[MultitaskModel], Mapping[str | None, torch.optim.Optimizer]]
+
+
+def project_conflicts(gradients: list[torch.Tensor], seed: int, step: int) -> torch.Tensor:
+    """Algorithm 1 of Yu et al. 2020 on gradient vectors (P,), with torchjd's order of draws."""
+    generator = torch.Generator().manual_seed(generator_key(seed, "pcgrad", step))
+    total = torch.zeros_like(gradients[0])
+    for i, own in enumerate(gradients):
+        projected = own.clone()
+        for j in torch.randperm(len(gradients), generator=generator).tolist():
+            inner = projected @ gradients[j]
+            if j != i and inner < 0:
+                projected -= inner / (gradients[j] @ gradients[j]) * gradients[j]
+        total += projected
+    return total
+
+
+def straight_losses(config: RunConfig) -> TaskLoss:
+    """The loss of a whole batch, written from the papers."""
+    average: dict[str, Any] = {"followed": 0}
+
+    def loss(model: MultitaskModel, task: str, batch: Batch, step: int) -> torch.Tensor:
+        kind, terms = config.tasks[task].kind, config.regularization
+        if kind.name == "contrastive":
+            texts = model.encoder(batch.input_ids, batch.attention_mask, batch.token_type_ids).unflatten(0, (2, -1))
+            one, other = functional.normalize(texts[0], dim=-1), functional.normalize(texts[1], dim=-1)
+            return functional.cross_entropy(one @ other.T / kind.temperature, torch.arange(len(one)))
+        total = model.row_losses(task, batch)
+        if terms.smart is not None:
+            total = total + plain_smart(model, config, task, batch, step)
+        if terms.bregman is not None:
+            teacher = _average(average, config, model, terms.bregman.momentum, step)
+            with torch.no_grad():
+                taught = teacher(task, batch)
+            total = total + terms.bregman.weight * plain_divergence(task, model(task, batch), taught)
+        return total.mean()
+
+    return loss
+
+
+def _average(
+    kept: dict[str, Any], config: RunConfig, model: MultitaskModel, momentum: float, step: int
+) -> MultitaskModel:
+    """The running average of the weights after `step` updates; asked for in every step."""
+    teacher: MultitaskModel = kept.setdefault("model", build_model(config).eval())
+    if kept["followed"] < step:
+        kept["followed"] = step
+        with torch.no_grad():
+            for own, p in zip(teacher.parameters(), model.parameters(), strict=True):
+                own.copy_(momentum * own + (1 - momentum) * p)
+    return teacher
+
+
+def straight_trajectory(
+    tree: dict[str, Any], steps: int, make_optimizers: MakeOptimizers | None = None
+) -> dict[str, torch.Tensor]:
+    """Trained parameters after `steps` steps of autograd and an optimizer on ordinary parameters, torch's AdamW if not given.
+
+    `make_optimizers`: the model to its optimizers, one for each task, or one for all under None.
+    """
+    config = parse_config(tree, "test")
+    tables = prepare_tables(config)
+    source = WorkSource(config, tables.train, tables.pad_id, 0, 1, all_tasks=False)
+    schedule = Schedule(config, source.sizes())
+    rate, model, task_loss = LearningRate(config, schedule), build_model(config).train(), straight_losses(config)
+    optimizers = make_optimizers(model) if make_optimizers else {None: _adamw(model, config)}
+    shared = list(model.shared_parameters().values())
+    for step in range(steps):
+        work = source.share(schedule.round(step))
+        optimizer = optimizers[work.round.tasks[0] if len(optimizers) > 1 else None]
+        losses = {}
+        for task in work.round.tasks:
+            [whole] = work.batches[task]
+            losses[task] = task_loss(model, task, whole.batch, step)
+        weights = getattr(config.combination, "weights", dict.fromkeys(losses, 1.0))
+        model.zero_grad(set_to_none=True)
+        total = torch.stack([weights[task] * loss for task, loss in losses.items()]).sum()
+        total.backward(retain_graph=True)
+        if config.combination.name == "pcgrad":
+            groups = config.combination.groups or [(task,) for task in losses]
+            own = [sum(losses[task] for task in group) for group in groups]
+            vectors = [_flat(torch.autograd.grad(x, shared, retain_graph=True, allow_unused=True), shared) for x in own]
+            combined = project_conflicts(vectors, config.seed, step)
+            for p, part in zip(shared, combined.split([p.numel() for p in shared]), strict=True):
+                p.grad = part.view_as(p).clone()
+        if config.training.clip_norm is not None:
+            torch.nn.utils.clip_grad_norm_(list(model.parameters()), config.training.clip_norm)
+        for group in optimizer.param_groups:
+            group["lr"] = rate.at(step) * group.get("scale", 1.0)
+        optimizer.step()
+    return {name: p.detach() for name, p in model.named_parameters() if p.requires_grad}
+
+
+def _flat(gradients: Any, like: list[torch.nn.Parameter]) -> torch.Tensor:
+    every = [torch.zeros_like(p) if g is None else g for g, p in zip(gradients, like, strict=True)]
+    return torch.cat([g.reshape(-1) for g in every])
+
+
+def _adamw(model: MultitaskModel, config: RunConfig) -> torch.optim.AdamW:
+    layers = {name: model.layer_of(name) for name, p in model.named_parameters() if p.requires_grad}
+    groups = [
+        {
+            "params": [p],
+            "weight_decay": config.optimizer.weight_decay if p.dim() > 1 else 0.0,
+            "scale": config.optimizer.layer_decay ** (3 - layers[name]),
+        }
+        for name, p in model.named_parameters()
+        if p.requires_grad
+    ]
+    return torch.optim.AdamW(groups, lr=config.optimizer.lr, betas=config.optimizer.betas, eps=config.optimizer.eps)
