@@ -21,7 +21,7 @@ PARAMETERS = {
 def sweep(tmp_path):
     sweep = Sweep(
         name="main-default",
-        place=str(tmp_path / "main-default"),
+        location=str(tmp_path / "main-default"),
         recipe="c-b1",
         base=load_recipe("c-b1", []).to_dict(),
         space={"name": "default", "about": "", "identity": "x", "parameters": PARAMETERS},
