@@ -54,10 +54,27 @@ def _chunks(data: bytes) -> Iterator[tuple[int, bytes, int]]:
         if left < _HEADER.size:
             offset += left
             continue
-        checksum, length, kind = _HEADER.unpack_from(data, offset)
+        _, length, kind = _HEADER.unpack_from(data, offset)
         start, end = offset + _HEADER.size, offset + _HEADER.size + length
-        if end > len(data) or (kind == 0 and length == 0):
+        if kind == 0 and length == 0:
             return
-        good = zlib.crc32(data[offset + 6 : end]) == checksum
-        yield (kind if good else 0), data[start:end], end
+        if end > len(data):
+            if _holds_a_chunk(data, offset + 1):
+                yield 0, b"", offset
+            return
+        yield (kind if _is_good(data, offset) else 0), data[start:end], end
         offset = end
+
+
+def _holds_a_chunk(data: bytes, start: int) -> bool:
+    """Whether a good chunk begins at `start` or later: then what lies before it was not cut short, but damaged in its length."""
+    return any(
+        data[at + 6] in (_FULL, _FIRST, _MIDDLE, _LAST) and _is_good(data, at) for at in range(start, len(data) - 6)
+    )
+
+
+def _is_good(data: bytes, offset: int) -> bool:
+    """Whether the chunk at `offset` lies whole within the file, with its checksum."""
+    checksum, length, _ = _HEADER.unpack_from(data, offset)
+    end = offset + _HEADER.size + length
+    return end <= len(data) and zlib.crc32(memoryview(data)[offset + 6 : end]) == checksum

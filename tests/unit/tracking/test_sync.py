@@ -35,6 +35,14 @@ def record(folder, *steps):
     return find_fragments(folder)[-1].file
 
 
+def start_of_record(data, number):
+    """Where record `number` (from 0) of a small `.wandb` file begins: 7 bytes, then for each its checksum, length and kind."""
+    offset = 7
+    for _ in range(number):
+        offset += 7 + int.from_bytes(data[offset + 4 : offset + 6], "little")
+    return offset
+
+
 def points(run, key="dev/sst/accuracy"):
     return [(row["step"], row[key]) for row in run.rows]
 
@@ -82,11 +90,12 @@ def test_a_run_that_is_being_written_is_held_back_whole(tmp_path, server):
     assert server.runs == {}
 
 
-def test_damage_is_named_and_not_sent(tmp_path, server):
+@pytest.mark.parametrize("where", [0, 4, 5, 6, 9], ids=["checksum", "length", "length in blocks", "kind", "content"])
+def test_damage_is_named_and_not_sent(tmp_path, server, where):
     folder = run_folder(tmp_path / "main")
     file = record(folder, 10, 20)
     data = bytearray(file.read_bytes())
-    data[len(data) // 2] ^= 255
+    data[start_of_record(data, 2) + where] ^= 255
     file.write_bytes(data)
     result = sync(folder)
     assert result.exit_code == 1
