@@ -32,7 +32,12 @@ _Margin = Annotated[
 _Storage = Annotated[str, typer.Option("--storage", help="Where sweeps lie.")]
 _Export = Annotated[str | None, typer.Option("--export", help="Export the winner's best checkpoint.", metavar="DIR")]
 _Refit = Annotated[bool, typer.Option("--refit", help="Train the winner's config again.")]
-_Seeds = Annotated[int | None, typer.Option("--seeds", help=f"With --refit: other seeds; {SEEDS} if not given.")]
+_Confirm = Annotated[bool, typer.Option("--confirm", help="Train the best and the recipe with fresh seeds.")]
+_Top = Annotated[int | None, typer.Option("--top", help="With --confirm: so many of the best; 3 if not given.")]
+_Seeds = Annotated[
+    int | None,
+    typer.Option("--seeds", help=f"Fresh seeds: {SEEDS} with --refit, 5 with --confirm, if not given."),
+]
 _EpochsFactor = Annotated[float | None, typer.Option("--epochs-factor", help="With --refit: so many times the epochs.")]
 _NoRay = Annotated[bool, typer.Option("--no-ray", help="With --refit: one plain process.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
@@ -47,6 +52,8 @@ def best(
     margin: _Margin = None,
     storage: _Storage = "runs",
     export: _Export = None,
+    confirm: _Confirm = False,
+    top: _Top = None,
     refit: _Refit = False,
     seeds: _Seeds = None,
     epochs_factor: _EpochsFactor = None,
@@ -57,7 +64,12 @@ def best(
     from cluster.api.best_result import NoScoreError
     from cluster.api.sweep_result import load_sweep
 
-    _check_refit_options(refit, overrides, seeds, epochs_factor, no_ray, export)
+    actions = {"--confirm": confirm, "--refit": refit, "--export": export is not None}
+    _check_one([option for option, is_asked in actions.items() if is_asked])
+    refits = {"KEY=VALUE": overrides, "--epochs-factor": epochs_factor, "--no-ray": no_ray}
+    _check_belongs(refits, "--refit" if not refit else None)
+    _check_belongs({"--top": top}, "--confirm" if not confirm else None)
+    _check_belongs({"--seeds": seeds}, "--refit and --confirm" if not (refit or confirm) else None)
     sweep = load_sweep(name, storage)
     question: dict[str, Any] = {"by": by, "margin": margin}
     question |= {"weights": _numbers("--weight", weight), "baselines": _numbers("--baseline", baseline)}
@@ -68,6 +80,8 @@ def best(
         raise typer.Exit(1) from None
     if export is not None:
         _export(found, export, json)
+    elif confirm:
+        _confirm(found, top, seeds, json)
     elif refit:
         settings: dict[str, Any] = {"seeds": SEEDS if seeds is None else seeds, "ray": not no_ray}
         settings |= {"epochs_factor": 1.0 if epochs_factor is None else epochs_factor}
@@ -76,15 +90,18 @@ def best(
         _show(found, json)
 
 
-def _check_refit_options(
-    refit: bool, overrides: list[str] | None, seeds: int | None, factor: float | None, no_ray: bool, export: str | None
-) -> None:
-    if refit and export is not None:
-        raise UserError("--export and --refit: give one of them; --export takes the refits into account")
-    given = {"KEY=VALUE": overrides, "--seeds": seeds, "--epochs-factor": factor, "--no-ray": no_ray}
+def _check_one(actions: list[str]) -> None:
+    if len(actions) > 1:
+        raise UserError(
+            f"{' and '.join(actions)}: give one of them; --export takes refits and the confirmation into account"
+        )
+
+
+def _check_belongs(given: dict[str, Any], lacking: str | None) -> None:
+    """Refuse options of an action that was not asked for; `lacking` names it, None where it was."""
     for option, value in given.items():
-        if value not in (None, False, []) and not refit:
-            raise UserError(f"{option} is for --refit")
+        if value not in (None, False, []) and lacking:
+            raise UserError(f"{option} is for {lacking}")
 
 
 def _numbers(option: str, given: list[str] | None) -> dict[str, float]:
@@ -131,6 +148,14 @@ def _export(found: "BestResult", target: str, json: bool) -> None:
         print_json({"run": run, "export": place})
     else:
         print(f"exported the best checkpoint of {run} to {place}")
+
+
+def _confirm(found: "BestResult", top: int | None, seeds: int | None, json: bool) -> None:
+    """Train the finalists and the recipe, and show what is known then; exit code 1 where that cannot be told."""
+    done = found.confirm(top=top, seeds=seeds, show="json" if json else True)
+    _show(done, json)
+    if done.is_provisional:
+        raise typer.Exit(1)
 
 
 def _refit(found: "BestResult", overrides: list[str], settings: dict[str, Any], json: bool) -> None:

@@ -6,9 +6,12 @@ from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
 from cluster.storage.plain_json import finite
+from cluster.sweeps.confirmation import Confirmation
 
 Status = Literal["waiting", "running", "finished", "stopped", "failed"]
-Role = Literal["recipe", "sample", "baseline", "refit"]
+Role = Literal["recipe", "sample", "baseline", "refit", "confirm"]
+# Trained by `concord best`, after the search and beside it.
+AFTER_SEARCH: tuple[Role, ...] = ("refit", "confirm")
 ENDED = ("finished", "stopped", "failed")
 
 
@@ -144,7 +147,7 @@ class Sweep:
 
     `base`: the recipe's config as plain values. `space`: `name`, `about`, `identity` and `parameters`, each a name to its
     description (`tune_spaces.Space.describe`). `elapsed`: seconds that it ran, over all attempts; `status` is `running` also
-    where its driver was killed.
+    where its driver was killed. `tries`: samples that somebody asked for beside what the search proposes. `confirmations`: what was planned to tell the winner from luck, the last one last.
     """
 
     name: str
@@ -158,3 +161,5 @@ class Sweep:
     elapsed: float = 0.0
     created: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
+    tries: tuple[dict[str, Any], ...] = ()
+    confirmations: tuple[Confirmation, ...] = ()

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 
 def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Trackers") -> str | None:
-    """Run the sweep until it is through; gives the reason where something is left to do.
+    """Run the sweep, or its confirmation, until it is through; gives the reason where something is left to do.
 
     `watch` is shown the sweep as it stands; `trackers` gives what watches a trial's run, in its controller's process.
 
@@ -26,20 +26,26 @@ def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Tr
         UserError: another driver is at the sweep, or data, resources or storage are not as the config wants them.
     """
     check_no_driver(opened.store)
-    opened.store.write_plan(opened.sweep)
+    if opened.confirms:
+        opened.store.write_confirmations(opened.sweep.confirmations)
+    else:
+        opened.store.write_plan(opened.sweep)
     opened.store.storage.delete_file(STOP)
     base = opened.search.base
     with ThreadPoolExecutor(1) as background:
         tables = background.submit(_prepare, base)
         with ray_cluster(base) as nodes:
+            from cluster.sweeps.confirmation_ledger import open_confirmation_ledger
             from cluster.sweeps.driver import DriverSettings, run_driver, shared_config
             from cluster.sweeps.sweep_board import create_sweep_board
             from cluster.sweeps.trials import open_ledger
 
+            open_trials = open_confirmation_ledger if opened.confirms else open_ledger
+
             fits = plan_concurrency(base.cluster, nodes, opened.sweep.options.concurrent)
             board = create_sweep_board()
             shared = shared_config(board, fits.resources, trackers)
-            ledger = open_ledger(opened.store, opened.sweep, opened.search, tables.result(), shared)
+            ledger = open_trials(opened.store, opened.sweep, opened.search, tables.result(), shared)
             return run_driver(
                 ledger, board, DriverSettings.of(opened.search.space, opened.sweep.options, nodes, fits.trials, watch)
             )

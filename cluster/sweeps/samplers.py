@@ -39,15 +39,13 @@ class RandomSampler:
 
 
 class GridSampler:
-    """Every combination of the space's values once, in order, after the recipe and the points to try first."""
+    """Every combination of the space's values once, in order, but for those that were tried otherwise."""
 
     def __init__(self, space: "Space", options: Options) -> None:
         self._samples = grid_samples(space)
-        self._first = 1 + len(space.first)
 
     def sample(self, number: int, trials: Sequence[Trial]) -> dict[str, Any] | None:
-        index = number - self._first
-        return self._samples[index] if index < len(self._samples) else None
+        return _first_new(self._samples, trials)
 
 
 def grid_samples(space: "Space") -> list[dict[str, Any]]:

@@ -17,7 +17,7 @@ from cluster.sweeps.plan import (
     run_name,
     trial_config,
 )
-from cluster.sweeps.records import Generation, Report, Role, Status, Sweep, Trial
+from cluster.sweeps.records import AFTER_SEARCH, Generation, Report, Role, Status, Sweep, Trial
 from cluster.sweeps.samplers import Sampler, create_sampler
 from cluster.sweeps.search import Search
 from cluster.sweeps.store import SweepStore
@@ -41,8 +41,7 @@ class TrialLedger:
         self.store, self.sweep, self.options = store, sweep, sweep.options
         self._base, self._space, self._sampler, self._budget = search.base, search.space, sampler, budget
         self._shared = shared
-        # Refits are trained by `concord best`, after the search.
-        self._trials = {trial.run: trial for trial in sweep.trials if trial.role != "refit"}
+        self._trials = {trial.run: trial for trial in sweep.trials if trial.role not in AFTER_SEARCH}
         self._counted_until: dict[str, float] = {}
         self._is_exhausted = False
 
@@ -75,8 +74,14 @@ class TrialLedger:
             tasks = self._base.selected_tasks
             for place, task in enumerate(tasks):
                 self._add("baseline", place - len(tasks), {"task": task})
-        for place, point in enumerate(self._space.first[: self.options.trials - 1], start=1):
-            self._add("sample", place, point)
+        points = self._space.first[: max(0, self.options.trials - 1 - len(self.sweep.tries))]
+        for sample in map(plain_sample, (*points, *self.sweep.tries)):
+            known = [trial.number for trial in self.trials if trial.role == "sample" and trial.sample == sample]
+            self._add("sample", known[0] if known else 1 + max(trial.number for trial in self.trials), sample)
+        self._recover()
+
+    def _recover(self) -> None:
+        """Take in what trials of an earlier attempt reached without the driver; those that have not ended wait."""
         for trial in self.trials:
             if not trial.has_ended:
                 self._change(replace(self._with_history(trial), status="waiting"))

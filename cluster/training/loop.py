@@ -1,5 +1,6 @@
 """A run inside one worker: train, evaluate, save, go on."""
 
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ from cluster.step.stopwatch import Stopwatch
 from cluster.storage.checkpoint import find_checkpoint, prune, read_state, read_tensors
 from cluster.storage.checkpoint_restore import restore_engine
 from cluster.storage.checkpoint_save import save_checkpoint
+from cluster.storage.dev_predictions import TaskPredictions, write_dev_predictions
 from cluster.storage.export_checkpoint import export_checkpoint
 from cluster.storage.run_folder import RunFolder
 from cluster.training.agreement import from_rank_zero, on_every_rank
@@ -30,6 +32,15 @@ from multitask.sampling import Schedule
 from multitask.trainer.progress import Progress
 from multitask.trainer.record import TrainRecord
 from multitask.work import WorkSource
+
+
+@dataclass(frozen=True)
+class _Evaluated:
+    """Dev scores; on rank 0 also tables of what is wrong, and each row's prediction."""
+
+    scores: dict[str, float]
+    tables: dict[str, Any]
+    predictions: dict[str, TaskPredictions]
 
 
 class Run:
@@ -79,7 +90,7 @@ class Run:
         """Train to the end, and give the outcome, the same on every rank."""
         record, progress = TrainRecord(), self.progress
         if self.config.training.evaluate_before and progress.step == 0:
-            progress.baseline = self._evaluate()[0]
+            progress.baseline = self._evaluate().scores
             metrics = self.position() | progress.baseline
             self._remember(metrics)
             self.session.report(metrics)
@@ -120,11 +131,12 @@ class Run:
         if evaluates or step % training.log_every == 0:
             metrics = self.position() | record.take(self.progress)
         if evaluates:
-            scores, tables = self._evaluate()
-            best = self.progress.evaluated(self.schedule.epochs_done(step), scores, training.selection)
-            metrics |= {**scores, "dev/best": best, "train/evaluations": len(self.progress.history)}
+            found = self._evaluate()
+            best = self.progress.evaluated(self.schedule.epochs_done(step), found.scores, training.selection)
+            metrics |= {**found.scores, "dev/best": best, "train/evaluations": len(self.progress.history)}
             if best and self.session.rank == 0:
-                self.folder.write_json("best_tables.json", tables)
+                self.folder.write_json("best_tables.json", found.tables)
+                write_dev_predictions(self.folder, step, found.predictions)
         if metrics:
             self._remember(metrics)
         if evaluates or (training.save_every is not None and step % training.save_every == 0):
@@ -175,20 +187,22 @@ class Run:
         if self.session.rank == 0:
             self.history.add(metrics)
 
-    def _evaluate(self) -> tuple[dict[str, float], dict[str, Any]]:
-        """Dev scores of all tasks, and tables of what is wrong."""
+    def _evaluate(self) -> "_Evaluated":
+        """Predict the dev rows of all tasks."""
         with self.watch("evaluate"):
             scores: dict[str, dict[str, float]] = {}
             tables: dict[str, Any] = {}
+            predictions: dict[str, TaskPredictions] = {}
             for task, table in self.tables.dev.items():
                 found = evaluate(
                     self.engine.model, task, table, self.tables.pad_id, self.session.device, self.config.precision
                 )
-                own = self.config.tasks[task]
-                scores[task] = task_scores(own, found.predictions, np.asarray(table.labels))
+                own, labels = self.config.tasks[task], np.asarray(table.labels)
+                scores[task] = task_scores(own, found.predictions, labels)
                 if self.session.rank == 0:
                     tables |= error_tables(task, own, table, found)
-        return dev_scores(self.config, scores), tables
+                    predictions[task] = TaskPredictions(labels, found.predictions)
+        return _Evaluated(dev_scores(self.config, scores), tables, predictions)
 
     def _save(self) -> None:
         with self.watch("save"):
