@@ -26,6 +26,7 @@ ELSEWHERE = {
     ("sweep", "resume"): "trains on Ray",
     ("sweep", "stop"): "needs a sweep that runs",
     ("best", "--refit"): "trains on Ray",
+    ("best", "--confirm"): "trains on Ray",
     ("best", "--export"): "needs the checkpoints of a sweep",
     ("wandb", "dashboard"): "asks W&B's server",
     ("wandb", "publish"): "asks W&B's server",
