@@ -48,6 +48,10 @@ class ConfirmationLedger(TrialLedger):
         tracking = made.tracking.model_copy(update={"job_type": "confirm"})
         return made.model_copy(update={"seed": self._plan.seeds[trial.repeat], "tracking": tracking})
 
+    def snapshot(self, status: str, elapsed: float) -> Sweep:
+        """The confirmation as it stands; its time is that of this attempt, since the search's was for other trials."""
+        return super().snapshot(status, elapsed - self.sweep.elapsed)
+
     def _sample_next(self) -> None:
         return None
 

@@ -70,6 +70,15 @@ def test_proposals_are_new_valid_and_near_the_best() -> None:
     assert _advise(rank(sweep(made))).proposals == proposals
 
 
+def test_what_the_space_refuses_is_not_proposed() -> None:
+    ranking = rank(sweep(searched(40, lambda s: s["layers"] / 12)))
+    first = _advise(ranking).proposals
+    refused = "plain" if any("mix=plain" in own for own in first) else "drawn"
+    proposals = advise(ranking, NOTHING, lambda sample: sample["mix"] != refused).proposals
+    assert proposals
+    assert not any(f"mix={refused}" in own for own in proposals)
+
+
 def test_few_results_give_no_proposals_and_say_so() -> None:
     advice = _advise(rank(sweep(searched(5, lambda s: s["lr"]))))
     assert (advice.proposals, advice.widen) == ((), ())

@@ -54,6 +54,11 @@ def test_all_train_on_the_same_fresh_seeds_to_their_end(search: TrialLedger) -> 
     assert (options.scheduler, options.budget_seconds, options.budget_tokens, options.keep) == ("fifo", None, None, 4)
 
 
+def test_the_time_that_is_shown_is_its_own(search: TrialLedger) -> None:
+    search.store.write_state({"status": "finished", "elapsed": 5000.0})
+    assert _open(search).snapshot("running", 5030.0).elapsed == 30
+
+
 def test_it_goes_on_where_it_was_cut_off(search: TrialLedger) -> None:
     ledger = _open(search)
     first, second = ledger.next(), ledger.next()
