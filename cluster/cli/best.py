@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from cluster.api.best_result import BestResult, NoScoreError
 
 SEEDS = 3
+# Options of other actions than --refit alone.
+_ACTIONS = {"--top": ["--confirm"], "--seeds": ["--refit", "--confirm"]}
 
 _Name = Annotated[str, typer.Argument(help="A sweep's name, folder or URI.", metavar="NAME")]
 _Overrides = Annotated[
@@ -64,12 +66,9 @@ def best(
     from cluster.api.best_result import NoScoreError
     from cluster.api.sweep_result import load_sweep
 
-    actions = {"--confirm": confirm, "--refit": refit, "--export": export is not None}
-    _check_one([option for option, is_asked in actions.items() if is_asked])
-    refits = {"KEY=VALUE": overrides, "--epochs-factor": epochs_factor, "--no-ray": no_ray}
-    _check_belongs(refits, "--refit" if not refit else None)
-    _check_belongs({"--top": top}, "--confirm" if not confirm else None)
-    _check_belongs({"--seeds": seeds}, "--refit and --confirm" if not (refit or confirm) else None)
+    asked = {"--confirm": confirm, "--refit": refit, "--export": export is not None}
+    own = {"KEY=VALUE": overrides, "--top": top, "--seeds": seeds, "--epochs-factor": epochs_factor, "--no-ray": no_ray}
+    _check_options(asked, own)
     sweep = load_sweep(name, storage)
     question: dict[str, Any] = {"by": by, "margin": margin}
     question |= {"weights": _numbers("--weight", weight), "baselines": _numbers("--baseline", baseline)}
@@ -83,25 +82,23 @@ def best(
     elif confirm:
         _confirm(found, top, seeds, json)
     elif refit:
-        settings: dict[str, Any] = {"seeds": SEEDS if seeds is None else seeds, "ray": not no_ray}
-        settings |= {"epochs_factor": 1.0 if epochs_factor is None else epochs_factor}
+        settings: dict[str, Any] = {"seeds": seeds, "epochs_factor": epochs_factor, "ray": not no_ray}
         _refit(found, overrides or [], settings, json)
     else:
         _show(found, json)
 
 
-def _check_one(actions: list[str]) -> None:
+def _check_options(asked: dict[str, bool], given: dict[str, Any]) -> None:
+    """Refuse two actions at once, and options of an action that was not asked for."""
+    actions = [action for action, is_asked in asked.items() if is_asked]
     if len(actions) > 1:
         raise UserError(
             f"{' and '.join(actions)}: give one of them; --export takes refits and the confirmation into account"
         )
-
-
-def _check_belongs(given: dict[str, Any], lacking: str | None) -> None:
-    """Refuse options of an action that was not asked for; `lacking` names it, None where it was."""
     for option, value in given.items():
-        if value not in (None, False, []) and lacking:
-            raise UserError(f"{option} is for {lacking}")
+        own = _ACTIONS.get(option, ["--refit"])
+        if value not in (None, False, []) and not set(own) & set(actions):
+            raise UserError(f"{option} is for {' and '.join(own)}")
 
 
 def _numbers(option: str, given: list[str] | None) -> dict[str, float]:
@@ -164,7 +161,8 @@ def _refit(found: "BestResult", overrides: list[str], settings: dict[str, Any], 
 
     from cluster.terminal.best_display import show_refit
 
-    done = found.refit(overrides, show="json" if json else True, **settings)
+    given = {key: value for key, value in settings.items() if value is not None}
+    done = found.refit(overrides, show="json" if json else True, **given)
     if json:
         print_json(done.to_dict())
     else:
