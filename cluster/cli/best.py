@@ -66,9 +66,8 @@ def best(
     from cluster.api.best_result import NoScoreError
     from cluster.api.sweep_result import load_sweep
 
-    asked = {"--confirm": confirm, "--refit": refit, "--export": export is not None}
     own = {"KEY=VALUE": overrides, "--top": top, "--seeds": seeds, "--epochs-factor": epochs_factor, "--no-ray": no_ray}
-    _check_options(asked, own)
+    _check_options({"--confirm": confirm, "--refit": refit, "--export": export is not None}, own)
     sweep = load_sweep(name, storage)
     question: dict[str, Any] = {"by": by, "margin": margin}
     question |= {"weights": _numbers("--weight", weight), "baselines": _numbers("--baseline", baseline)}
