@@ -16,7 +16,7 @@ TOP, SEEDS = 3, 5
 def plan_confirmation(
     store: SweepStore, ranking: Ranking, top: int | None = None, seeds: int | None = None
 ) -> Confirmation:
-    """The best `top` configurations (3) and the recipe with `seeds` fresh seeds (5) each.
+    """The best `top` configurations and the recipe with `seeds` fresh seeds each; for what is not given see `usual_numbers`.
 
     One that was begun and not ended goes on, and one that has ended and asks the same is given as it is.
 
@@ -35,14 +35,21 @@ def plan_confirmation(
     candidates = [entry.configuration for entry in ranking.ranked if entry.configuration.role == "sample"]
     if not candidates:
         raise UserError(f"--confirm: {sweep.name} has no configuration with a score beside the recipe")
-    finalists = tuple(Finalist(own.number, own.sample) for own in candidates[: top or TOP])
-    number = seeds or SEEDS
+    usual_top, usual_seeds = usual_numbers(ranking)
+    finalists = tuple(Finalist(own.number, own.sample) for own in candidates[: top or usual_top])
+    number = seeds or usual_seeds
     if last is not None and (last.question, last.finalists, len(last.seeds)) == (ranking.question, finalists, number):
         return last
     recipe = Finalist(0, ranking.recipe.sample if ranking.recipe else {})
     fresh = tuple(itertools.islice(_fresh_seeds(store, sweep), number))
     place = len(sweep.confirmations) + 1
     return Confirmation(place, ranking.question, recipe, finalists, fresh, len(candidates), time.time())
+
+
+def usual_numbers(ranking: Ranking) -> tuple[int, int]:
+    """How many finalists and seeds there are where nobody says: as in the last confirmation by the same rule, else 3 and 5."""
+    same = [own for own in ranking.sweep.confirmations if own.question == ranking.question]
+    return (len(same[-1].finalists), len(same[-1].seeds)) if same else (TOP, SEEDS)
 
 
 def has_ended(sweep: Sweep, confirmation: Confirmation) -> bool:

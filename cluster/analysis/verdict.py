@@ -4,7 +4,7 @@ from dataclasses import dataclass
 from typing import Any, Literal
 
 from cluster.analysis.commands import best_command
-from cluster.analysis.confirmation_plan import SEEDS, TOP
+from cluster.analysis.confirmation_plan import usual_numbers
 from cluster.analysis.confirmed import Confirmed, Difference, confirmation_of, judge_confirmation
 from cluster.analysis.ranking import Ranking
 from cluster.sweeps.confirmation import Confirmation
@@ -70,9 +70,10 @@ def _provisional(ranking: Ranking, plan: Confirmation | None, confirmed: Confirm
             f"Provisional: {winner} is the best of {count} on the dev rows and seeds that it was chosen by, so part of its "
             "lead is luck."
         )
-    finalists = min(TOP, sum(entry.configuration.role == "sample" for entry in ranking.ranked))
+    top, seeds = usual_numbers(ranking)
+    finalists = min(top, sum(entry.configuration.role == "sample" for entry in ranking.ranked))
     return (
-        f"{start} `{command}` trains the best {finalists} and the recipe with {SEEDS} fresh seeds each and says what is "
+        f"{start} `{command}` trains the best {finalists} and the recipe with {seeds} fresh seeds each and says what is "
         "left of it."
     )
 

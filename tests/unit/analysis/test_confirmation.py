@@ -174,7 +174,7 @@ def test_a_seed_on_which_the_recipe_failed_is_left_out_for_all(store: SweepStore
 
 def test_each_further_confirmation_has_half_the_risk_and_seeds_of_its_own(store: SweepStore) -> None:
     first = _confirm(store, {0: 0.5, 1: 0.501, 2: 0.499})
-    assert plan_confirmation(store, rank(store.read()), 2, 5) == first
+    assert plan_confirmation(store, rank(store.read()), 2, 5) == plan_confirmation(store, rank(store.read())) == first
     second = _confirm(store, {0: 0.5, 1: 0.6, 2: 0.5}, seeds=4)
     assert not set(first.seeds) & set(second.seeds)
     confirmed = judge_winner(rank(store.read())).confirmed
