@@ -39,19 +39,19 @@ def winner_of(view: View, importance: Importance) -> Winner | None:
     if best is None or ranking is None:
         return None
     shown = _shown(ranking)
-    advice = advise(ranking, importance)
+    advice, verdict = advise(ranking, importance), judge_winner(ranking)
     return Winner(
         name=ranking.winner.configuration.name,
         trial=best.trial.run,
         run=best.run,
-        sentences=_sentences(view, ranking),
+        sentences=_sentences(view, ranking, verdict.words),
         columns=[f"{name}{_seeds(own)}" for name, own in shown.items()] + (["task alone"] if ranking.baselines else []),
         scores=_rows(view, ranking, list(shown.values())),
         settings=list(shown),
         parameters=_settings(view, list(shown.values())),
         advice=[*advice.widen, *advice.hold, *([advice.reason] if advice.reason else [])],
         proposals=list(advice.commands),
-        confirmation=_confirmation(judge_winner(ranking).confirmed),
+        confirmation=_confirmation(verdict.confirmed),
     )
 
 
@@ -104,7 +104,7 @@ def _settings(view: View, shown: list[Configuration]) -> list[tuple[str, list[st
     ]
 
 
-def _sentences(view: View, ranking: Ranking) -> list[str]:
+def _sentences(view: View, ranking: Ranking, verdict: str) -> list[str]:
     winner, recipe, second = ranking.winner, ranking.recipe, ranking.runner_up
     name = score_name(view.selection)
     if winner.configuration is recipe:
@@ -119,7 +119,7 @@ def _sentences(view: View, ranking: Ranking) -> list[str]:
     if winner.configuration.mark:
         first += f" It was {winner.configuration.mark}."
     beside = f"The runner-up is {second.configuration.name} with {second.score:.4f}. " if second else ""
-    found = [first, beside + judge_winner(ranking).words]
+    found = [first, beside + verdict]
     if len(winner.configuration.scored_trials) > 1 and view.winner is not None:
         found.append(f"The best of its seeds is {view.winner.trial.run}.")
     return found
