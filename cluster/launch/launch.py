@@ -58,7 +58,8 @@ def train_here(config: RunConfig, trackers: Sequence[Observer], display: Observe
     from cluster.training.session import LocalSession
     from cluster.training.worker import train
 
-    session = LocalSession(config.cluster.device, [ObserverGroup([*trackers, display])])
+    observers = [ObserverGroup([*trackers, display])]
+    session = LocalSession(config.cluster.device, observers, config.cluster.collective_timeout)
     try:
         return train(config, session, started)
     finally:
@@ -176,15 +177,14 @@ def _fit(
 
 
 def _outcome(watcher: "_Watcher", result: Any, error: Exception | None) -> Outcome:
-    """What the workers returned, what the watcher was told, or the error that ended it."""
-    returned: dict[str, Any] = getattr(result, "return_value", None) or {}
-    if "user_error" in returned:
-        raise UserError(returned["user_error"])
+    """What the watcher was told, what the workers returned, or the error that ended it."""
+    if isinstance(error, UserError):
+        raise error
     if watcher.outcome is not None:
         return watcher.outcome
     if error is not None:
         raise error
-    return Outcome(**returned["outcome"])
+    return Outcome(**result.return_value)
 
 
 class _Watcher:

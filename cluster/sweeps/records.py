@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from cluster.storage.plain_json import finite
+from multitask.plain_json import finite
 
 Status = Literal["waiting", "running", "finished", "stopped", "failed"]
 Role = Literal["recipe", "sample", "baseline", "refit"]

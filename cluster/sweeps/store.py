@@ -10,6 +10,7 @@ from cluster.storage.storage import Storage
 from cluster.sweeps.records import Options, Sweep, Trial
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
+from multitask.plain_json import encode_json
 
 PLAN, STATE, TRIAL, STOP, TRIALS = "sweep.json", "state.json", "trial.json", "stop", "trials"
 FORMAT = 1
@@ -110,7 +111,7 @@ class SweepStore:
         self._write(f"{TRIALS}/{trial.run}/{TRIAL}", trial.to_dict())
 
     def _write(self, path: str, value: dict[str, Any]) -> None:
-        data = (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+        data = encode_json(value)
         try:
             self.storage.write(path, data)
         except (OSError, pa.ArrowException) as error:

@@ -112,10 +112,7 @@ class TrialRunner(tune.Trainable):
                 if ended or attempt == MAX_CONTROLLER_FAILURES:
                     raise
                 continue
-            returned = result.return_value or {}
-            if "user_error" in returned:
-                raise UserError(returned["user_error"])
-            return _ending(Outcome(**returned["outcome"]))
+            return _ending(Outcome(**result.return_value))
         raise AssertionError("the last attempt returns or raises")
 
     def _entered(self, controller: Any) -> None:

@@ -17,9 +17,9 @@ def result(error=None):
 def test_reports_become_start_report_and_finish():
     seen = Recorder()
     controller = ControllerObserver([seen])
-    controller.after_report(None, [{"run_info": asdict(run_info())}, {"run_info": None}])
-    controller.after_report(None, [train_record(10), train_record(99)])
-    controller.after_report(None, [dev_record(10, 0.5) | {"outcome": asdict(outcome())}])
+    controller.take({"run_info": asdict(run_info())})
+    controller.take(train_record(10))
+    controller.take(dev_record(10, 0.5) | {"outcome": asdict(outcome())})
     assert [event for event, _ in seen.calls] == ["start", "report", "report"]
     controller.after_controller_finish(result())
     assert seen.calls == [
@@ -33,7 +33,7 @@ def test_reports_become_start_report_and_finish():
 def test_a_run_without_an_outcome_has_failed_and_names_the_worker():
     seen = Recorder()
     controller = ControllerObserver([seen])
-    controller.after_report(None, [{"run_info": asdict(run_info())}])
+    controller.take({"run_info": asdict(run_info())})
     error = RuntimeError("many\nlines")
     error.worker_failures = {1: ValueError("later"), 0: ValueError("first\ntraceback")}
     controller.after_controller_finish(result(error))
@@ -45,7 +45,7 @@ def test_a_run_without_an_outcome_has_failed_and_names_the_worker():
 def test_an_error_after_the_outcome_makes_it_a_failure_with_its_scores():
     seen = Recorder()
     controller = ControllerObserver([seen])
-    controller.after_report(None, [{"outcome": asdict(outcome())}])
+    controller.take({"outcome": asdict(outcome())})
     controller.after_controller_finish(result(RuntimeError("late")))
     assert seen.calls == [("finish", replace(outcome(), status="failed", error="RuntimeError: late"))]
 
@@ -64,9 +64,9 @@ def test_silence_is_a_failure_and_an_abort_is_a_stop_and_there_is_one_finish():
 
 def test_nothing_ever_raises_into_the_controller(capsys):
     controller = ControllerObserver([Recorder(fails_on="start")])
-    controller.after_report(None, [{"run_info": {"no": "such field"}}])
-    controller.after_report(None, [{"run_info": asdict(run_info())}])
-    controller.after_report(None, [{"outcome": 3}])
+    controller.take({"run_info": {"no": "such field"}})
+    controller.take({"run_info": asdict(run_info())})
+    controller.take({"outcome": 3})
     controller.after_controller_finish(result())
     assert len(capsys.readouterr().err.splitlines()) == 3
 
