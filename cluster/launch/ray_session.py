@@ -1,8 +1,9 @@
 """A worker of Ray Train as a session."""
 
+import itertools
 import secrets
 from collections import deque
-from collections.abc import Callable
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
@@ -11,6 +12,7 @@ import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
+from ray.exceptions import RayError
 
 from cluster.training.agreement import Agreement
 from cluster.training.worker import train
@@ -30,25 +32,40 @@ class RaySession:
         self.device: torch.device = ray.train.torch.get_device()
         self.agreement = Agreement(timeout_s)
         self.attempt = self.agreement.from_rank_zero(lambda: secrets.token_hex(8))
-        self.report: Callable[[dict[str, Any]], None] = (
-            report_to(controller) if self.rank == 0 else lambda metrics: None
-        )
+        self._reporter = Reporter(controller) if self.rank == 0 else None
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Report to the controller."""
+        if self._reporter:
+            self._reporter.report(metrics)
+
+    def close(self) -> None:
+        """Wait until the controller has all reports."""
+        if self._reporter:
+            self._reporter.close()
 
 
-def report_to(controller: str) -> Callable[[dict[str, Any]], None]:
-    """What sends reports to the controller of that name, without waiting for any but the last, which has the outcome.
+class Reporter:
+    """Sends reports to the controller of a run by its name, without waiting for it but at the end.
 
     Checkpoints go to the run folder, not by way of Ray, so none is given here.
     """
-    actor = ray.get_actor(controller)
-    underway: deque[Any] = deque()
 
-    def report(metrics: dict[str, Any]) -> None:
-        underway.append(actor.take.remote(metrics))
-        while underway and ("outcome" in metrics or len(underway) > _MOST_UNDERWAY):
-            ray.get(underway.popleft())
+    def __init__(self, controller: str) -> None:
+        self._controller = ray.get_actor(controller)
+        self._sender, self._numbers = secrets.token_hex(8), itertools.count()
+        self._underway: deque[Any] = deque()
 
-    return report
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Send one report."""
+        self._underway.append(self._controller.take.remote(self._sender, next(self._numbers), metrics))
+        if len(self._underway) > _MOST_UNDERWAY:
+            ray.get(self._underway.popleft())
+
+    def close(self) -> None:
+        """Wait until all have come in, or the controller is gone."""
+        with suppress(RayError):
+            ray.get(list(self._underway))
 
 
 def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -56,4 +73,7 @@ def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:
     assert dist.is_initialized()
     config = parse_config(arguments["config"], "config")
     session = RaySession(config.cluster.collective_timeout, arguments["controller"])
-    return asdict(train(config, session, arguments["started"]))
+    try:
+        return asdict(train(config, session, arguments["started"]))
+    finally:
+        session.close()

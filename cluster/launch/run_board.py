@@ -41,7 +41,9 @@ class ControllerObserver(ControllerCallback):
         self._finished = False
 
     def take(self, record: dict[str, Any]) -> None:
-        """A report of rank 0 has come in."""
+        """A report of rank 0 has come in; what comes after the end is left out."""
+        if self._finished:
+            return
         try:
             self._take(dict(record))
         except Exception as error:

@@ -43,15 +43,23 @@ class RunController(TrainController):
     Ray's own report makes all ranks wait for each other and for a queue that is emptied twice a second.
     """
 
-    async def take(self, record: dict[str, Any]) -> None:
-        """Hand a record on to the observers."""
-        for callback in self._callbacks:
-            if isinstance(callback, ControllerObserver):
-                callback.take(record)
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._observers = [own for own in arguments["callbacks"] if isinstance(own, ControllerObserver)]
+        self._waiting: dict[tuple[str, int], dict[str, Any]] = {}
+        self._next: dict[str, int] = {}
+
+    async def take(self, sender: str, number: int, record: dict[str, Any]) -> None:
+        """Hand record `number` of `sender` on to the observers, in order: calls may overtake each other."""
+        self._waiting[sender, number] = record
+        while record := self._waiting.pop((sender, self._next.setdefault(sender, 0)), {}):
+            self._next[sender] += 1
+            for observer in self._observers:
+                observer.take(record)
 
 
 class ObservedTrainer(TorchTrainer):
-    """Ray Train over a function that reports by `cluster.launch.ray_session.report_to`; `controller` is its controller's name.
+    """Ray Train over a function that reports by a `cluster.launch.ray_session.Reporter`; `controller` is its controller's name.
 
     `on_controller` is given the handle of the controller before it runs. It starts no cleaner of placement groups: that needs Ray's dashboard, and what is left of a controller that was killed is
     found by the sweep (`cluster.sweeps.cleanup`), or ends with the job.

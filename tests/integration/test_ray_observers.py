@@ -3,6 +3,7 @@
 import os
 import shutil
 import tempfile
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 import ray
 import ray.train
 
-from cluster.launch.ray_session import report_to
+from cluster.launch.ray_session import Reporter
 from cluster.launch.run_board import BoardObserver, BoardReader, ControllerObserver, create_board
 from cluster.launch.trainer import ObservedTrainer
 from cluster.tracking.tracker import WandbTracker
@@ -51,15 +52,16 @@ def local_ray():
 
 def train(config: dict) -> None:
     """Reports steps 10 … 40 and crashes after step 30 the first time; it then goes on from step 10."""
-    report, crashed = report_to(config["controller"]), Path(config["folder"]) / "crashed"
-    resumed = 10 if crashed.exists() else 0
-    report({"run_info": asdict(run_info(config["folder"], resumed_step=resumed))})
-    for step in range(resumed + 10, 50, 10):
-        report(train_record(step) | dev_record(step, step / 100 + (0.001 if resumed else 0)))
-        if step == 30 and not resumed:
-            crashed.touch()
-            raise RuntimeError("the worker crashes\nwith details")
-    report({"outcome": asdict(outcome(files={}))})
+    with closing(Reporter(config["controller"])) as reporter:
+        crashed = Path(config["folder"]) / "crashed"
+        resumed = 10 if crashed.exists() else 0
+        reporter.report({"run_info": asdict(run_info(config["folder"], resumed_step=resumed))})
+        for step in range(resumed + 10, 50, 10):
+            reporter.report(train_record(step) | dev_record(step, step / 100 + (0.001 if resumed else 0)))
+            if step == 30 and not resumed:
+                crashed.touch()
+                raise RuntimeError("the worker crashes\nwith details")
+        reporter.report({"outcome": asdict(outcome(files={}))})
 
 
 def fit(folder: Path, max_failures: int) -> Recorder:
