@@ -18,6 +18,7 @@ from ray.train.v2._internal.execution.controller import TrainController
 
 from cluster.launch.absolute_paths import absolute
 from cluster.launch.resources import ResourcePlan
+from cluster.storage.lease import Launch
 from cluster.storage.storage import Storage
 from multitask.config import RunConfig
 
@@ -36,6 +37,7 @@ def train_on_worker(arguments: dict[str, Any]) -> dict[str, Any]:
 
 class RunTrainer(TorchTrainer):
     """Ray Train over the workers of one run; `on_controller` is given the handle of its controller before it runs.
+    `launch`: the start that it belongs to; one of its own if not given.
 
     It starts no cleaner of placement groups: that needs Ray's dashboard, and what is left of a controller that was killed is
     found by the sweep (`cluster.sweeps.cleanup`), or ends with the job.
@@ -48,14 +50,16 @@ class RunTrainer(TorchTrainer):
         started: float,
         callbacks: Sequence[object],
         on_controller: Callable[[Any], None] | None = None,
+        launch: Launch | None = None,
     ) -> None:
         self._on_controller = on_controller
         # A name of its own for every launch: checkpoints lie in the run folder, and a torn record of Ray's cannot block it.
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-        self._storage = Storage(config.cluster.storage).below(f"{config.name}/ray")
+        self._storage, self._name = Storage(config.cluster.storage).below(f"{config.name}/ray"), name
+        owner = (launch or Launch.here()).to_dict()
         super().__init__(
             cast(Any, train_on_worker),
-            train_loop_config={"config": absolute(config).to_dict(), "started": started},
+            train_loop_config={"config": absolute(config).to_dict(), "started": started, "launch": owner},
             scaling_config=ScalingConfig(
                 num_workers=plan.workers, use_gpu=plan.use_gpu, resources_per_worker=plan.per_worker
             ),
@@ -70,9 +74,14 @@ class RunTrainer(TorchTrainer):
     def fit(self) -> Any:
         """Train to the end; Ray's own files of it are removed again."""
         try:
-            return super().fit()
-        finally:
-            self._storage.delete_folder("")
+            result = super().fit()
+        except BaseException:
+            # The folder may be another launch's, which trains.
+            self._storage.delete_folder(self._name)
+            raise
+        refused = "user_error" in (getattr(result, "return_value", None) or {})
+        self._storage.delete_folder(self._name if refused else "")
+        return result
 
     def _create_default_callbacks(self) -> list[Any]:
         own: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]

@@ -13,6 +13,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
+from cluster.storage.lease import Launch
 from cluster.training.observer import Observer, Outcome, RunInfo
 
 _ALONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
@@ -22,7 +23,8 @@ class Session(Protocol):
     """Rank, device, and a way to say how it goes. All ranks call `report` equally often, with the same metrics.
 
     `attempt`: names this start of the ranks, the same on all of them and another at each restart; folders that belong to one
-    start alone, such as the probe of the storage, are called by it.
+    start alone, such as the probe of the storage, are called by it. `launch`: the command that started them, the same at each
+    restart.
     """
 
     rank: int
@@ -30,6 +32,7 @@ class Session(Protocol):
     local_rank: int
     device: torch.device
     attempt: str
+    launch: Launch
 
     def report(self, metrics: dict[str, Any]) -> None:
         """Hand on metrics that are reduced over ranks already."""
@@ -44,6 +47,8 @@ class LocalSession:
         self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
         self.device = _device(device, self.local_rank)
         self.attempt = os.environ.get("TORCHELASTIC_RUN_ID", str(os.getpid()))
+        # What `torchrun` restarts has the same parent.
+        self.launch = Launch.by(os.getppid()) if "TORCHELASTIC_RUN_ID" in os.environ else Launch.here()
         self._observers = observers if self.rank == 0 else ()
         self._alone = "MASTER_ADDR" not in os.environ
         self._join()

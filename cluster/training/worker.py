@@ -6,13 +6,13 @@ from dataclasses import asdict
 import torch.distributed as dist
 
 from cluster.step.stopwatch import Stopwatch
-from cluster.storage.probe import probe
 from cluster.storage.run_folder import RunFolder
 from cluster.training.agreement import from_rank_zero, on_every_rank
 from cluster.training.allocator import keep_freed_memory
 from cluster.training.loop import Run
 from cluster.training.observer import Outcome
 from cluster.training.outcome import run_info
+from cluster.training.run_lease import owned_folder
 from cluster.training.session import Session
 from multitask.config import RunConfig
 from multitask.data import Tables, prepare_tables
@@ -28,8 +28,13 @@ def train(config: RunConfig, session: Session, started: float | None = None) -> 
     """
     keep_freed_memory()
     watch = Stopwatch(session.device)
-    folder = RunFolder.of(config)
-    on_every_rank(lambda: probe(folder.storage, session.rank, session.world, session.attempt, dist.barrier))
+    with owned_folder(RunFolder.of(config), session) as folder:
+        return _train_in(folder, config, session, watch, started)
+
+
+def _train_in(
+    folder: RunFolder, config: RunConfig, session: Session, watch: Stopwatch, started: float | None
+) -> Outcome:
     run_id = from_rank_zero(lambda: folder.start(config))
     with watch("data"):
         tables = on_every_rank(lambda: open_tables(config, session.local_rank == 0))
