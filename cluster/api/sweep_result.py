@@ -157,7 +157,7 @@ def run_opened(opened: OpenedSweep, show: Show, on_change: OnChange | None) -> S
     from cluster.sweeps.run_sweep import run_sweep
     from cluster.tracking.tracker import trackers
 
-    with shown_sweep(show, on_change) as watch:
+    with opened.lease, shown_sweep(show, on_change) as watch:
         reason = run_sweep(opened, watch, trackers)
     return SweepResult(opened.store, current_sweep(opened.store), reason)
 

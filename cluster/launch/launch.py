@@ -2,15 +2,16 @@
 
 import logging
 import os
-import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from cluster.launch.ray_watch import RayWatch, connected_ray
 from cluster.launch.resources import ResourcePlan, plan_resources
-from cluster.launch.scratch import create_scratch
+from cluster.launch.scratch import create_scratch, remove_scratch
+from cluster.storage.run_folder import RunFolder
 from cluster.training.observer import Observer, Outcome
 from multitask.config import RunConfig
 from multitask.errors import UserError
@@ -46,10 +47,18 @@ def train_on_ray(config: RunConfig, trackers: Sequence[Observer], display: Obser
     """
     with ThreadPoolExecutor(1) as background:
         tables = background.submit(_prepare, config)
-        with ray_cluster(config) as nodes:
+        with ray_cluster(config, lambda: _goes_on(config)) as nodes:
             plan = plan_resources(config.cluster, nodes)
             tables.result()
             return _fit(config, plan, trackers, display, started)
+
+
+def _goes_on(config: RunConfig) -> str:
+    """What becomes of a run that is started again."""
+    from cluster.storage.checkpoint import FOLDER
+
+    saved = RunFolder.of(config).storage.folders(FOLDER)
+    return f"the run goes on from step {int(saved[-1].removeprefix('step-'))}" if saved else "the run begins anew"
 
 
 def train_here(config: RunConfig, trackers: Sequence[Observer], display: Observer, started: float) -> Outcome:
@@ -74,10 +83,11 @@ def _prepare(config: RunConfig) -> None:
 
 
 @contextmanager
-def ray_cluster(config: RunConfig) -> Iterator[list[dict[str, float]]]:
+def ray_cluster(config: RunConfig, advice: Callable[[], str] = lambda: "") -> Iterator[list[dict[str, float]]]:
     """Connect to the cluster of `cluster.address` or of the environment, else start one here for as long as it takes.
 
     A process that has a Ray session already keeps it, and is left with it. Gives the resources of each node that is alive.
+    Where Ray dies meanwhile, this process ends with one line: exit code 1, and `advice` for what a new start does.
     """
     import ray
 
@@ -93,11 +103,12 @@ def ray_cluster(config: RunConfig) -> Iterator[list[dict[str, float]]]:
         else:
             folder = _start()
         warnings_to_stderr()
-        yield _live_nodes()
+        with RayWatch(connected_ray(), folder, advice):
+            yield _live_nodes()
     finally:
         ray.shutdown()
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_scratch(folder)
 
 
 def available_nodes(config: RunConfig) -> list[dict[str, float]]:

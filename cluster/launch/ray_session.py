@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from ray.exceptions import RayError
 
+from cluster.storage.lease import Launch
 from cluster.training.agreement import Agreement
 from cluster.training.worker import train
 from multitask.config import parse_config
@@ -24,12 +25,13 @@ _MOST_UNDERWAY = 256
 class RaySession:
     """Ray Train has started the process group; rank 0's reports go to its controller, where the observers are."""
 
-    def __init__(self, timeout_s: float, controller: str) -> None:
+    def __init__(self, timeout_s: float, controller: str, launch: Launch) -> None:
         context = ray.train.get_context()
         self.rank = context.get_world_rank()
         self.world = context.get_world_size()
         self.local_rank = context.get_local_rank()
         self.device: torch.device = ray.train.torch.get_device()
+        self.launch = launch
         self.agreement = Agreement(timeout_s)
         self.attempt = self.agreement.from_rank_zero(lambda: secrets.token_hex(8))
         self._reporter = Reporter(controller) if self.rank == 0 else None
@@ -69,10 +71,11 @@ class Reporter:
 
 
 def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The train function: `config` (plain values), `started` and the `controller`'s name. Gives the outcome."""
+    """The train function: `config` and `launch` (plain values), `started` and the `controller`'s name. Gives the outcome."""
     assert dist.is_initialized()
     config = parse_config(arguments["config"], "config")
-    session = RaySession(config.cluster.collective_timeout, arguments["controller"])
+    launch = Launch.from_dict(arguments["launch"])
+    session = RaySession(config.cluster.collective_timeout, arguments["controller"], launch)
     try:
         return asdict(train(config, session, arguments["started"]))
     finally:

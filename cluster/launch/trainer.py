@@ -15,12 +15,12 @@ from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.execution.controller import TrainController
-from ray.train.v2.api.exceptions import WorkerGroupError
 
 from cluster.launch.absolute_paths import absolute
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_board import ControllerObserver
 from cluster.launch.worker_failures import RunFailurePolicy, user_error
+from cluster.storage.lease import Launch
 from cluster.storage.storage import Storage
 from multitask.config import RunConfig
 
@@ -39,6 +39,7 @@ def train_on_worker(arguments: dict[str, Any]) -> dict[str, Any]:
 
 class RunController(TrainController):
     """Ray Train's controller, which the worker of rank 0 tells by itself how the run goes.
+
 
     Ray's own report makes all ranks wait for each other and for a queue that is emptied twice a second.
     """
@@ -91,7 +92,7 @@ class ObservedTrainer(TorchTrainer):
 
 
 class RunTrainer(ObservedTrainer):
-    """Ray Train over the workers of one run."""
+    """Ray Train over the workers of one run. `launch`: the start that it belongs to; one of its own if not given."""
 
     def __init__(
         self,
@@ -100,12 +101,19 @@ class RunTrainer(ObservedTrainer):
         started: float,
         callbacks: Sequence[object],
         on_controller: Callable[[Any], None] | None = None,
+        launch: Launch | None = None,
     ) -> None:
         # A name of its own for every launch: checkpoints lie in the run folder, and a torn record of Ray's cannot block it.
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-        self._storage = Storage(config.cluster.storage).below(f"{config.name}/ray")
+        self._storage, self._name = Storage(config.cluster.storage).below(f"{config.name}/ray"), name
         controller = f"concord-{config.name}-{name}"
-        arguments = {"config": absolute(config).to_dict(), "started": started, "controller": controller}
+        owner = (launch or Launch.here()).to_dict()
+        arguments = {
+            "config": absolute(config).to_dict(),
+            "started": started,
+            "launch": owner,
+            "controller": controller,
+        }
         super().__init__(
             controller,
             on_controller,
@@ -131,10 +139,12 @@ class RunTrainer(ObservedTrainer):
             ray.train.TrainingFailedError: workers failed too often, or Ray itself did.
         """
         try:
-            return super().fit()
-        except WorkerGroupError as error:
+            result = super().fit()
+        except BaseException as error:
+            # The folder may be another launch's, which trains.
+            self._storage.delete_folder(self._name)
             if problem := user_error(error):
                 raise problem from None
             raise
-        finally:
-            self._storage.delete_folder("")
+        self._storage.delete_folder("")
+        return result

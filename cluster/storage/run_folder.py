@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from cluster.storage.checkpoint import FOLDER, find_checkpoint, read_state
+from cluster.storage.lease import written_by
 from cluster.storage.storage import Storage
 from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
@@ -110,8 +111,8 @@ class RunFolder:
         return parse_config(tree, f"{self.location}/config.yaml")
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        """Replace `result.json`."""
-        self.write_json("result.json", result)
+        """Replace `result.json`, with the attempt that wrote it."""
+        self.write_json("result.json", {**result, **written_by(self.storage)})
 
     def result(self) -> dict[str, Any] | None:
         """`result.json`; None before the first evaluation."""

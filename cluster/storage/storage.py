@@ -9,6 +9,7 @@ from typing import TypeVar
 import pyarrow as pa
 from pyarrow import fs
 
+from cluster.storage.exclusive import create_exclusively
 from cluster.storage.retry import retried
 from multitask.errors import UserError
 
@@ -74,6 +75,16 @@ class Storage:
             os.replace(temporary, target)
         finally:
             Path(temporary).unlink(missing_ok=True)
+
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file that nobody has written yet; False where it is there already.
+
+        Of several processes one alone succeeds, on disks and on stores of fsspec that put on a condition.
+
+        Raises:
+            OSError, pyarrow.ArrowException: it cannot be written.
+        """
+        return create_exclusively(self._fs, self.path(path), data)
 
     def read(self, path: str) -> bytes:
         """A whole file.

@@ -16,6 +16,7 @@ from ray.tune.schedulers import TrialScheduler
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.scratch import create_scratch
 from cluster.step.stopwatch import clock
+from cluster.storage.lease import Launch
 from cluster.sweeps.cleanup import TrialCleanup
 from cluster.sweeps.concurrency import driver_bundle
 from cluster.sweeps.population import Population
@@ -97,8 +98,8 @@ def run_driver(ledger: TrialLedger, board: Any, settings: DriverSettings) -> str
 
 
 def shared_config(board: Any, plan: ResourcePlan, trackers: Trackers) -> dict[str, Any]:
-    """What every trial's actor is given besides its config."""
-    return {"board": [board], "plan": asdict(plan), "trackers": [trackers]}
+    """What every trial's actor is given besides its config; all of them are one launch, this driver's."""
+    return {"board": [board], "plan": asdict(plan), "trackers": [trackers], "launch": Launch.here().to_dict()}
 
 
 def _name(trial: Any) -> str:

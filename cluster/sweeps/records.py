@@ -87,8 +87,8 @@ class Trial:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Trial":
-        """The trial that `to_dict` wrote."""
-        tree = dict(values)
+        """The trial that `to_dict` wrote, with the attempt beside it that the sweep's folder was in."""
+        tree = {key: value for key, value in values.items() if key != "attempt"}
         tree["reports"] = tuple(_report(report) for report in tree["reports"])
         tree["generations"] = tuple(Generation(**generation) for generation in tree["generations"])
         return cls(**tree)

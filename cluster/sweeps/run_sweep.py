@@ -8,7 +8,6 @@ from cluster.launch.launch import ray_cluster
 from cluster.sweeps.concurrency import plan_concurrency
 from cluster.sweeps.create import OpenedSweep
 from cluster.sweeps.records import Sweep
-from cluster.sweeps.status import check_no_driver
 from cluster.sweeps.store import STOP
 from multitask.config import RunConfig
 
@@ -23,15 +22,15 @@ def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Tr
     `watch` is shown the sweep as it stands; `trackers` gives what watches a trial's run, in its controller's process.
 
     Raises:
-        UserError: another driver is at the sweep, or data, resources or storage are not as the config wants them.
+        LeaseLostError: another process has taken the sweep over, this one having been silent for too long.
+        UserError: data, resources or storage are not as the config wants them.
     """
-    check_no_driver(opened.store)
     opened.store.write_plan(opened.sweep)
     opened.store.storage.delete_file(STOP)
     base = opened.search.base
     with ThreadPoolExecutor(1) as background:
         tables = background.submit(_prepare, base)
-        with ray_cluster(base) as nodes:
+        with ray_cluster(base, lambda: f"concord sweep resume {opened.sweep.name}") as nodes:
             from cluster.sweeps.driver import DriverSettings, run_driver, shared_config
             from cluster.sweeps.sweep_board import create_sweep_board
             from cluster.sweeps.trials import open_ledger

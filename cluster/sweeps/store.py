@@ -5,6 +5,7 @@ from typing import Any
 
 import pyarrow as pa
 
+from cluster.storage.lease import written_by
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Options, Sweep, Trial
@@ -111,7 +112,8 @@ class SweepStore:
         self._write(f"{TRIALS}/{trial.run}/{TRIAL}", trial.to_dict())
 
     def _write(self, path: str, value: dict[str, Any]) -> None:
-        data = encode_json(value)
+        """Replace a file, which names the attempt that wrote it."""
+        data = encode_json(value | written_by(self.storage))
         try:
             self.storage.write(path, data)
         except (OSError, pa.ArrowException) as error:

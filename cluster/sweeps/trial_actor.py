@@ -13,6 +13,7 @@ from ray.exceptions import RayActorError
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_board import ControllerObserver
 from cluster.launch.trainer import RunTrainer
+from cluster.storage.lease import Launch
 from cluster.sweeps.sweep_board import TrialObserver
 from cluster.sweeps.trial_checkpoints import take_over_checkpoints
 from cluster.training.observer import Outcome, one_line
@@ -46,7 +47,7 @@ class TrialRunner(tune.Trainable):
 
     def _take(self, config: dict[str, Any]) -> None:
         self._board, self._selection = config["board"][0], config["selection"]
-        self._trackers = config["trackers"][0]
+        self._trackers, self._launch = config["trackers"][0], Launch.from_dict(config["launch"])
         self._plan, self._donor, self._started = ResourcePlan(**config["plan"]), config["donor"], config["started"]
         self._run: RunConfig = parse_config(config["config"], "trial")
         self._events: deque[tuple[str, dict[str, Any]]] = deque()
@@ -93,7 +94,7 @@ class TrialRunner(tune.Trainable):
     def _fit(self) -> None:
         try:
             if self._donor is not None:
-                take_over_checkpoints(self._run, **self._donor)
+                take_over_checkpoints(self._run, **self._donor, launch=self._launch)
             self._end = self._train()
         except UserError as error:
             self._end = {"status": "failed", "reason": str(error).splitlines()[0]}
@@ -106,7 +107,7 @@ class TrialRunner(tune.Trainable):
             observers = [*self._trackers(self._run), TrialObserver(self._board, self._run.name)]
             observer = ControllerObserver(observers, when_aborted="ended early by the sweep")
             try:
-                result = RunTrainer(self._run, self._plan, self._started, [observer], self._entered).fit()
+                result = RunTrainer(self._run, self._plan, self._started, [observer], self._entered, self._launch).fit()
             except RayActorError:
                 ended = not ray.get(self._board.is_registered.remote(self._run.name))
                 if ended or attempt == MAX_CONTROLLER_FAILURES:

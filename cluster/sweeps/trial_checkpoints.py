@@ -3,6 +3,7 @@
 import pyarrow as pa
 
 from cluster.storage.checkpoint import FOLDER, checkpoint_name, find_checkpoint, read_state, verify
+from cluster.storage.lease import Launch, Lease
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Trial
@@ -52,28 +53,30 @@ def _ordered(trials: list[Trial], metric: str, selection: str) -> list[Trial]:
     return [trial for _, trial in sorted(known, key=lambda pair: -pair[0])]
 
 
-def take_over_checkpoints(config: RunConfig, donor: str, previous: str) -> None:
+def take_over_checkpoints(config: RunConfig, donor: str, previous: str, launch: Launch) -> None:
     """Give the run of `config`, if it has not begun, the newest and the best checkpoint of the run `donor`.
 
-    It stays the W&B run that the trial's `previous` run was. `donor` and `previous` lie beside the run's folder.
+    It stays the W&B run that the trial's `previous` run was. `donor` and `previous` lie beside the run's folder, which
+    `launch` takes for it.
 
     Raises:
         UserError: the donor holds no whole checkpoint.
     """
     storage = Storage(config.cluster.storage)
-    folder = RunFolder.of(config)
-    if folder.has_begun:
-        return
     source = storage.below(donor)
-    for _ in range(_COPY_ATTEMPTS):
-        folder.storage.delete_folder(FOLDER)
-        # The donor trains on and may remove a checkpoint while it is read.
-        try:
-            if _copy_checkpoints(source, folder.storage):
-                folder.continue_as(config, RunFolder(storage.below(previous)))
-                return
-        except (OSError, pa.ArrowException, KeyError):
-            continue
+    with Lease.acquire(storage.below(config.name), launch) as lease:
+        folder = RunFolder(lease.storage)
+        if folder.has_begun:
+            return
+        for _ in range(_COPY_ATTEMPTS):
+            folder.storage.delete_folder(FOLDER)
+            # The donor trains on and may remove a checkpoint while it is read.
+            try:
+                if _copy_checkpoints(source, folder.storage):
+                    folder.continue_as(config, RunFolder(storage.below(previous)))
+                    return
+            except (OSError, pa.ArrowException, KeyError):
+                continue
     raise UserError(f"{source.location} holds no whole checkpoint to go on from")
 
 

@@ -14,6 +14,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
+from cluster.storage.lease import Launch
 from cluster.training.agreement import Agreement
 from cluster.training.observer import Observer, Outcome, RunInfo
 
@@ -24,7 +25,8 @@ class Session(Protocol):
     """Rank, device, and a way to say how it goes. All ranks call `report` equally often, with the same metrics.
 
     `attempt`: names this start of the ranks, the same on all of them and another at each restart; folders that belong to one
-    start alone, such as the probe of the storage, are called by it. `agreement`: how ranks tell each other what they met.
+    start alone, such as the probe of the storage, are called by it. `launch`: the command that started them, the same at each
+    restart. `agreement`: how ranks tell each other what they met.
     """
 
     rank: int
@@ -32,6 +34,7 @@ class Session(Protocol):
     local_rank: int
     device: torch.device
     attempt: str
+    launch: Launch
     agreement: Agreement
 
     def report(self, metrics: dict[str, Any]) -> None:
@@ -52,6 +55,8 @@ class LocalSession:
         self.world = int(os.environ.get("WORLD_SIZE", 1))
         self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
         self.device = _device(device, self.local_rank)
+        # What `torchrun` restarts has the same parent.
+        self.launch = Launch.by(os.getppid()) if "TORCHELASTIC_RUN_ID" in os.environ else Launch.here()
         self._observers = observers if self.rank == 0 else ()
         self._alone = "MASTER_ADDR" not in os.environ
         self._join(timedelta(seconds=timeout_s))

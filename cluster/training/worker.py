@@ -6,13 +6,13 @@ from dataclasses import asdict
 import torch
 
 from cluster.step.stopwatch import Stopwatch
-from cluster.storage.probe import probe
 from cluster.storage.run_folder import RunFolder
 from cluster.training.agreement import RankError, rank_error
 from cluster.training.allocator import keep_freed_memory
 from cluster.training.loop import Run
 from cluster.training.observer import Outcome
 from cluster.training.outcome import run_info
+from cluster.training.run_lease import owned_folder
 from cluster.training.session import Session
 from multitask.config import RunConfig
 from multitask.data import Tables, prepare_tables
@@ -43,10 +43,15 @@ def train(config: RunConfig, session: Session, started: float | None = None) -> 
 
 def _train(config: RunConfig, session: Session, started: float | None) -> Outcome:
     keep_freed_memory()
-    watch, agreement = Stopwatch(session.device), session.agreement
-    folder = agreement.on_every_rank(lambda: RunFolder.of(config))
-    probe(folder.storage, session.rank, session.world, session.attempt, agreement.on_every_rank)
-    run_id = agreement.from_rank_zero(lambda: folder.start(config))
+    watch = Stopwatch(session.device)
+    with owned_folder(session.agreement.on_every_rank(lambda: RunFolder.of(config)), session) as folder:
+        return _train_in(folder, config, session, watch, started)
+
+
+def _train_in(
+    folder: RunFolder, config: RunConfig, session: Session, watch: Stopwatch, started: float | None
+) -> Outcome:
+    run_id = session.agreement.from_rank_zero(lambda: folder.start(config))
     with watch("data"):
         tables = open_tables(config, session)
     run = Run(config, session, folder, tables, watch)
