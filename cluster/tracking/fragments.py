@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cluster.tracking.offline_log import LogEnd, read_log
+from cluster.tracking.resume_state import kinds_of
 from cluster.training.history import FILE
 
 PATTERN = "wandb/*run-*-*"
@@ -94,6 +95,16 @@ def lost_rows(fragment: Fragment, first: int) -> list[dict[str, Any]]:
         if row["_step"] >= first:
             rows.append({key: value for key, value in row.items() if isinstance(value, int | float | str)})
     return rows
+
+
+def recorded_steps(folder: Path, run_id: str) -> dict[str, int]:
+    """The last step of each kind of row that W&B run `run_id` has recorded in the run folder `folder`; empty if nothing."""
+    steps: dict[str, int] = {}
+    for fragment in find_fragments(folder):
+        if fragment.run_id == run_id and fragment.state != "live":
+            for row in lost_rows(fragment, 0):
+                steps |= {kind: max(steps.get(kind, -1), row["step"]) for kind in kinds_of(row) if "step" in row}
+    return steps
 
 
 def unwritten_rows(folder: Path, run_id: str, resumed_step: int) -> list[dict[str, Any]]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from cluster.tracking.fragments import find_fragments, lost_rows, mark_sent, unwritten_rows
+from cluster.tracking.fragments import find_fragments, lost_rows, mark_sent, recorded_steps, unwritten_rows
 from cluster.tracking.login import choose_mode, why_not_online
 from cluster.tracking.model_artifact import model_artifact
 from cluster.tracking.resume_state import ResumeState
@@ -34,7 +34,8 @@ class WandbTracker:
     Steps: W&B ignores rows whose step is not above that of the last row, and an offline run that goes on in a new process
     counts from 0 again. So the training step is a metric of its own, `step`, which all curves are drawn over, and the row
     number is the step or the next free number, whichever is higher; the latter is kept in a file beside the run, with the
-    best dev scores, which the summary holds as `<metric>.max`.
+    best dev scores, which the summary holds as `<metric>.max`. Steps that are trained a second time, since a process died
+    after the last checkpoint, are not recorded again: no curve goes back.
 
     A run that a W&B agent started takes the id that the agent gave it, also where it is tracked in another process than the
     one in which the tracker was made.
@@ -113,6 +114,8 @@ class WandbTracker:
     def _send_lost_rows(self, run: "wandb.Run", info: RunInfo) -> None:
         """Send what an earlier process of this run had not yet sent, or not even written, when it was killed."""
         unwritten = unwritten_rows(Path(info.folder), run.id, info.resumed_step)
+        # What a killed process had sent may not have been written: the files say what is there.
+        self._resume_state.steps = recorded_steps(Path(info.folder), run.id) or self._resume_state.steps
         for fragment in find_fragments(Path(info.folder)) if run.resumed else ():
             if fragment.run_id == run.id and fragment.state != "live" and fragment.waits and not fragment.offline:
                 for row in lost_rows(fragment, run.step):
@@ -184,6 +187,8 @@ class WandbTracker:
     def _report(self, metrics: dict[str, Any]) -> None:
         assert self._run is not None
         row = {key: value for key, value in metrics.items() if key not in NOT_PLOTTED}
+        if self._resume_state.has(row):
+            return
         row |= tables_as_panels(metrics.get("tables", {}))
         self._cosines |= cosines_of(metrics)
         number = max(metrics["step"], self._resume_state.next_row)

@@ -68,12 +68,12 @@ def test_fragments_of_one_run_become_one_and_only_what_is_new_is_sent_later(tmp_
     assert (done.exit_code, done.output.splitlines()[-1]) == (0, "sent 1 fragment")
     run = server.runs["main-1"]
     assert list(server.runs) == ["main-1"]
-    assert points(run) == [(10, 0.5), (20, 0.9), (20, 0.7), (30, 0.6)]
-    assert [row["_step"] for row in run.rows] == [10, 20, 21, 30]
+    assert points(run) == [(10, 0.5), (20, 0.9), (30, 0.6)]
+    assert [row["_step"] for row in run.rows] == [10, 20, 30]
     assert run.summary["dev/sst/accuracy"] == {"max": 0.9, "last": 0.6}
     assert run.exit_codes[-1] == 0
     assert sync(folder).output.splitlines()[-1] == "sent 0 fragments"
-    assert len(run.rows) == 4
+    assert len(run.rows) == 3
 
 
 def test_a_run_that_is_being_written_is_held_back_whole(tmp_path, server):
@@ -136,7 +136,7 @@ def test_nothing_that_was_recorded_is_lost_when_an_online_run_is_killed_and_goes
     track_and_kill(tmp_path / "main", (10, 0.5), (20, 0.9), mode="online")
     track(tmp_path / "main", (20, 0.7), (30, 0.6), mode="online")
     run = server.runs["main-1"]
-    assert points(run) == [(10, 0.5), (20, 0.9), (20, 0.7), (30, 0.6)]
+    assert points(run) == [(10, 0.5), (20, 0.9), (30, 0.6)]
     assert run.summary["dev/sst/accuracy"] == {"max": 0.9, "last": 0.6}
     assert [fragment.waits for fragment in find_fragments(tmp_path / "main")] == [False, False]
 

@@ -137,7 +137,7 @@ def test_exit_code_tells_an_error_from_an_end(tmp_path, fake_wandb, end, code):
     assert run.exit_code == code
 
 
-def test_rows_only_ever_go_up_and_each_is_committed(tmp_path, fake_wandb):
+def test_steps_that_are_trained_again_are_not_recorded_again_and_each_row_is_committed(tmp_path, fake_wandb):
     run = FakeRun()
     fake_wandb(run)
     tracker = WandbTracker(TrackingConfig(mode="offline"))
@@ -147,8 +147,8 @@ def test_rows_only_ever_go_up_and_each_is_committed(tmp_path, fake_wandb):
     tracker.start(run_info(str(tmp_path), resumed_step=10))
     for step in (20, 30, 40):
         tracker.report(train_record(step))
-    assert [number for number, _, _ in run.rows] == [10, 20, 30, 31, 32, 40]
-    assert [row["step"] for _, row, _ in run.rows] == [10, 20, 30, 20, 30, 40]
+    assert [number for number, _, _ in run.rows] == [10, 20, 30, 40]
+    assert [row["step"] for _, row, _ in run.rows] == [10, 20, 30, 40]
     assert all(commit for _, _, commit in run.rows)
 
 
@@ -160,7 +160,9 @@ def test_a_new_process_goes_on_above_the_rows_of_the_one_before(tmp_path, fake_w
         tracker.start(run_info(str(tmp_path)))
         for step in steps:
             tracker.report(train_record(step))
-    assert [number for number, _, _ in run.rows] == [10, 20, 30, 31, 32, 40]
+            tracker.report(dev_record(step, 0.5))
+    assert [number for number, _, _ in run.rows] == [10, 11, 20, 21, 30, 31, 40, 41]
+    assert [row["step"] for _, row, _ in run.rows] == [10, 10, 20, 20, 30, 30, 40, 40]
 
 
 def test_a_folder_that_is_a_uri_is_no_place_for_wandb_files(fake_wandb, tmp_path, monkeypatch):
