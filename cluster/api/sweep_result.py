@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -155,10 +155,12 @@ def run_opened(opened: OpenedSweep, show: Show, on_change: OnChange | None) -> S
         UserError: as `cluster.sweeps.run_sweep.run_sweep`.
     """
     from cluster.sweeps.run_sweep import run_sweep
+    from cluster.tracking.login import decide_mode
     from cluster.tracking.tracker import trackers
 
+    mode = decide_mode(opened.search.base.tracking.mode)
     with shown_sweep(show, on_change) as watch:
-        reason = run_sweep(opened, watch, trackers)
+        reason = run_sweep(opened, watch, partial(trackers, mode=mode))
     return SweepResult(opened.store, current_sweep(opened.store), reason)
 
 

@@ -25,18 +25,19 @@ def sync(
 
     Exit code 1 where something was not sent.
     """
-    from cluster.tracking.run_lookup import run_folders
+    from cluster.tracking.run_lookup import tracked_folders
     from cluster.tracking.sync import find_tracked_runs, send
 
-    runs = find_tracked_runs(dict.fromkeys(folder for name in names for folder in run_folders(name, storage)))
-    for run in runs:
-        _print_run(run)
-    sendable = sum(len(run.sendable) for run in runs)
-    held = sum(len(run.held_back) for run in runs)
-    if dry_run:
-        print(f"would send {_fragments(sendable)}; nothing was sent")
-        return
-    unsent = send(runs, f"concord wandb sync {' '.join(names)}")
+    with tracked_folders(names, storage) as folders:
+        runs = find_tracked_runs(folders)
+        for run in runs:
+            _print_run(run)
+        sendable = sum(len(run.sendable) for run in runs)
+        held = sum(len(run.held_back) for run in runs)
+        if dry_run:
+            print(f"would send {_fragments(sendable)}; nothing was sent")
+            return
+        unsent = send(runs, f"concord wandb sync {' '.join(names)}")
     for fragment in unsent:
         print(f"not sent: {fragment.file}")
     print(f"sent {_fragments(sendable - len(unsent))}" + (f", {held + len(unsent)} not sent" if held or unsent else ""))

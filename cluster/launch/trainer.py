@@ -15,11 +15,13 @@ from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.execution.controller import TrainController
+from ray.train.v2.api.exceptions import ControllerError
 
 from cluster.launch.absolute_paths import absolute
 from cluster.launch.resources import ResourcePlan
 from cluster.storage.storage import Storage
 from multitask.config import RunConfig
+from multitask.errors import UserError
 
 # Each starts a process of its own. Batches come from mapped files and not from Ray Data; of the cleaner see `RunTrainer`.
 _UNUSED = (PlacementGroupCleanerCallback, DatasetsCallback)
@@ -68,9 +70,17 @@ class RunTrainer(TorchTrainer):
         )
 
     def fit(self) -> Any:
-        """Train to the end; Ray's own files of it are removed again."""
+        """Train to the end; Ray's own files of it are removed again.
+
+        Raises:
+            UserError: where the controller runs, something of the user's is missing.
+        """
         try:
             return super().fit()
+        except ControllerError as error:
+            if isinstance(error.controller_failure, UserError):
+                raise error.controller_failure from None
+            raise
         finally:
             self._storage.delete_folder("")
 

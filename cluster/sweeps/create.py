@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import secrets
 import time
 from dataclasses import dataclass, replace
 from typing import Any
@@ -53,6 +54,7 @@ def create_sweep(search: Search, name: str, options: Options, store: SweepStore)
         options=options,
         created=time.time(),
         versions=installed_versions(),
+        id=f"{name}-{secrets.token_hex(4)}",
     )
     store.write_plan(sweep)
     return sweep

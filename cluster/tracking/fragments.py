@@ -145,9 +145,12 @@ def _state(end: LogEnd, named: bool, live: bool) -> State:
 
 
 def _is_live(file: Path, host: str) -> bool:
-    """Whether a process writes the file: on this host one that has it open, elsewhere one that wrote to it of late."""
+    """Whether a process writes the file: on this host one that has it open, elsewhere one that wrote to it of late.
+
+    It may have its own open, of which this one is a copy; the name of the folder above is the process's alone.
+    """
     if host in ("", socket.gethostname()) and Path("/proc/self/fd").exists():
-        return file.resolve() in _open_files()
+        return file.parts[-2:] in {own.parts[-2:] for own in _open_files()}
     return time.time() - file.stat().st_mtime < QUIET_S
 
 

@@ -7,7 +7,7 @@ import pytest
 import ray
 import wandb
 
-from cluster.tracking import tracker as tracking_module
+from cluster.tracking import run_settings
 from cluster.tracking.tracker import WandbTracker
 from cluster.training.observer import Observer
 from multitask.config.cluster import TrackingConfig
@@ -157,7 +157,7 @@ def test_what_is_logged_can_be_read_within_a_second_or_two(tmp_path):
 
 
 def test_an_unreachable_server_means_an_offline_run(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(tracking_module, "INIT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(run_settings, "INIT_TIMEOUT_S", 1.0)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     wandb.teardown()

@@ -3,9 +3,11 @@
 import time
 
 import pytest
+import wandb
 from typer.testing import CliRunner
 
 from cluster.cli.wandb import wandb as command
+from cluster.storage.storage import Storage
 from cluster.tracking.fragments import find_fragments
 from cluster.tracking.tracker import WandbTracker
 from multitask.config.cluster import TrackingConfig
@@ -152,3 +154,24 @@ def test_the_end_of_an_online_run_that_was_killed_for_good_is_sent(tmp_path, ser
 @pytest.mark.parametrize("name", ["nowhere", "runs/none"])
 def test_a_name_that_is_neither_sweep_nor_run_is_refused(tmp_path, name):
     assert isinstance(sync(name, storage=tmp_path).exception, UserError)
+
+
+def test_a_run_at_a_uri_goes_on_and_is_sent_from_there(tmp_path, server, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY")
+    location = f"memory://bucket/{tmp_path.name}/main"
+    storage = Storage(location)
+    storage.write("run.json", b"{}")
+    for steps, resumed in (((10, 20), 0), ((20, 30), 10)):
+        tracker = WandbTracker(TrackingConfig(project="p", mode="offline"))
+        tracker.start(run_info(location, resumed_step=resumed))
+        for step in steps:
+            tracker.report(dev_record(step, step / 100))
+        tracker.finish(outcome())
+        wandb.teardown()
+    assert sum(path.endswith(".wandb") for path in storage.tree("wandb")) == 2
+    log_in(monkeypatch, server.url)
+    assert sync(location, "--dry-run").output.splitlines()[-1] == "would send 2 fragments; nothing was sent"
+    done = sync(location)
+    assert (done.exit_code, done.output.splitlines()[-1]) == (0, "sent 2 fragments"), done.output
+    assert points(server.runs["main-1"]) == [(10, 0.1), (20, 0.2), (30, 0.3)]
+    assert sync(location).output.splitlines()[-1] == "sent 0 fragments"
