@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cluster.api.best_result import BestResult
+    from cluster.tracking.login import Mode
 
 
 @dataclass(frozen=True)
@@ -161,7 +162,18 @@ def run_opened(opened: OpenedSweep, show: Show, on_change: OnChange | None) -> S
     mode = decide_mode(opened.search.base.tracking.mode)
     with shown_sweep(show, on_change) as watch:
         reason = run_sweep(opened, watch, partial(trackers, mode=mode))
-    return SweepResult(opened.store, current_sweep(opened.store), reason)
+    result = SweepResult(opened.store, current_sweep(opened.store), reason)
+    if mode != "disabled" and result.sweep.trials != opened.sweep.trials:
+        _track(result, mode)
+    return result
+
+
+def _track(result: SweepResult, mode: "Mode") -> None:
+    """Record the sweep itself in W&B, with the page about it."""
+    from cluster.report.page import render_sweep
+    from cluster.tracking.sweep_run import track_sweep
+
+    track_sweep(result.store, result.sweep, result.trials, render_sweep(result.store), mode)
 
 
 def _result(store: SweepStore) -> SweepResult:
