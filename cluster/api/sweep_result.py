@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cluster.api.best_result import BestResult
+    from cluster.tracking.login import Mode
 
 
 @dataclass(frozen=True)
@@ -155,11 +156,24 @@ def run_opened(opened: OpenedSweep, show: Show, on_change: OnChange | None) -> S
         UserError: as `cluster.sweeps.run_sweep.run_sweep`.
     """
     from cluster.sweeps.run_sweep import run_sweep
+    from cluster.tracking.login import decide_mode
     from cluster.tracking.tracker import trackers
 
+    mode = decide_mode(opened.search.base.tracking.mode)
     with opened.lease, shown_sweep(show, on_change) as watch:
-        reason = run_sweep(opened, watch, trackers)
-    return SweepResult(opened.store, current_sweep(opened.store), reason)
+        reason = run_sweep(opened, watch, partial(trackers, mode=mode))
+        result = SweepResult(opened.store, current_sweep(opened.store), reason)
+        if mode != "disabled" and result.sweep.trials != opened.sweep.trials:
+            _track(result, mode)
+    return result
+
+
+def _track(result: SweepResult, mode: "Mode") -> None:
+    """Record the sweep itself in W&B, with the page about it."""
+    from cluster.report.page import render_sweep
+    from cluster.tracking.sweep_run import track_sweep
+
+    track_sweep(result.store, result.sweep, result.trials, render_sweep(result.store), mode)
 
 
 def _result(store: SweepStore) -> SweepResult:

@@ -92,7 +92,9 @@ def train_config(config: RunConfig, observer: Observer, started: float, *, ray: 
     from cluster.tracking.tracker import trackers
 
     chosen = train_on_ray if ray and not under_torchrun() else train_here
-    return chosen(config, trackers(config), observer, started)
+    # Of torchrun's ranks the first alone is watched.
+    watching = trackers(config) if os.environ.get("RANK", "0") == "0" else []
+    return chosen(config, watching, observer, started)
 
 
 def under_torchrun() -> bool:

@@ -8,9 +8,12 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from cluster.launch.growth import FIXED, Growth, read_growth
+from cluster.launch.nodes import live_nodes
 from cluster.launch.ray_watch import RayWatch, connected_ray
 from cluster.launch.resources import ResourcePlan, plan_resources
 from cluster.launch.scratch import create_scratch, remove_scratch
+from cluster.launch.waiting import PendingWatch, say_device, wait_for_resources
 from cluster.storage.run_folder import RunFolder
 from cluster.training.observer import Observer, Outcome
 from multitask.config import RunConfig
@@ -38,18 +41,22 @@ _MANY_PROCESSES = "worker processes have been started on node"
 
 
 def train_on_ray(config: RunConfig, trackers: Sequence[Observer], display: Observer, started: float) -> Outcome:
-    """Run `config` on a Ray cluster, found or started here, and show it on `display`.
+    """Run `config` on a Ray cluster, found or started here, and show it on `display`. What it lacks is asked for and waited for.
 
     `trackers` watch it where its controller is, which may be another machine; they are pickled on their way.
 
     Raises:
-        UserError: the data, the resources or the storage are not as the config wants them.
+        UserError: the data or the storage are not as the config wants them, or the cluster cannot hold it, or has not grown
+            in `cluster.wait` seconds.
     """
     with ThreadPoolExecutor(1) as background:
         tables = background.submit(_prepare, config)
         with ray_cluster(config, lambda: _goes_on(config)) as nodes:
-            plan = plan_resources(config.cluster, nodes)
+            growth = read_growth()
+            plan = plan_resources(config.cluster, nodes, growth)
+            say_device(config.cluster, plan, growth)
             tables.result()
+            wait_for_resources(plan, config.cluster.wait)
             return _fit(config, plan, trackers, display, started)
 
 
@@ -93,7 +100,7 @@ def ray_cluster(config: RunConfig, advice: Callable[[], str] = lambda: "") -> It
 
     if ray.is_initialized():
         warnings_to_stderr()
-        yield _live_nodes()
+        yield live_nodes()[0]
         return
     address = config.cluster.address or os.environ.get("RAY_ADDRESS")
     folder = None
@@ -104,28 +111,22 @@ def ray_cluster(config: RunConfig, advice: Callable[[], str] = lambda: "") -> It
             folder = _start()
         warnings_to_stderr()
         with RayWatch(connected_ray(), folder, advice):
-            yield _live_nodes()
+            yield live_nodes()[0]
     finally:
         ray.shutdown()
         if folder is not None:
             remove_scratch(folder)
 
 
-def available_nodes(config: RunConfig) -> list[dict[str, float]]:
-    """Resources of the nodes that a run of `config` would find, without a Ray of its own."""
+def available_nodes(config: RunConfig) -> tuple[list[dict[str, float]], Growth]:
+    """Resources of the nodes that a run of `config` would find, without a Ray of its own, and what can come to them."""
     has_session = "ray" in sys.modules and sys.modules["ray"].is_initialized()
     if has_session or config.cluster.address or os.environ.get("RAY_ADDRESS"):
         with ray_cluster(config) as nodes:
-            return nodes
+            return nodes, read_growth()
     import torch
 
-    return [{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}]
-
-
-def _live_nodes() -> list[dict[str, float]]:
-    import ray
-
-    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return [{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}], FIXED
 
 
 def warnings_to_stderr() -> None:
@@ -178,7 +179,7 @@ def _fit(
 
     board, watcher = create_board(), _Watcher(display)
     observer = ControllerObserver([*trackers, BoardObserver(board)])
-    with BoardReader(board, watcher):
+    with PendingWatch(), BoardReader(board, watcher):
         error, result = None, None
         try:
             result = RunTrainer(config, plan, started, [observer]).fit()

@@ -34,11 +34,21 @@ class ControllerObserver(ControllerCallback):
 
     def __init__(self, observers: Sequence[Observer], when_aborted: str = "interrupted") -> None:
         self._observers = ObserverGroup(observers)
+        self._checks = [check for observer in observers if (check := getattr(observer, "check", None)) is not None]
         self._when_aborted = when_aborted
         self._run: RunInfo | None = None
         self._best: dict[str, Any] = {}
         self._outcome: Outcome | None = None
         self._finished = False
+
+    def after_controller_start(self, train_run_context: object) -> None:
+        """Nothing has been started yet: what an observer lacks here ends the run.
+
+        Raises:
+            UserError: an observer cannot watch from this host.
+        """
+        for check in self._checks:
+            check()
 
     def take(self, record: dict[str, Any]) -> None:
         """A report of rank 0 has come in; what comes after the end is left out."""

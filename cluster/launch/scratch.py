@@ -11,10 +11,10 @@ from pathlib import Path
 from typing import Literal
 
 _ENDING_S = 5.0
-_NAME = re.compile(r"concord-(?:ray|tune)-(\d+)-\w+")
+_NAME = re.compile(r"concord-(?:ray|tune|wandb)-(\d+)-\w+")
 
 
-def create_scratch(kind: Literal["ray", "tune"]) -> str:
+def create_scratch(kind: Literal["ray", "tune", "wandb"]) -> str:
     """A new folder, to be removed by who asked for it. Its path is short, as sockets below it need (107 characters)."""
     _remove_remains(Path(tempfile.gettempdir()))
     return tempfile.mkdtemp(prefix=f"concord-{kind}-{os.getpid()}-")

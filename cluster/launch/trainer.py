@@ -135,7 +135,7 @@ class RunTrainer(ObservedTrainer):
         """Train to the end; Ray's own files of it are removed again.
 
         Raises:
-            UserError: a worker met something that the user can mend.
+            UserError: a worker met something that the user can mend, or the host of the controller lacks it.
             ray.train.TrainingFailedError: workers failed too often, or Ray itself did.
         """
         try:

@@ -19,7 +19,7 @@ class RunFailurePolicy(DefaultFailurePolicy):
 
 
 def user_error(error: BaseException) -> UserError | None:
-    """What a worker met that the user can mend, if that ended the run."""
+    """What a worker, or the controller before there were any, met that the user can mend, if that ended the run."""
     failure = _first_failure(error)[1]
     return failure if isinstance(failure, UserError) else None
 
@@ -36,7 +36,7 @@ def _first_failure(error: BaseException) -> tuple[int | None, BaseException]:
     """The rank and the failure with which it began: ranks that only miss another come last."""
     failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
     if not failures:
-        return None, error
+        return None, getattr(error, "controller_failure", error)
     unwrapped = {rank: getattr(failure, "_base_exc", failure) for rank, failure in failures.items()}
     return min(unwrapped.items(), key=lambda item: (_order(item[1]), item[0]))
 

@@ -124,6 +124,15 @@ class Storage:
         """
         self._retried(lambda: self._fs.move(self.path(path), self.path(str(Path(path).with_name(name)))))
 
+    def tree(self, path: str) -> dict[str, float]:
+        """All files below the folder `path`, by their path in it: when each was written, in Unix seconds, 0 where the store
+        does not tell; none where there is no such folder.
+        """
+        selector = fs.FileSelector(self.path(path), recursive=True, allow_not_found=True)
+        files = [info for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
+        start = len(self.path(path).lstrip("/")) + 1
+        return {info.path.lstrip("/")[start:]: (info.mtime_ns or 0) / 1e9 for info in files}
+
     def delete_file(self, path: str) -> None:
         """Remove a file, if it is there."""
         if self.exists(path):

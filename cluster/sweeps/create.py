@@ -2,6 +2,7 @@
 
 import itertools
 import re
+import secrets
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -59,6 +60,7 @@ def create_sweep(search: Search, name: str, options: Options, store: SweepStore)
         options=options,
         created=time.time(),
         versions=installed_versions(),
+        id=f"{name}-{secrets.token_hex(4)}",
     )
     store.write_plan(sweep)
     return sweep

@@ -144,7 +144,7 @@ class Sweep:
 
     `base`: the recipe's config as plain values. `space`: `name`, `about`, `identity` and `parameters`, each a name to its
     description (`tune_spaces.Space.describe`). `elapsed`: seconds that it ran, over all attempts; `status` is `running` also
-    where its driver was killed.
+    where its driver was killed. `id` tells it from others of its name, in W&B as the group of its runs; the name where it has none.
     """
 
     name: str
@@ -158,3 +158,9 @@ class Sweep:
     elapsed: float = 0.0
     created: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
+    id: str = ""
+
+    @property
+    def group(self) -> str:
+        """What W&B groups its runs by."""
+        return self.id or self.name

@@ -4,7 +4,10 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from cluster.launch.growth import read_growth
 from cluster.launch.launch import ray_cluster
+from cluster.launch.nodes import driver_nodes
+from cluster.launch.waiting import say_device, wait_for_resources
 from cluster.sweeps.concurrency import plan_concurrency
 from cluster.sweeps.create import OpenedSweep
 from cluster.sweeps.records import Sweep
@@ -35,13 +38,15 @@ def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Tr
             from cluster.sweeps.sweep_board import create_sweep_board
             from cluster.sweeps.trials import open_ledger
 
-            fits = plan_concurrency(base.cluster, nodes, opened.sweep.options.concurrent)
-            board = create_sweep_board()
-            shared = shared_config(board, fits.resources, trackers)
+            options, growth = opened.sweep.options, read_growth()
+            drivers = driver_nodes(base.cluster.driver_labels, can_grow=bool(growth))
+            fits = plan_concurrency(base.cluster, nodes, options.concurrent, growth, drivers)
+            say_device(base.cluster, fits.resources, growth)
+            shared = shared_config(board := create_sweep_board(), fits.resources, trackers)
             ledger = open_ledger(opened.store, opened.sweep, opened.search, tables.result(), shared)
-            return run_driver(
-                ledger, board, DriverSettings.of(opened.search.space, opened.sweep.options, nodes, fits.trials, watch)
-            )
+            wait_for_resources(fits.resources, base.cluster.wait)
+            settings = DriverSettings.of(opened.search, options, nodes if drivers is None else drivers, fits, watch)
+            return run_driver(ledger, board, settings)
 
 
 def _prepare(config: RunConfig) -> "Tables":

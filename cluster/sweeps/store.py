@@ -81,6 +81,7 @@ class SweepStore:
             elapsed=state.get("elapsed", 0.0),
             created=plan["created"],
             versions=plan["versions"],
+            id=plan.get("id", ""),
         )
 
     def _read_trial(self, name: str) -> Trial | None:
@@ -90,7 +91,13 @@ class SweepStore:
 
     def write_plan(self, sweep: Sweep) -> None:
         """Write what does not change while the sweep runs."""
-        plan: dict[str, Any] = {"format": FORMAT, "name": sweep.name, "recipe": sweep.recipe, "created": sweep.created}
+        plan: dict[str, Any] = {
+            "format": FORMAT,
+            "name": sweep.name,
+            "id": sweep.id,
+            "recipe": sweep.recipe,
+            "created": sweep.created,
+        }
         plan |= {
             "options": sweep.options.to_dict(),
             "space": sweep.space,

@@ -7,8 +7,10 @@ from collections import deque
 from typing import Any
 
 import ray
+from pyarrow.fs import LocalFileSystem
 from ray import tune
 from ray.exceptions import RayActorError
+from ray.train._internal.session import _TrainingResult as TrainingResult
 
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_board import ControllerObserver
@@ -73,11 +75,12 @@ class TrialRunner(tune.Trainable):
                 return self._ended()
             time.sleep(POLL_S)
 
-    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
-        """Where the weights are: they stay in the run folder."""
-        return {"run": self._run.name, "step": self._latest.get("step", 0)}
+    def save(self, checkpoint_dir: str | None = None) -> TrainingResult:
+        """A note of where the weights are, which stay in the run folder: a file of Tune's own would lie on this host alone."""
+        note = tune.Checkpoint(self._run.name, filesystem=LocalFileSystem())
+        return TrainingResult(checkpoint=note, metrics=dict(self._latest))
 
-    def load_checkpoint(self, checkpoint: Any) -> None:
+    def restore(self, checkpoint_path: Any) -> None:
         """Nothing: the run folder holds what the run goes on from, a donor's weights, too."""
 
     def cleanup(self) -> None:

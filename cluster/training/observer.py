@@ -62,7 +62,8 @@ class Observer(Protocol):
     evaluation may carry `tables`: `confusion/<task>` (`labels`, `matrix`: a row for each true label) and `worst/<task>`
     (`columns`, `rows`).
 
-    An observer that leaves something behind names it in a dict attribute `files` (label → path or URL).
+    An observer that cannot watch in every process has a method `check`, which is called in the one that watches before anything
+    is trained, and raises a `UserError` that ends the run. One that leaves something behind names it in a dict attribute `files` (label → path or URL).
     """
 
     def start(self, run: RunInfo) -> None:

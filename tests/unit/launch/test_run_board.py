@@ -1,11 +1,16 @@
+import pickle
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
 from ray.exceptions import GetTimeoutError
+from ray.train.torch import TorchTrainer
+from ray.train.v2.api.exceptions import ControllerError
 
 from cluster.launch import run_board
 from cluster.launch.run_board import Board, BoardReader, ControllerObserver
+from cluster.launch.trainer import RunTrainer
+from multitask.errors import UserError
 from tests.unit.training.samples import dev_record, outcome, run_info, train_record
 from tests.unit.training.test_observer import Recorder
 
@@ -112,3 +117,26 @@ def test_a_reader_that_is_to_end_does_not_wait_for_ever(monkeypatch, capsys):
     with BoardReader(board, Recorder()):
         pass
     assert "can no longer be watched" in capsys.readouterr().err
+
+
+class _Keyless(Recorder):
+    def check(self):
+        raise UserError("host a has no key")
+
+
+def test_an_observer_that_cannot_watch_here_ends_the_run_before_it_starts():
+    with pytest.raises(UserError, match="host a has no key"):
+        ControllerObserver([Recorder(), _Keyless()]).after_controller_start(None)
+    ControllerObserver([Recorder()]).after_controller_start(None)
+
+
+@pytest.mark.parametrize("failure", [UserError("host a has no key"), RuntimeError("another")])
+def test_what_the_user_can_mend_comes_out_of_the_controller_as_it_is(monkeypatch, failure):
+    def fit(self):
+        raise pickle.loads(pickle.dumps(ControllerError(failure)))
+
+    monkeypatch.setattr(TorchTrainer, "fit", fit)
+    trainer = RunTrainer.__new__(RunTrainer)
+    trainer._storage = SimpleNamespace(delete_folder=lambda path: None)
+    with pytest.raises(UserError if isinstance(failure, UserError) else ControllerError, match=str(failure)):
+        trainer.fit()

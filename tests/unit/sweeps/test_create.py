@@ -25,6 +25,7 @@ from cluster.sweeps.store import SweepStore
 from multitask.errors import UserError
 from tests.builders import tiny_config
 from tests.integration.commands import write_recipe
+from tests.unit.sweeps.tiny_sweeps import open_tiny
 
 SPACE: dict[str, Any] = {"parameters": {"optimizer.lr": {"loguniform": [1e-6, 1e-3]}}}
 
@@ -184,3 +185,10 @@ def test_reopened_sweep_has_its_trials_and_the_new_bounds(recipe: str, tmp_path:
     assert reopened.search.base == search.base
     with pytest.raises(UserError, match="there is no sweep 't'"):
         reopen_sweep("t", storage)
+
+
+def test_sweeps_of_one_name_are_groups_of_their_own_and_a_resumed_one_stays_in_its_own(tmp_path: Path) -> None:
+    mine, again, theirs = (open_tiny(tmp_path / user) for user in ("me", "me", "colleague"))
+    groups = [ledger.config(ledger.trials[0]).tracking.group for ledger in (mine, again, theirs)]
+    assert groups[0] == groups[1] == mine.sweep.id
+    assert groups[2] not in (groups[0], "s")
