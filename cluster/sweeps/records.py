@@ -135,7 +135,8 @@ class Options:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Options":
         """The options that `to_dict` wrote."""
-        return cls(**{**values, "metrics": tuple(values["metrics"])})
+        search = "tpe" if values["search"] == "optuna" else values["search"]  # its name in older sweeps
+        return cls(**{**values, "search": search, "metrics": tuple(values["metrics"])})
 
 
 @dataclass(frozen=True)
