@@ -77,6 +77,8 @@ class TrialLedger:
                 self._add("baseline", place - len(tasks), {"task": task})
         for place, point in enumerate(self._space.first[: self.options.trials - 1], start=1):
             self._add("sample", place, point)
+        for number, sample in self.store.enqueued():
+            self._add("sample", number, sample)
         for trial in self.trials:
             if not trial.has_ended:
                 self._change(replace(self._with_history(trial), status="waiting"))
