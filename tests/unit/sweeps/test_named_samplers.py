@@ -90,11 +90,11 @@ def test_process_keeps_away_from_what_breaks(space: Space) -> None:
 
     def high(fails: bool) -> int:
         told = []
-        for number, trial in enumerate(_random(space, 16)):
+        for number, trial in enumerate(_random(space, 30)):
             rate = trial.sample["optimizer.lr"]
             broken = _trial(number, trial.sample, status="failed")
             told.append(broken if fails and rate > 1e-4 else _trial(number, trial.sample, math.log10(rate)))
-        return sum(_sample(space, number, told, search="gp")["optimizer.lr"] > 2e-4 for number in range(16, 20))
+        return sum(_sample(space, number, told, search="gp")["optimizer.lr"] > 2e-4 for number in range(30, 34))
 
     assert high(fails=False) == 4
     assert high(fails=True) == 0
