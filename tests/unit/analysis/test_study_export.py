@@ -9,6 +9,7 @@ from typing import Any
 import optuna
 import pytest
 from optuna.distributions import CategoricalDistribution, FloatDistribution
+from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 from optuna.trial import TrialState
 
@@ -40,14 +41,25 @@ def _sweep(**options: Any) -> Sweep:
     return replace(sweep(made, **options), created=900.0)
 
 
-@pytest.fixture
-def url(tmp_path: Path) -> str:
-    return f"sqlite:///{tmp_path}/study.db"
-
-
-def test_states_values_and_courses_are_the_sweep_s(url: str) -> None:
+@pytest.fixture(scope="module")
+def database(tmp_path_factory: pytest.TempPathFactory) -> str:
+    """A storage with the study of `_sweep`."""
+    url = f"sqlite:///{tmp_path_factory.mktemp('studies')}/study.db"
     assert export_study(_sweep(), url) == 8
-    study = optuna.load_study(study_name="s", storage=url)
+    return url
+
+
+@pytest.fixture
+def journal(tmp_path: Path) -> str:
+    return f"{tmp_path}/study.log"
+
+
+def _read(file: str, name: str = "s") -> optuna.Study:
+    return optuna.load_study(study_name=name, storage=JournalStorage(JournalFileBackend(file)))
+
+
+def test_states_values_and_courses_are_the_sweep_s(database: str) -> None:
+    study = optuna.load_study(study_name="s", storage=database)
     assert study.direction == optuna.study.StudyDirection.MAXIMIZE
     assert study.metric_names == ["dev/mean"]
     assert study.user_attrs["recipe"] == "main"
@@ -65,9 +77,8 @@ def test_states_values_and_courses_are_the_sweep_s(url: str) -> None:
     assert study.best_trial.user_attrs["run"] == "s-000"
 
 
-def test_parameters_times_and_attributes_come_back(url: str) -> None:
-    export_study(_sweep(), url)
-    recipe, first, again, stopped, failed, *_ = optuna.load_study(study_name="s", storage=url).trials
+def test_parameters_times_and_attributes_come_back(database: str) -> None:
+    recipe, first, again, stopped, failed, *_ = optuna.load_study(study_name="s", storage=database).trials
     assert recipe.params == {}
     assert first.params == again.params == DRAWN
     assert first.distributions["lr"] == FloatDistribution(1e-6, 1e-2, log=True)
@@ -84,44 +95,37 @@ def test_parameters_times_and_attributes_come_back(url: str) -> None:
     assert failed.user_attrs["reason"] == "CUDA out of memory"
 
 
-def test_several_metrics_are_several_objectives(url: str) -> None:
-    export_study(_sweep(metrics=(STS, SST)), url)
-    study = optuna.load_study(study_name="s", storage=url)
+def test_several_metrics_are_several_objectives(journal: str) -> None:
+    export_study(_sweep(metrics=(STS, SST)), journal)
+    study = _read(journal)
     assert study.metric_names == [STS, SST]
     assert study.trials[0].values == pytest.approx([0.5, 0.5])
     assert (study.trials[3].state, study.trials[3].values) == (TrialState.PRUNED, None)
     assert {own.user_attrs["run"] for own in study.best_trials} == {"s-000", "s-001"}
 
 
-def test_what_waits_is_enqueued(url: str) -> None:
-    export_study(_sweep(), url)
-    asked = optuna.load_study(study_name="s", storage=url).ask()
+def test_what_waits_is_enqueued(journal: str) -> None:
+    export_study(_sweep(), journal)
+    asked = _read(journal).ask()
     assert asked.suggest_float("lr", 1e-6, 1e-2, log=True) == 3e-5
 
 
-def test_population_s_trial_has_the_settings_that_led_to_its_best(url: str) -> None:
+def test_population_s_trial_has_the_settings_that_led_to_its_best(journal: str) -> None:
     changed = Generation("s-001-g1", 1, 10, "s-000", {"lr": 1e-5})
     made = replace(trial(1, LOW, HIGH, sample={"lr": 1e-3}), generations=(changed,))
-    export_study(sweep([made]), url)
-    assert optuna.load_study(study_name="s", storage=url).trials[0].params == {"lr": 1e-5}
+    export_study(sweep([made]), journal)
+    assert _read(journal).trials[0].params == {"lr": 1e-5}
 
 
-def test_journal_is_written_too(tmp_path: Path) -> None:
-    file = str(tmp_path / "study.log")
-    export_study(_sweep(), file, "mine")
-    study = optuna.load_study(study_name="mine", storage=optuna.storages.JournalStorage(JournalFileBackend(file)))
-    assert len(study.trials) == 8
-
-
-def test_study_of_the_same_name_is_not_touched_unless_it_is_to_be_replaced(url: str) -> None:
-    export_study(sweep([trial(0, LOW)]), url)
-    with pytest.raises(UserError, match=r"sqlite:///.* holds a study s already: --replace"):
-        export_study(_sweep(), url)
-    assert len(optuna.load_study(study_name="s", storage=url).trials) == 1
-    assert export_study(_sweep(), url, replace=True) == 8
-    assert len(optuna.load_study(study_name="s", storage=url).trials) == 8
-    export_study(_sweep(), url, "other")
-    assert set(optuna.study.get_all_study_names(url)) == {"s", "other"}
+def test_study_of_the_same_name_is_not_touched_unless_it_is_to_be_replaced(journal: str) -> None:
+    export_study(sweep([trial(0, LOW)]), journal)
+    with pytest.raises(UserError, match=r"study\.log holds a study s already: --replace"):
+        export_study(_sweep(), journal)
+    assert len(_read(journal).trials) == 1
+    assert export_study(_sweep(), journal, replace=True) == 8
+    assert len(_read(journal).trials) == 8
+    export_study(_sweep(), journal, "other")
+    assert len(_read(journal, "other").trials) == len(_read(journal).trials) == 8
 
 
 @pytest.mark.parametrize(

@@ -32,8 +32,8 @@ def space(tmp_path_factory: pytest.TempPathFactory) -> Space:
     return open_space(str(path), recipe())
 
 
-def _sample(space: Space, number: int, trials: Sequence[Trial], **options: Any) -> dict[str, Any]:
-    sample = create_sampler(space, Options(**{"trials": 40, **options})).sample(number, trials)
+def _sample(space: Space, number: int, told: Sequence[Trial], **options: Any) -> dict[str, Any]:
+    sample = create_sampler(space, Options(**{"trials": 40, **options})).sample(number, told)
     assert sample is not None
     return sample
 
@@ -55,19 +55,20 @@ def _random(space: Space, count: int) -> list[Trial]:
 
 
 def _late(space: Space, search: str) -> float:
-    """Mean score of the last eight of 24 configurations, tried one after the other."""
+    """Mean score of the last six of 16 configurations, tried one after the other."""
     told: list[Trial] = []
-    for number in range(24):
-        sample = _sample(space, number, told, search=search, trials=24)
+    for number in range(16):
+        sample = _sample(space, number, told, search=search, trials=16)
         told.append(_trial(number, sample, _score(sample)))
-    return float(np.mean([trial.reports[0].scores["dev/mean"] for trial in told[16:]]))
+    return float(np.mean([trial.reports[0].scores["dev/mean"] for trial in told[10:]]))
 
 
 @pytest.mark.parametrize("search", ["gp", "cmaes"])
 def test_search_finds_the_good_region_sooner_than_chance(space: Space, search: str) -> None:
     if search == "cmaes":
         pytest.importorskip("cmaes")
-    assert _late(space, search) > _late(space, "random") + 0.2
+    by_chance = float(np.mean([trial.reports[0].scores["dev/mean"] for trial in _random(space, 100)]))
+    assert _late(space, search) > by_chance + 0.3
 
 
 @pytest.mark.parametrize("search", ["gp", "cmaes", "qmc"])
@@ -139,11 +140,11 @@ class TestCmaEs:
         for start in (0, 7):
             solutions = [(self._coordinates(t.sample), -_score(t.sample)) for t in told[start : start + 7]]
             evolution.tell(solutions)
-        proposed = [self._coordinates(_sample(space, number, told, search="cmaes")) for number in range(17, 217)]
+        proposed = [self._coordinates(_sample(space, number, told, search="cmaes")) for number in range(17, 77)]
         drawn = np.array([evolution.ask() for _ in range(4000)])
         spread = drawn.std(axis=0)
-        assert np.mean(proposed, axis=0) == pytest.approx(drawn.mean(axis=0), abs=4 * spread.max() / math.sqrt(200))
-        assert np.std(proposed, axis=0) == pytest.approx(spread, rel=0.2)
+        assert np.mean(proposed, axis=0) == pytest.approx(drawn.mean(axis=0), abs=4 * spread.max() / math.sqrt(60))
+        assert np.std(proposed, axis=0) == pytest.approx(spread, rel=0.3)
 
     def test_generation_that_is_not_whole_changes_nothing(self, space: Space) -> None:
         told = _random(space, 9)

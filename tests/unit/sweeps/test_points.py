@@ -9,7 +9,10 @@ from typing import Any
 
 import optuna
 import pytest
+from optuna.storages import JournalStorage
+from optuna.storages.journal import JournalFileBackend
 
+from cluster.cli import main
 from cluster.sweeps.create import reopen_sweep
 from cluster.sweeps.points import Enqueued, enqueue_points, read_points
 from cluster.sweeps.trials import TrialLedger
@@ -131,14 +134,15 @@ def test_files_of_points(tmp_path: Path, space: str, name: str, text: str) -> No
     assert _enqueue(tmp_path, tmp_path / name).samples == (POINT,)
 
 
-@pytest.mark.parametrize("study", [None, "mine"])
-def test_enqueued_trials_of_a_study(tmp_path: Path, space: str, study: str | None) -> None:
+@pytest.mark.parametrize("kind", ["database", "journal"])
+def test_enqueued_trials_of_a_study(tmp_path: Path, space: str, kind: str) -> None:
     open_tiny(tmp_path, space)
-    url = f"sqlite:///{tmp_path}/study.db"
-    made = optuna.create_study(study_name="mine", storage=url)
+    place = f"sqlite:///{tmp_path}/study.db" if kind == "database" else f"{tmp_path}/study.log"
+    storage = place if kind == "database" else JournalStorage(JournalFileBackend(place))
+    made = optuna.create_study(study_name="mine", storage=storage)
     made.enqueue_trial(POINT)
     made.add_trial(optuna.trial.create_trial(params={}, distributions={}, value=1.0))
-    assert _enqueue(tmp_path, url, study).samples == (POINT,)
+    assert _enqueue(tmp_path, place, "mine" if kind == "database" else None).samples == (POINT,)
 
 
 @pytest.mark.parametrize(
@@ -165,9 +169,9 @@ def test_point_that_cannot_be_tried_is_named(tmp_path: Path, space: str, point: 
         ("one.yaml", "mine", r"--study mine: .*one\.yaml is a file of points"),
         ("sqlite:///{folder}/none.db", None, r"there is no file .*none\.db"),
         ("{folder}/none.log", None, r"storage .*none\.log: there is no such file"),
-        ("sqlite:///{folder}/two.db", None, r"two\.db: not one study alone, name it by --study; valid: .*first"),
-        ("sqlite:///{folder}/two.db", "frist", r"no study 'frist'; .*did you mean 'first'"),
-        ("sqlite:///{folder}/two.db", "first", r"two\.db: there are no points in it"),
+        ("{folder}/two.log", None, r"two\.log: not one study alone, name it by --study; valid: .*first"),
+        ("{folder}/two.log", "frist", r"no study 'frist'; .*did you mean 'first'"),
+        ("{folder}/two.log", "first", r"two\.log: there are no points in it"),
     ],
 )
 def test_source_without_points_is_said(tmp_path: Path, source: str, study: str | None, message: str) -> None:
@@ -175,7 +179,7 @@ def test_source_without_points_is_said(tmp_path: Path, source: str, study: str |
     (tmp_path / "empty.csv").write_text("optimizer.lr\n", encoding="utf-8")
     if "two" in source:
         for name in ("first", "second"):
-            optuna.create_study(study_name=name, storage=f"sqlite:///{tmp_path}/two.db")
+            optuna.create_study(study_name=name, storage=JournalStorage(JournalFileBackend(f"{tmp_path}/two.log")))
     place = source.format(folder=tmp_path) if "{" in source else str(tmp_path / source)
     with pytest.raises(UserError, match=message):
         read_points(place, study, {})
@@ -190,3 +194,19 @@ def test_population_and_running_sweep_take_none(tmp_path: Path, space: str) -> N
     ledger.store.write_state(driver)
     with pytest.raises(UserError, match=r"is being run by process"):
         _enqueue(tmp_path, _listed(tmp_path, POINT))
+
+
+def test_command_says_what_was_taken(
+    tmp_path: Path, space: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture
+) -> None:
+    open_tiny(tmp_path, space)
+    arguments = ["enqueue", "s", str(_listed(tmp_path, POINT, OTHER, POINT)), "--storage", str(tmp_path)]
+    monkeypatch.setattr("sys.argv", ["concord", "sweep", *arguments])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == "2 points enqueued, 1 known already; concord sweep resume s tries them\n"
+    monkeypatch.setattr("sys.argv", ["concord", "sweep", *arguments, "--json"])
+    with pytest.raises(SystemExit):
+        main()
+    assert json.loads(capsys.readouterr().out) == {"enqueued": [], "known": 3}
