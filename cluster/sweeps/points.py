@@ -1,15 +1,14 @@
-"""Points that the user wants tried: from a file, or those that are enqueued in an Optuna study; and the queue of a sweep."""
+"""Points that the user wants a sweep to try: from a file, or those that are enqueued in an Optuna study."""
 
 import csv
 import json
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from cluster.sweeps.create import OpenedSweep
+from cluster.sweeps.create import OpenedSweep, with_tries
 from cluster.sweeps.optuna_storage import optuna_storage, study_called, without_password
-from cluster.sweeps.records import Sweep
 from cluster.sweeps.search import Search, parameter_names
 from cluster.sweeps.status import check_no_driver
 from multitask.config.loading import read_value
@@ -63,29 +62,15 @@ def enqueue_points(opened: OpenedSweep, points: list[Point]) -> Enqueued:
     Raises:
         UserError: a point cannot be trained, a driver is at the sweep, or it is a population.
     """
-    store, sweep, space = opened.store, opened.sweep, opened.search.space
-    check_no_driver(store)
+    sweep = opened.sweep
+    check_no_driver(opened.store)
     if sweep.options.scheduler == "pbt":
         raise UserError(f"sweep {sweep.name} trains a population, which begins as a whole: no point can be added to it")
-    queue = store.enqueued()
-    known = [sample for _, sample in queue] + [
-        trial.sample for trial in sweep.trials if trial.role in ("recipe", "sample")
-    ]
-    known += [*space.first, space.sample_of(space.base) or {}]
-    new: list[dict[str, Any]] = []
-    for point in points:
-        sample = _sample(point, opened.search)
-        if sample not in known:
-            known.append(sample)
-            new.append(sample)
-    number = 1 + max([len(space.first), *(n for n, _ in queue), *(trial.number for trial in sweep.trials)])
-    store.write_enqueued([*queue, *enumerate(new, start=number)])
-    store.write_plan(_with_room(sweep, number + len(new)))
-    return Enqueued(tuple(new), len(points) - len(new))
-
-
-def _with_room(sweep: Sweep, trials: int) -> Sweep:
-    return replace(sweep, options=replace(sweep.options, trials=max(sweep.options.trials, trials)))
+    samples = [_sample(point, opened.search) for point in points]
+    changed = with_tries(sweep, opened.search.space, samples)
+    opened.store.write_plan(changed)
+    new = changed.tries[len(sweep.tries) :]
+    return Enqueued(new, len(points) - len(new))
 
 
 def _sample(point: Point, search: Search) -> dict[str, Any]:

@@ -145,7 +145,7 @@ class Sweep:
 
     `base`: the recipe's config as plain values. `space`: `name`, `about`, `identity` and `parameters`, each a name to its
     description (`tune_spaces.Space.describe`). `elapsed`: seconds that it ran, over all attempts; `status` is `running` also
-    where its driver was killed.
+    where its driver was killed. `tries`: samples that somebody asked for beside what the search proposes.
     """
 
     name: str
@@ -159,3 +159,4 @@ class Sweep:
     elapsed: float = 0.0
     created: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
+    tries: tuple[dict[str, Any], ...] = ()

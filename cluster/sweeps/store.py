@@ -1,7 +1,6 @@
-"""The files of a sweep: `sweep.json`, `state.json`, `enqueued.json`, and `trials/<run>/` with a run folder and `trial.json` each."""
+"""The files of a sweep: `sweep.json`, `state.json`, and `trials/<run>/` with a run folder and `trial.json` each."""
 
 import json
-from collections.abc import Iterable, Mapping
 from typing import Any
 
 import pyarrow as pa
@@ -13,7 +12,6 @@ from multitask.config.messages import valid_names
 from multitask.errors import UserError
 
 PLAN, STATE, TRIAL, STOP, TRIALS = "sweep.json", "state.json", "trial.json", "stop", "trials"
-ENQUEUED = "enqueued.json"
 FORMAT = 1
 
 
@@ -81,6 +79,7 @@ class SweepStore:
             elapsed=state.get("elapsed", 0.0),
             created=plan["created"],
             versions=plan["versions"],
+            tries=tuple(plan.get("tries", [])),
         )
 
     def _read_trial(self, name: str) -> Trial | None:
@@ -96,6 +95,7 @@ class SweepStore:
             "space": sweep.space,
             "base": sweep.base,
             "versions": sweep.versions,
+            "tries": list(sweep.tries),
         }
         self._write(PLAN, plan)
 
@@ -106,15 +106,6 @@ class SweepStore:
     def state(self) -> dict[str, Any]:
         """What `state.json` says; empty before the sweep's first attempt."""
         return self._read(STATE) if self.storage.exists(STATE) else {}
-
-    def enqueued(self) -> list[tuple[int, dict[str, Any]]]:
-        """Samples that the user wants tried, each with its configuration's number."""
-        listed = self._read(ENQUEUED)["points"] if self.storage.exists(ENQUEUED) else []
-        return [(point["number"], point["sample"]) for point in listed]
-
-    def write_enqueued(self, points: Iterable[tuple[int, Mapping[str, Any]]]) -> None:
-        """Replace `enqueued.json`."""
-        self._write(ENQUEUED, {"points": [{"number": number, "sample": dict(sample)} for number, sample in points]})
 
     def write_trial(self, trial: Trial) -> None:
         """Replace the record of one trial."""
