@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cluster.api.best_result import BestResult
+    from cluster.sweeps.points import Enqueued
     from cluster.tracking.login import Mode
 
 
@@ -119,6 +120,37 @@ class SweepResult:
             concurrent=concurrent,
         )
         return run_opened(opened, show, on_change)
+
+    def enqueue(self, source: str | Path, study: str | None = None) -> "Enqueued":
+        """Have points tried when it goes on, before it searches further; those that were tried already are passed over.
+
+        Args:
+            source: a file `*.yaml`, `*.json` or `*.csv` of points, or an Optuna storage, whose enqueued trials are taken.
+            study: the study's name; the storage's only one if not given.
+
+        Raises:
+            UserError: it is running or a population, the source cannot be read, or a point cannot be trained.
+        """
+        from cluster.sweeps.points import enqueue_points, read_points
+
+        opened = reopen_sweep(self.folder, "runs")
+        with opened.lease:
+            return enqueue_points(opened, read_points(str(source), study, opened.sweep.space["parameters"]))
+
+    def export_study(self, storage: str, study: str | None = None, *, replace: bool = False) -> int:
+        """Write it as a study that optuna-dashboard opens; gives the number of its trials.
+
+        Args:
+            storage: a database's URL as `sqlite:///study.db`, or a journal file as `study.log`.
+            study: the study's name; the sweep's if not given.
+            replace: write a study of that name anew.
+
+        Raises:
+            UserError: there is such a study already, or the storage cannot be written.
+        """
+        from cluster.analysis.study_export import export_study
+
+        return export_study(self.sweep, storage, study, replace=replace)
 
     def stop(self) -> None:
         """Ask it to end, in whatever process it runs; its trials end within seconds, and `resume` goes on.

@@ -1,5 +1,6 @@
 """The folder of a run, on a disk or in an object store."""
 
+import copy
 import os
 import socket
 from collections.abc import Callable
@@ -37,8 +38,10 @@ class Storage:
             raise UserError(f"cluster.storage: cannot use {location!r}: {error}") from None
 
     def below(self, path: str) -> "Storage":
-        """The storage of a folder inside this one."""
-        return Storage(f"{self.location.rstrip('/')}/{path}")
+        """The storage of a folder inside this one, by the same file system: an object store's is no small thing to open."""
+        inner = copy.copy(self)
+        inner.location, inner._root = f"{self.location.rstrip('/')}/{path}", self.path(path)
+        return inner
 
     @property
     def is_local(self) -> bool:

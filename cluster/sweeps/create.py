@@ -4,7 +4,7 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -12,10 +12,12 @@ from typing import Any
 from cluster.storage.lease import Launch, Lease, clear_folder
 from cluster.storage.storage import Storage
 from cluster.sweeps.options import check_options
+from cluster.sweeps.plan import plain_sample
 from cluster.sweeps.records import Options, Sweep
 from cluster.sweeps.search import Search, reopen_search
 from cluster.sweeps.store import SweepStore
 from multitask.errors import UserError
+from tune_spaces import Space
 
 
 @dataclass(frozen=True)
@@ -121,17 +123,38 @@ def _is_same_plan(planned: Sweep, search: Search, options: Options) -> bool:
     return same_space and planned.base == search.base.to_dict() and planned.options == options
 
 
-def reopen_sweep(name: str, storage: str, **bounds: Any) -> OpenedSweep:
-    """The sweep `name` in `storage`, to go on with; for `bounds` see `with_bounds`.
+def reopen_sweep(name: str, storage: str, tries: Sequence[Mapping[str, Any]] = (), **bounds: Any) -> OpenedSweep:
+    """The sweep `name` in `storage`, to go on with; for `tries` see `with_tries`, for `bounds` `with_bounds`.
 
     Raises:
         LeaseHeldError: another process is at the sweep.
-        UserError: there is none, or its space means something else by now.
+        UserError: there is none, its space means something else by now, or one of `tries` cannot be tried.
     """
     with _owned(SweepStore.find(name, storage).storage) as lease:
         store = SweepStore(lease.storage)
-        sweep = with_bounds(store.read(), **bounds)
-        return OpenedSweep(lease, store, sweep, reopen_search(sweep))
+        sweep = store.read()
+        search = reopen_search(sweep)
+        return OpenedSweep(lease, store, with_bounds(with_tries(sweep, search.space, tries), **bounds), search)
+
+
+def with_tries(sweep: Sweep, space: Space, samples: Sequence[Mapping[str, Any]]) -> Sweep:
+    """The sweep with `samples` to try, each one trial more than it had; one that was tried or asked for before is none.
+
+    Raises:
+        UserError: a sample is not one of the space's, or no run can be trained so.
+    """
+    if samples and sweep.options.scheduler == "pbt":
+        raise UserError("--try: a population is begun as a whole, a configuration cannot be added to it")
+    known = [trial.sample for trial in sweep.trials if trial.role in ("recipe", "sample")]
+    tries = list(sweep.tries)
+    for sample in samples:
+        active = plain_sample(space.active(sample))
+        space.config(space.base, active)
+        if active not in known and active not in tries:
+            tries.append(active)
+    more = len(tries) - len(sweep.tries)
+    options = replace(sweep.options, trials=sweep.options.trials + more)
+    return replace(sweep, options=options, tries=tuple(tries))
 
 
 def with_bounds(sweep: Sweep, **changes: Any) -> Sweep:

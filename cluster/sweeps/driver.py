@@ -28,7 +28,7 @@ from cluster.sweeps.schedulers import STOPPING, StoppingScheduler, TakeReport
 from cluster.sweeps.search import Search
 from cluster.sweeps.store import STOP
 from cluster.sweeps.trial_actor import TrialRunner
-from cluster.sweeps.trial_checkpoints import keep_best_checkpoints
+from cluster.sweeps.trial_checkpoints import KnownFolders, keep_best_checkpoints
 from cluster.sweeps.trials import TrialLedger
 from cluster.sweeps.tune_searcher import LedgerSearcher
 from cluster.training.observer import Observer, one_line
@@ -131,7 +131,7 @@ class DriverCallback(Callback):
     def __init__(self, ledger: TrialLedger, cleanup: TrialCleanup, watch: Watch) -> None:
         self._ledger, self._cleanup, self._watch = ledger, cleanup, watch
         self._began, self._before = time.time(), ledger.sweep.elapsed
-        self._beat, self._untidy = 0.0, False
+        self._beat, self._untidy, self._known_folders = 0.0, False, KnownFolders()
         self.halt: str | None = None
         self.error: BaseException | None = None
         self._write_state("running")
@@ -153,10 +153,15 @@ class DriverCallback(Callback):
         """The trial ended by itself, or the scheduler or the sweep ended it."""
         self._guard(lambda: self._complete(trial))
 
+    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """The trial's own process died, its controller with it; Tune starts it again."""
+        self._cleanup.expect_orphans()
+
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """The trial's own process died too often."""
         error = trial.get_pickled_error()
         reason = f"failed {MAX_DRIVER_FAILURES + 1} times" + (f": {one_line(error)}" if error else "")
+        self._cleanup.expect_orphans()
         self._guard(lambda: self._end(trial.config["run"], "failed", reason))
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
@@ -205,7 +210,7 @@ class DriverCallback(Callback):
         if time.time() - self._beat < HEARTBEAT_S:
             return
         if self._untidy and self._cleanup.is_idle:
-            keep_best_checkpoints(self._ledger)
+            keep_best_checkpoints(self._ledger, self._known_folders)
             self._untidy = False
         self.halt = self.halt or self._reason_to_halt()
         self._write_state("running")

@@ -135,7 +135,8 @@ class Options:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Options":
         """The options that `to_dict` wrote."""
-        return cls(**{**values, "metrics": tuple(values["metrics"])})
+        search = "tpe" if values["search"] == "optuna" else values["search"]  # its name in older sweeps
+        return cls(**{**values, "search": search, "metrics": tuple(values["metrics"])})
 
 
 @dataclass(frozen=True)
@@ -145,6 +146,7 @@ class Sweep:
     `base`: the recipe's config as plain values. `space`: `name`, `about`, `identity` and `parameters`, each a name to its
     description (`tune_spaces.Space.describe`). `elapsed`: seconds that it ran, over all attempts; `status` is `running` also
     where its driver was killed. `id` tells it from others of its name, in W&B as the group of its runs; the name where it has none.
+    `tries`: samples that somebody asked for beside what the search proposes.
     """
 
     name: str
@@ -159,6 +161,7 @@ class Sweep:
     created: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
     id: str = ""
+    tries: tuple[dict[str, Any], ...] = ()
 
     @property
     def group(self) -> str:

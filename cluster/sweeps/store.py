@@ -82,6 +82,7 @@ class SweepStore:
             created=plan["created"],
             versions=plan["versions"],
             id=plan.get("id", ""),
+            tries=tuple(plan.get("tries", [])),
         )
 
     def _read_trial(self, name: str) -> Trial | None:
@@ -103,6 +104,7 @@ class SweepStore:
             "space": sweep.space,
             "base": sweep.base,
             "versions": sweep.versions,
+            "tries": list(sweep.tries),
         }
         self._write(PLAN, plan)
 

@@ -2,7 +2,6 @@
 
 import math
 import threading
-import time
 from collections import deque
 from typing import Any
 
@@ -16,13 +15,17 @@ from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_board import ControllerObserver
 from cluster.launch.trainer import RunTrainer
 from cluster.storage.lease import Launch
+from cluster.sweeps.cleanup import release_dead_controller
 from cluster.sweeps.sweep_board import TrialObserver
 from cluster.sweeps.trial_checkpoints import take_over_checkpoints
 from cluster.training.observer import Outcome, one_line
 from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
 
-POLL_S = 0.1
+# So long the board keeps a trial waiting. Events are seen at once; a longer silence is that of a board that lost some.
+WAIT_S = 10.0
+# What the training thread still does after it has said that it ends.
+END_S = 1.0
 MAX_CONTROLLER_FAILURES = 3
 SCORE, CURRENT, ITERATION = "score", "current", "training_iteration"
 # Below every dev score: correlations begin at −1.
@@ -64,16 +67,17 @@ class TrialRunner(tune.Trainable):
             self._thread.start()
         while True:
             alive = self._thread.is_alive()
-            self._events += ray.get(self._board.take_events.remote(self._run.name))
+            self._events += ray.get(self._board.take_events.remote(self._run.name, WAIT_S if alive else 0))
             while self._events:
                 event, values = self._events.popleft()
                 if event == "report":
                     return self._evaluated(values)
                 if event == "finish":
                     self._end = _ending(Outcome(**values))
+                if event == "end":
+                    self._thread.join(timeout=END_S)
             if not alive:
                 return self._ended()
-            time.sleep(POLL_S)
 
     def save(self, checkpoint_dir: str | None = None) -> TrainingResult:
         """A note of where the weights are, which stay in the run folder: a file of Tune's own would lie on this host alone."""
@@ -103,6 +107,8 @@ class TrialRunner(tune.Trainable):
             self._end = {"status": "failed", "reason": str(error).splitlines()[0]}
         except Exception as error:
             self._end = self._end or {"status": "failed", "reason": one_line(error)}
+        finally:
+            self._board.post.remote(self._run.name, "end", {})
 
     def _train(self) -> dict[str, Any]:
         """Train to the end, and once more where the controller dies of itself: the run goes on from its checkpoint."""
@@ -115,6 +121,7 @@ class TrialRunner(tune.Trainable):
                 ended = not ray.get(self._board.is_registered.remote(self._run.name))
                 if ended or attempt == MAX_CONTROLLER_FAILURES:
                     raise
+                release_dead_controller()
                 continue
             return _ending(Outcome(**result.return_value))
         raise AssertionError("the last attempt returns or raises")

@@ -1,5 +1,7 @@
 """Which checkpoints a sweep keeps when trials have ended, and which a population's trial takes over from a better one."""
 
+from dataclasses import dataclass, field
+
 import pyarrow as pa
 
 from cluster.storage.checkpoint import FOLDER, checkpoint_name, find_checkpoint, read_state, verify
@@ -14,27 +16,54 @@ from multitask.errors import UserError
 _COPY_ATTEMPTS = 20
 
 
-def keep_best_checkpoints(ledger: TrialLedger) -> None:
+@dataclass
+class KnownFolders:
+    """What a driver knows of its run folders, so that it need not ask the storage again after each trial.
+
+    `left`: ended run to its only checkpoint, None where it has none. `begun`: generations that have taken over their donor's.
+    """
+
+    left: dict[str, str | None] = field(default_factory=dict)
+    begun: set[str] = field(default_factory=set)
+
+
+def keep_best_checkpoints(ledger: TrialLedger, known: KnownFolders | None = None) -> None:
     """Remove the checkpoints of ended trials beyond the best `options.keep`, and of those all but the best one.
 
     Baselines keep none: their mean is of one task, and nobody exports them. A donor keeps all until its heir has them.
+    `known` is of earlier calls: a folder that needs no change since then is not looked at.
     """
-    donors = {trial.generations[-1].donor for trial in ledger.trials if _waits_for_donor(ledger, trial)}
+    known = known or KnownFolders()
+    donors = {trial.generations[-1].donor for trial in ledger.trials if _waits_for_donor(ledger, trial, known)}
     ended = [trial for trial in ledger.trials if trial.has_ended]
     rivals = [trial for trial in ended if trial.role != "baseline"]
     kept = {trial.run for trial in _by_score(rivals, ledger)[: ledger.options.keep]}
     for trial in ended:
         current = ledger.current_run(trial)
+        best = trial.best(ledger.options.selection)
+        best_name = checkpoint_name(best.step) if best is not None and trial.run in kept else None
         for run in {trial.run, *(generation.run for generation in trial.generations)} - donors:
-            storage = ledger.store.run(run).storage
-            best = trial.best(ledger.options.selection)
-            for name in storage.folders(FOLDER):
-                if trial.run not in kept or run != current or best is None or name != checkpoint_name(best.step):
-                    storage.delete_folder(f"{FOLDER}/{name}")
+            _leave_only(ledger, run, best_name if run == current else None, known)
 
 
-def _waits_for_donor(ledger: TrialLedger, trial: Trial) -> bool:
-    return bool(trial.generations) and not trial.has_ended and not ledger.run_folder(trial).has_begun
+def _leave_only(ledger: TrialLedger, run: str, name: str | None, known: KnownFolders) -> None:
+    """Remove all checkpoints of `run` but `name`."""
+    if run in known.left and known.left[run] == name:
+        return
+    storage = ledger.store.run(run).storage
+    for other in storage.folders(FOLDER):
+        if other != name:
+            storage.delete_folder(f"{FOLDER}/{other}")
+    known.left[run] = name
+
+
+def _waits_for_donor(ledger: TrialLedger, trial: Trial, known: KnownFolders) -> bool:
+    if not trial.generations or trial.has_ended or ledger.current_run(trial) in known.begun:
+        return False
+    if not ledger.run_folder(trial).has_begun:
+        return True
+    known.begun.add(ledger.current_run(trial))
+    return False
 
 
 def _by_score(trials: list[Trial], ledger: TrialLedger) -> list[Trial]:

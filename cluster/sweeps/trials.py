@@ -75,8 +75,14 @@ class TrialLedger:
             tasks = self._base.selected_tasks
             for place, task in enumerate(tasks):
                 self._add("baseline", place - len(tasks), {"task": task})
-        for place, point in enumerate(self._space.first[: self.options.trials - 1], start=1):
-            self._add("sample", place, point)
+        points = self._space.first[: max(0, self.options.trials - 1 - len(self.sweep.tries))]
+        for sample in map(plain_sample, (*points, *self.sweep.tries)):
+            known = [trial.number for trial in self.trials if trial.role == "sample" and trial.sample == sample]
+            self._add("sample", known[0] if known else 1 + max(trial.number for trial in self.trials), sample)
+        self._recover()
+
+    def _recover(self) -> None:
+        """Take in what trials of an earlier attempt reached without the driver; those that have not ended wait."""
         for trial in self.trials:
             if not trial.has_ended:
                 self._change(replace(self._with_history(trial), status="waiting"))

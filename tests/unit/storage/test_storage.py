@@ -33,6 +33,20 @@ def test_files_come_back_as_they_were_written(tmp_path: Path, scheme: str) -> No
     assert storage.files("x") == []
 
 
+@pytest.mark.parametrize("scheme", ["{}", "file://{}", "memory://{}"])
+def test_storage_inside_another_opens_no_file_system(
+    tmp_path: Path, scheme: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    outer = Storage(scheme.format(tmp_path / "a"))
+    with monkeypatch.context() as closed:
+        closed.setattr("cluster.storage.storage._from_uri", None)
+        closed.setattr("pyarrow.fs.LocalFileSystem", None)
+        inner = outer.below("run").below("x")
+    assert inner.location == scheme.format(tmp_path / "a/run/x")
+    inner.write("file", b"deep")
+    assert outer.read("run/x/file") == Storage(inner.location).read("file") == b"deep"
+
+
 def test_failed_write_keeps_the_old_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     storage = Storage(str(tmp_path))
     storage.write("file", b"old")
