@@ -76,7 +76,7 @@ def _refit_config(store: SweepStore, ranking: Ranking, config: RunConfig, seed: 
     tree = config.to_dict()
     tree["seed"] = seed
     tree["cluster"] |= {"storage": f"{store.location}/{TRIALS}"}
-    tree["tracking"] |= {"group": ranking.sweep.name, "job_type": "refit"}
+    tree["tracking"] |= {"group": ranking.sweep.group, "job_type": "refit"}
     return parse_config(tree, "refit")
 
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 
 from cluster.analysis.confirmation_plan import has_ended, plan_confirmation
 from cluster.analysis.confirmed import Confirmed, judge_confirmation
@@ -10,10 +11,8 @@ from cluster.api.show import OnChange, Show, shown_sweep
 from cluster.api.test_scores import has_test_files, labelled_test_scores
 from cluster.storage.checkpoint import FOLDER
 from cluster.sweeps.confirmation import Confirmation, Finalist
-from cluster.sweeps.confirmation_ledger import confirmation_options
-from cluster.sweeps.create import OpenedSweep
+from cluster.sweeps.create import open_confirmation
 from cluster.sweeps.records import Sweep
-from cluster.sweeps.search import reopen_search
 from cluster.sweeps.store import SweepStore
 from multitask.config import parse_config
 
@@ -29,7 +28,7 @@ def run_confirmation(
     sweep = ranking.sweep
     plan = plan_confirmation(store, ranking, top, seeds)
     if not has_ended(sweep, plan):
-        _train(store, sweep, plan, show, on_change)
+        _train(store, plan, show, on_change)
         sweep = store.read()
     confirmed = judge_confirmation(replace(ranking, sweep=sweep), plan)
     if confirmed is not None and confirmed.differences:
@@ -38,19 +37,19 @@ def run_confirmation(
         _drop_checkpoints(store, sweep, plan, shown)
 
 
-def _train(store: SweepStore, sweep: Sweep, plan: Confirmation, show: Show, on_change: OnChange | None) -> None:
+def _train(store: SweepStore, plan: Confirmation, show: Show, on_change: OnChange | None) -> None:
     from cluster.sweeps.run_sweep import run_sweep
+    from cluster.tracking.login import decide_mode
     from cluster.tracking.tracker import trackers
 
-    before = store.state()
-    earlier = tuple(own for own in sweep.confirmations if own.place != plan.place)
-    planned = replace(sweep, options=confirmation_options(sweep.options, plan), confirmations=(*earlier, plan))
-    opened = OpenedSweep(store, planned, reopen_search(sweep), confirms=True)
-    with shown_sweep(show, on_change) as watch:
-        run_sweep(opened, watch, trackers)
-    if before.get("status") in ("finished", "stopped"):
-        # The state is that of the search, which is as far as it was.
-        store.write_state({**store.state(), "status": before["status"], "reason": before.get("reason")})
+    opened, before = open_confirmation(store.location, plan), store.state()
+    mode = decide_mode(opened.search.base.tracking.mode)
+    with opened.lease, shown_sweep(show, on_change) as watch:
+        run_sweep(opened, watch, partial(trackers, mode=mode))
+        if before.get("status") in ("finished", "stopped"):
+            # The state is that of the search, which is as far as it was.
+            state = opened.store.state()
+            opened.store.write_state({**state, "status": before["status"], "reason": before.get("reason")})
 
 
 def _score_on_test(store: SweepStore, sweep: Sweep, confirmed: Confirmed, shown: Sequence[Finalist]) -> None:

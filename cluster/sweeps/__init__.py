@@ -2,7 +2,8 @@
 
 Read `search` (recipe and space), `options` and `records` (a sweep in plain values), `store` (its files), `create` (plan a new
 sweep or reopen one), `plan` (equal rows for all trials), `trials` (the ledger of trials and their transitions), `samplers`
-and `nsga2` (which configuration comes next), then `run_sweep` and `driver` (Ray Tune runs the trials) with `concurrency`,
-`tune_searcher`, `schedulers`, `population`, `trial_actor`, `sweep_board`, `trial_checkpoints` and `cleanup`; `status` tells
-how a sweep stands, `speed_probe` how long it will take.
+and `optuna_samplers` with `nsga2`, `cma_es` and `sobol` (which configuration comes next), then `run_sweep` and `driver` (Ray
+Tune runs the trials) with `concurrency`, `tune_searcher`, `schedulers`, `population`, `trial_actor`, `sweep_board`,
+`trial_checkpoints` and `cleanup`; `status` tells how a sweep stands, `speed_probe` how long it will take, `points` takes in what
+the user wants tried.
 """

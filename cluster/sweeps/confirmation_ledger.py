@@ -6,7 +6,7 @@ from typing import Any
 
 from cluster.sweeps.confirmation import Confirmation
 from cluster.sweeps.plan import measure_budget, planned, trial_config
-from cluster.sweeps.records import Options, Sweep, Trial
+from cluster.sweeps.records import Sweep, Trial
 from cluster.sweeps.samplers import create_sampler
 from cluster.sweeps.search import Search
 from cluster.sweeps.store import SweepStore
@@ -45,7 +45,7 @@ class ConfirmationLedger(TrialLedger):
         config = self.sampled_config(trial.sample) if trial.number else self._base
         place = f"{self.store.location}/trials"
         made = trial_config(config, trial, self.sweep.name, place, self.options, self._budget)
-        tracking = made.tracking.model_copy(update={"job_type": "confirm"})
+        tracking = made.tracking.model_copy(update={"job_type": "confirm", "group": self.sweep.group})
         return made.model_copy(update={"seed": self._plan.seeds[trial.repeat], "tracking": tracking})
 
     def snapshot(self, status: str, elapsed: float) -> Sweep:
@@ -54,13 +54,6 @@ class ConfirmationLedger(TrialLedger):
 
     def _sample_next(self) -> None:
         return None
-
-
-def confirmation_options(options: Options, confirmation: Confirmation) -> Options:
-    """The options under which its trials train: none is stopped early, every best checkpoint is kept, budgets were the search's."""
-    trials = len(confirmation.everything) * len(confirmation.seeds)
-    own: dict[str, Any] = {"trials": 0, "search": "random", "scheduler": "fifo", "repeats": 1, "baselines": False}
-    return replace(options, **own, keep=trials, budget_seconds=None, budget_tokens=None)
 
 
 def open_confirmation_ledger(

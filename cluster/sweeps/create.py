@@ -2,17 +2,20 @@
 
 import itertools
 import re
+import secrets
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cluster.storage.lease import Launch, Lease, clear_folder
 from cluster.storage.storage import Storage
+from cluster.sweeps.confirmation import Confirmation
 from cluster.sweeps.options import check_options
 from cluster.sweeps.plan import plain_sample
 from cluster.sweeps.records import Options, Sweep
 from cluster.sweeps.search import Search, reopen_search
-from cluster.sweeps.status import check_no_driver
 from cluster.sweeps.store import SweepStore
 from multitask.errors import UserError
 from tune_spaces import Space
@@ -22,9 +25,10 @@ from tune_spaces import Space
 class OpenedSweep:
     """A sweep that is ready to run: its files, its plan with the trials so far, and what it searches.
 
-    `confirms`: its last confirmation is what runs, instead of the search.
+    Its folder is this process's own until `lease` is released. `confirms`: its last confirmation is what runs, not the search.
     """
 
+    lease: Lease
     store: SweepStore
     sweep: Sweep
     search: Search
@@ -60,6 +64,7 @@ def create_sweep(search: Search, name: str, options: Options, store: SweepStore)
         options=options,
         created=time.time(),
         versions=installed_versions(),
+        id=f"{name}-{secrets.token_hex(4)}",
     )
     store.write_plan(sweep)
     return sweep
@@ -70,35 +75,49 @@ def open_sweep(
 ) -> OpenedSweep:
     """The sweep `name` in `storage`: a new one, or the one that lies there with the same plan.
 
-    `resume`: also where its plan is another one, which then holds. `new`: a new one, under the next free name.
+    The folder is this process's from here on. `resume`: also where its plan is another one, which then holds. `new`: a new one, under the next free name.
 
     Raises:
+        LeaseHeldError: another process is at the sweep.
         UserError: the name cannot be a folder's, it is another plan's, or the options cannot work.
     """
     check_name(name)
+    if not resume:
+        check_options(options, search)
     if new:
         name = _free_name(name, storage)
-    store = SweepStore(Storage(storage).below(name))
-    if not store.exists():
-        return OpenedSweep(store, create_sweep(search, name, options, store), search)
-    planned = store.read()
-    if resume or _is_same_plan(planned, search, options):
-        return OpenedSweep(store, planned, reopen_search(planned))
-    if not any(trial.attempts for trial in planned.trials):
-        # What was refused before a trial began, for want of CPUs perhaps, may be planned anew under its name.
-        check_no_driver(store)
-        store.storage.delete_folder("")
-        return OpenedSweep(store, create_sweep(search, name, options, store), search)
-    raise UserError(
-        f"--name {name}: {store.location} holds a sweep over {planned.space['name']} with another plan; "
-        "go on with that one by --resume, or begin another by --new or --name"
-    )
+    with _owned(Storage(storage).below(name)) as lease:
+        store = SweepStore(lease.storage)
+        if not store.exists():
+            return OpenedSweep(lease, store, create_sweep(search, name, options, store), search)
+        planned = store.read()
+        if resume or _is_same_plan(planned, search, options):
+            return OpenedSweep(lease, store, planned, reopen_search(planned))
+        if not any(trial.attempts for trial in planned.trials):
+            # What was refused before a trial began, for want of CPUs perhaps, may be planned anew under its name.
+            clear_folder(store.storage)
+            return OpenedSweep(lease, store, create_sweep(search, name, options, store), search)
+        raise UserError(
+            f"--name {name}: {store.location} holds a sweep over {planned.space['name']} with another plan; "
+            "go on with that one by --resume, or begin another by --new or --name"
+        )
+
+
+@contextmanager
+def _owned(storage: Storage) -> Iterator[Lease]:
+    """The lease of a sweep's folder, released again where the sweep cannot be opened."""
+    lease = Lease.acquire(storage, Launch.here())
+    try:
+        yield lease
+    except BaseException:
+        lease.release()
+        raise
 
 
 def _free_name(name: str, storage: str) -> str:
-    """`name`, or the first of `name-2`, `name-3`, … that no sweep has."""
+    """`name`, or the first of `name-2`, `name-3`, … that no sweep has or is about to have."""
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    return next(free for free in names if not SweepStore(Storage(storage).below(free)).exists())
+    return next(free for free in names if not Storage(storage).below(free).exists(""))
 
 
 def _is_same_plan(planned: Sweep, search: Search, options: Options) -> bool:
@@ -110,12 +129,37 @@ def reopen_sweep(name: str, storage: str, tries: Sequence[Mapping[str, Any]] = (
     """The sweep `name` in `storage`, to go on with; for `tries` see `with_tries`, for `bounds` `with_bounds`.
 
     Raises:
+        LeaseHeldError: another process is at the sweep.
         UserError: there is none, its space means something else by now, or one of `tries` cannot be tried.
     """
-    store = SweepStore.find(name, storage)
-    sweep = store.read()
-    search = reopen_search(sweep)
-    return OpenedSweep(store, with_bounds(with_tries(sweep, search.space, tries), **bounds), search)
+    with _owned(SweepStore.find(name, storage).storage) as lease:
+        store = SweepStore(lease.storage)
+        sweep = store.read()
+        search = reopen_search(sweep)
+        return OpenedSweep(lease, store, with_bounds(with_tries(sweep, search.space, tries), **bounds), search)
+
+
+def open_confirmation(location: str, confirmation: Confirmation) -> OpenedSweep:
+    """The sweep in the folder or URI `location`, to run `confirmation`, which is new or the last one.
+
+    Raises:
+        LeaseHeldError: another process is at the sweep.
+        UserError: its space means something else by now.
+    """
+    with _owned(Storage(location)) as lease:
+        store = SweepStore(lease.storage)
+        sweep = store.read()
+        earlier = tuple(own for own in sweep.confirmations if own.place != confirmation.place)
+        options = confirmation_options(sweep.options, confirmation)
+        planned = replace(sweep, options=options, confirmations=(*earlier, confirmation))
+        return OpenedSweep(lease, store, planned, reopen_search(sweep), confirms=True)
+
+
+def confirmation_options(options: Options, confirmation: Confirmation) -> Options:
+    """The options under which its trials train: none is stopped early, every best checkpoint is kept, budgets were the search's."""
+    trials = len(confirmation.everything) * len(confirmation.seeds)
+    own: dict[str, Any] = {"trials": 0, "search": "random", "scheduler": "fifo", "repeats": 1, "baselines": False}
+    return replace(options, **own, keep=trials, budget_seconds=None, budget_tokens=None)
 
 
 def with_tries(sweep: Sweep, space: Space, samples: Sequence[Mapping[str, Any]]) -> Sweep:

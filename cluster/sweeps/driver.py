@@ -5,7 +5,7 @@ import random
 import shutil
 import socket
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -13,17 +13,22 @@ from ray import tune
 from ray.tune import Callback, Stopper
 from ray.tune.schedulers import TrialScheduler
 
+from cluster.launch.growth import read_growth
+from cluster.launch.nodes import live_nodes
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.scratch import create_scratch
+from cluster.launch.waiting import PendingWatch
 from cluster.step.stopwatch import clock
+from cluster.storage.lease import Launch
 from cluster.sweeps.cleanup import TrialCleanup
-from cluster.sweeps.concurrency import driver_bundle
+from cluster.sweeps.concurrency import Concurrency, Nodes, TrialLimit, driver_bundle
 from cluster.sweeps.population import Population
 from cluster.sweeps.records import Options, Sweep, Trial
 from cluster.sweeps.schedulers import STOPPING, StoppingScheduler, TakeReport
+from cluster.sweeps.search import Search
 from cluster.sweeps.store import STOP
 from cluster.sweeps.trial_actor import TrialRunner
-from cluster.sweeps.trial_checkpoints import keep_best_checkpoints
+from cluster.sweeps.trial_checkpoints import KnownFolders, keep_best_checkpoints
 from cluster.sweeps.trials import TrialLedger
 from cluster.sweeps.tune_searcher import LedgerSearcher
 from cluster.training.observer import Observer, one_line
@@ -42,22 +47,30 @@ Trackers = Callable[[RunConfig], Sequence[Observer]]
 class DriverSettings:
     """What the driver is given besides the ledger. `bundle`: what Tune reserves for a trial's own process.
 
-    `concurrent`: how many trials Tune may begin; a population is begun as a whole, and its trials take turns.
+    `limit`: how many trials may be under way now; a population is begun as a whole, and its trials take turns. `labels`:
+    those of the nodes that hold the trials' own processes.
     """
 
     bundle: dict[str, float]
-    concurrent: int
+    limit: Callable[[], int]
+    labels: dict[str, str]
     space: Space
     watch: Watch
 
     @classmethod
-    def of(
-        cls, space: Space, options: Options, nodes: Sequence[Mapping[str, float]], at_a_time: int, watch: Watch
-    ) -> "DriverSettings":
-        """Those of a sweep with `options`, of whose trials `at_a_time` fit on `nodes`."""
-        is_population = options.scheduler == "pbt"
-        bundle = driver_bundle(nodes, at_a_time, is_population=is_population)
-        return cls(bundle, options.trials if is_population else at_a_time, space, watch)
+    def of(cls, search: Search, options: Options, nodes: Nodes, fits: Concurrency, watch: Watch) -> "DriverSettings":
+        """Those of a sweep of `search` with `options`, of whose trials `fits` tells, with their own processes on `nodes`."""
+        is_population, plan = options.scheduler == "pbt", fits.resources
+        bundle = driver_bundle(nodes, plan, fits.trials, is_population=is_population)
+        follow = TrialLimit(plan, options.concurrent, lambda: (live_nodes()[0], read_growth()))
+        labels = search.base.cluster.driver_labels
+        return cls(bundle, (lambda: options.trials) if is_population else follow, labels, search.space, watch)
+
+    @property
+    def placement(self) -> tune.PlacementGroupFactory:
+        """The bundle as Tune asks Ray for it."""
+        selector: dict[str, Any] = {"bundle_label_selector": [self.labels]} if self.labels else {}
+        return tune.PlacementGroupFactory([self.bundle], **selector)
 
 
 def run_driver(ledger: TrialLedger, board: Any, settings: DriverSettings) -> str | None:
@@ -71,12 +84,11 @@ def run_driver(ledger: TrialLedger, board: Any, settings: DriverSettings) -> str
     scratch = create_scratch("tune")
     try:
         tuner = tune.Tuner(
-            tune.with_resources(TrialRunner, tune.PlacementGroupFactory([settings.bundle])),
+            tune.with_resources(TrialRunner, settings.placement),
             tune_config=tune.TuneConfig(
-                search_alg=LedgerSearcher(ledger),
+                search_alg=LedgerSearcher(ledger, settings.limit),
                 scheduler=_scheduler(ledger, settings.space, callback.take_report),
                 num_samples=-1,
-                max_concurrent_trials=settings.concurrent,
                 reuse_actors=True,
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
@@ -90,15 +102,16 @@ def run_driver(ledger: TrialLedger, board: Any, settings: DriverSettings) -> str
                 verbose=0,
             ),
         )
-        tuner.fit()
+        with PendingWatch():
+            tuner.fit()
         return callback.close()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def shared_config(board: Any, plan: ResourcePlan, trackers: Trackers) -> dict[str, Any]:
-    """What every trial's actor is given besides its config."""
-    return {"board": [board], "plan": asdict(plan), "trackers": [trackers]}
+    """What every trial's actor is given besides its config; all of them are one launch, this driver's."""
+    return {"board": [board], "plan": asdict(plan), "trackers": [trackers], "launch": Launch.here().to_dict()}
 
 
 def _name(trial: Any) -> str:
@@ -118,7 +131,7 @@ class DriverCallback(Callback):
     def __init__(self, ledger: TrialLedger, cleanup: TrialCleanup, watch: Watch) -> None:
         self._ledger, self._cleanup, self._watch = ledger, cleanup, watch
         self._began, self._before = time.time(), ledger.sweep.elapsed
-        self._beat, self._untidy = 0.0, False
+        self._beat, self._untidy, self._known_folders = 0.0, False, KnownFolders()
         self.halt: str | None = None
         self.error: BaseException | None = None
         self._write_state("running")
@@ -140,10 +153,15 @@ class DriverCallback(Callback):
         """The trial ended by itself, or the scheduler or the sweep ended it."""
         self._guard(lambda: self._complete(trial))
 
+    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
+        """The trial's own process died, its controller with it; Tune starts it again."""
+        self._cleanup.expect_orphans()
+
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """The trial's own process died too often."""
         error = trial.get_pickled_error()
         reason = f"failed {MAX_DRIVER_FAILURES + 1} times" + (f": {one_line(error)}" if error else "")
+        self._cleanup.expect_orphans()
         self._guard(lambda: self._end(trial.config["run"], "failed", reason))
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
@@ -192,7 +210,7 @@ class DriverCallback(Callback):
         if time.time() - self._beat < HEARTBEAT_S:
             return
         if self._untidy and self._cleanup.is_idle:
-            keep_best_checkpoints(self._ledger)
+            keep_best_checkpoints(self._ledger, self._known_folders)
             self._untidy = False
         self.halt = self.halt or self._reason_to_halt()
         self._write_state("running")

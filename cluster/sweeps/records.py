@@ -5,8 +5,8 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from cluster.storage.plain_json import finite
 from cluster.sweeps.confirmation import Confirmation
+from multitask.plain_json import finite
 
 Status = Literal["waiting", "running", "finished", "stopped", "failed"]
 Role = Literal["recipe", "sample", "baseline", "refit", "confirm"]
@@ -90,8 +90,8 @@ class Trial:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Trial":
-        """The trial that `to_dict` wrote."""
-        tree = dict(values)
+        """The trial that `to_dict` wrote, with the attempt beside it that the sweep's folder was in."""
+        tree = {key: value for key, value in values.items() if key != "attempt"}
         tree["reports"] = tuple(_report(report) for report in tree["reports"])
         tree["generations"] = tuple(Generation(**generation) for generation in tree["generations"])
         return cls(**tree)
@@ -138,7 +138,8 @@ class Options:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Options":
         """The options that `to_dict` wrote."""
-        return cls(**{**values, "metrics": tuple(values["metrics"])})
+        search = "tpe" if values["search"] == "optuna" else values["search"]  # its name in older sweeps
+        return cls(**{**values, "search": search, "metrics": tuple(values["metrics"])})
 
 
 @dataclass(frozen=True)
@@ -147,7 +148,9 @@ class Sweep:
 
     `base`: the recipe's config as plain values. `space`: `name`, `about`, `identity` and `parameters`, each a name to its
     description (`tune_spaces.Space.describe`). `elapsed`: seconds that it ran, over all attempts; `status` is `running` also
-    where its driver was killed. `tries`: samples that somebody asked for beside what the search proposes. `confirmations`: what was planned to tell the winner from luck, the last one last.
+    where its driver was killed. `id` tells it from others of its name, in W&B as the group of its runs; the name where it has none.
+    `tries`: samples that somebody asked for beside what the search proposes. `confirmations`: what was planned to
+    tell the winner from luck, the last one last.
     """
 
     name: str
@@ -161,5 +164,11 @@ class Sweep:
     elapsed: float = 0.0
     created: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
+    id: str = ""
     tries: tuple[dict[str, Any], ...] = ()
     confirmations: tuple[Confirmation, ...] = ()
+
+    @property
+    def group(self) -> str:
+        """What W&B groups its runs by."""
+        return self.id or self.name

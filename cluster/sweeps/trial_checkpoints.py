@@ -1,8 +1,11 @@
 """Which checkpoints a sweep keeps when trials have ended, and which a population's trial takes over from a better one."""
 
+from dataclasses import dataclass, field
+
 import pyarrow as pa
 
 from cluster.storage.checkpoint import FOLDER, checkpoint_name, find_checkpoint, read_state, verify
+from cluster.storage.lease import Launch, Lease
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Trial
@@ -13,27 +16,54 @@ from multitask.errors import UserError
 _COPY_ATTEMPTS = 20
 
 
-def keep_best_checkpoints(ledger: TrialLedger) -> None:
+@dataclass
+class KnownFolders:
+    """What a driver knows of its run folders, so that it need not ask the storage again after each trial.
+
+    `left`: ended run to its only checkpoint, None where it has none. `begun`: generations that have taken over their donor's.
+    """
+
+    left: dict[str, str | None] = field(default_factory=dict)
+    begun: set[str] = field(default_factory=set)
+
+
+def keep_best_checkpoints(ledger: TrialLedger, known: KnownFolders | None = None) -> None:
     """Remove the checkpoints of ended trials beyond the best `options.keep`, and of those all but the best one.
 
     Baselines keep none: their mean is of one task, and nobody exports them. A donor keeps all until its heir has them.
+    `known` is of earlier calls: a folder that needs no change since then is not looked at.
     """
-    donors = {trial.generations[-1].donor for trial in ledger.trials if _waits_for_donor(ledger, trial)}
+    known = known or KnownFolders()
+    donors = {trial.generations[-1].donor for trial in ledger.trials if _waits_for_donor(ledger, trial, known)}
     ended = [trial for trial in ledger.trials if trial.has_ended]
     rivals = [trial for trial in ended if trial.role != "baseline"]
     kept = {trial.run for trial in _by_score(rivals, ledger)[: ledger.options.keep]}
     for trial in ended:
         current = ledger.current_run(trial)
+        best = trial.best(ledger.options.selection)
+        best_name = checkpoint_name(best.step) if best is not None and trial.run in kept else None
         for run in {trial.run, *(generation.run for generation in trial.generations)} - donors:
-            storage = ledger.store.run(run).storage
-            best = trial.best(ledger.options.selection)
-            for name in storage.folders(FOLDER):
-                if trial.run not in kept or run != current or best is None or name != checkpoint_name(best.step):
-                    storage.delete_folder(f"{FOLDER}/{name}")
+            _leave_only(ledger, run, best_name if run == current else None, known)
 
 
-def _waits_for_donor(ledger: TrialLedger, trial: Trial) -> bool:
-    return bool(trial.generations) and not trial.has_ended and not ledger.run_folder(trial).has_begun
+def _leave_only(ledger: TrialLedger, run: str, name: str | None, known: KnownFolders) -> None:
+    """Remove all checkpoints of `run` but `name`."""
+    if run in known.left and known.left[run] == name:
+        return
+    storage = ledger.store.run(run).storage
+    for other in storage.folders(FOLDER):
+        if other != name:
+            storage.delete_folder(f"{FOLDER}/{other}")
+    known.left[run] = name
+
+
+def _waits_for_donor(ledger: TrialLedger, trial: Trial, known: KnownFolders) -> bool:
+    if not trial.generations or trial.has_ended or ledger.current_run(trial) in known.begun:
+        return False
+    if not ledger.run_folder(trial).has_begun:
+        return True
+    known.begun.add(ledger.current_run(trial))
+    return False
 
 
 def _by_score(trials: list[Trial], ledger: TrialLedger) -> list[Trial]:
@@ -52,28 +82,30 @@ def _ordered(trials: list[Trial], metric: str, selection: str) -> list[Trial]:
     return [trial for _, trial in sorted(known, key=lambda pair: -pair[0])]
 
 
-def take_over_checkpoints(config: RunConfig, donor: str, previous: str) -> None:
+def take_over_checkpoints(config: RunConfig, donor: str, previous: str, launch: Launch) -> None:
     """Give the run of `config`, if it has not begun, the newest and the best checkpoint of the run `donor`.
 
-    It stays the W&B run that the trial's `previous` run was. `donor` and `previous` lie beside the run's folder.
+    It stays the W&B run that the trial's `previous` run was. `donor` and `previous` lie beside the run's folder, which
+    `launch` takes for it.
 
     Raises:
         UserError: the donor holds no whole checkpoint.
     """
     storage = Storage(config.cluster.storage)
-    folder = RunFolder.of(config)
-    if folder.has_begun:
-        return
     source = storage.below(donor)
-    for _ in range(_COPY_ATTEMPTS):
-        folder.storage.delete_folder(FOLDER)
-        # The donor trains on and may remove a checkpoint while it is read.
-        try:
-            if _copy_checkpoints(source, folder.storage):
-                folder.continue_as(config, RunFolder(storage.below(previous)))
-                return
-        except (OSError, pa.ArrowException, KeyError):
-            continue
+    with Lease.acquire(storage.below(config.name), launch) as lease:
+        folder = RunFolder(lease.storage)
+        if folder.has_begun:
+            return
+        for _ in range(_COPY_ATTEMPTS):
+            folder.storage.delete_folder(FOLDER)
+            # The donor trains on and may remove a checkpoint while it is read.
+            try:
+                if _copy_checkpoints(source, folder.storage):
+                    folder.continue_as(config, RunFolder(storage.below(previous)))
+                    return
+            except (OSError, pa.ArrowException, KeyError):
+                continue
     raise UserError(f"{source.location} holds no whole checkpoint to go on from")
 
 

@@ -111,7 +111,8 @@ class TrialLedger:
         else:
             config = self.sampled_config(trial.generations[-1].sample if trial.generations else sample)
         made = trial_config(config, trial, self.sweep.name, f"{self.store.location}/trials", self.options, budget)
-        return made.model_copy(update={"name": self.current_run(trial)})
+        tracking = made.tracking.model_copy(update={"group": self.sweep.group})
+        return made.model_copy(update={"name": self.current_run(trial), "tracking": tracking})
 
     def sampled_config(self, sample: Mapping[str, Any]) -> RunConfig:
         """What the space makes of the recipe by `sample`.

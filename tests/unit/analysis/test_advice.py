@@ -125,6 +125,7 @@ def test_what_is_printed_is_a_command_that_tries_the_configuration_in_its_sweep(
         assert tried.sample == read_sample(arguments[-1])
         again.config(tried)
         own.store.storage.delete_folder(f"trials/{tried.run}")
+        own.lease.release()
     assert ledger.store.read().options.trials == 8
 
 
@@ -144,8 +145,10 @@ def test_a_configuration_that_was_asked_for_is_tried_once(tmp_path: Path) -> Non
     assert (opened.sweep.tries, opened.sweep.options.trials) == ((sample,), 9)
     # Killed before the ledger was opened: the same command again asks for nothing more.
     opened.store.write_plan(opened.sweep)
+    opened.lease.release()
     again = reopen_sweep(ledger.store.location, "runs", [sample])
     assert (again.sweep.tries, again.sweep.options.trials) == ((sample,), 9)
+    again.lease.release()
     assert reopen_sweep(ledger.store.location, "runs", [ledger.trials[3].sample]).sweep.options.trials == 9
 
 

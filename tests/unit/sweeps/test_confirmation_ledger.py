@@ -6,7 +6,8 @@ from pathlib import Path
 import pytest
 
 from cluster.sweeps.confirmation import Confirmation, Finalist, Question
-from cluster.sweeps.confirmation_ledger import ConfirmationLedger, confirmation_options, open_confirmation_ledger
+from cluster.sweeps.confirmation_ledger import ConfirmationLedger, open_confirmation_ledger
+from cluster.sweeps.create import confirmation_options
 from cluster.sweeps.search import reopen_search
 from cluster.sweeps.store import SweepStore
 from cluster.sweeps.trials import TrialLedger
