@@ -166,7 +166,7 @@ def test_the_winner_is_confirmed_on_fresh_seeds_and_scored_on_the_test_split(
     assert [own for own in sweep.trials if own.role != "confirm"] == list(finished.trials)
     fresh = {own.run: own for own in sweep.trials if own.role == "confirm"}
     assert [own.status for own in fresh.values()] == ["finished"] * 4
-    assert set(confirmed["seeds"]) == {1, 2}
+    assert confirmed["seeds"] == [2, 3]
     assert confirmed["rows"] is None
     for run, scores in confirmed["test"].items():
         best = fresh[run].best("dev/mean")
