@@ -1,42 +1,67 @@
 """What to try next: wider ranges, values to hold, and new configurations."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from cluster.analysis.commands import try_command
+from cluster.analysis.configurations import SEARCHED
 from cluster.analysis.importance import Importance
 from cluster.analysis.ranking import Ranked, Ranking
 from cluster.analysis.study import Parameters, frozen_trial, quiet_optuna, suggest
-from cluster.analysis.value_text import assignments, value_text
+from cluster.analysis.value_text import exact_assignments, read_assignments, value_text
+from cluster.sweeps.records import Sweep
+from cluster.sweeps.search import reopen_search
+from multitask.errors import UserError
 
 EDGE, OUTER = 0.1, 0.25
-UNIMPORTANT = 0.05
-PROPOSALS = 3
+PROPOSALS, ASKED = 3, 12
 FEWEST = 6
+Check = Callable[[Mapping[str, Any]], bool]
 
 
 @dataclass(frozen=True)
 class Advice:
-    """`widen` and `hold`: a sentence each. `proposals`: samples, as texts `KEY=VALUE`. `reason`: why there are none."""
+    """`widen` and `hold`: a sentence each. `proposals`: samples, as texts `KEY=VALUE`. `reason`: why there are none.
+
+    `commands`: what tries each of the proposals in the same sweep.
+    """
 
     widen: tuple[str, ...]
     hold: tuple[str, ...]
     proposals: tuple[tuple[str, ...], ...]
     reason: str | None = None
+    commands: tuple[str, ...] = ()
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
         return {**vars(self), "proposals": [list(sample) for sample in self.proposals]}
 
 
-def advise(ranking: Ranking, importance: Importance) -> Advice:
-    """What the results so far suggest."""
+def advise(ranking: Ranking, importance: Importance, check: Check | None = None) -> Advice:
+    """What the results so far suggest; a proposal is one that `check` lets pass, by default the sweep's own space."""
     parameters: Parameters = ranking.sweep.space["parameters"]
     reason = _too_few(ranking)
     widen = () if reason else tuple(_widen(ranking.ranked, parameters))
     hold = tuple(_hold(ranking.winner, importance))
-    return Advice(widen, hold, () if reason else tuple(propose(ranking)), reason)
+    if reason is not None:
+        return Advice(widen, hold, (), reason)
+    try:
+        proposals = tuple(propose(ranking, check or space_check(ranking.sweep)))
+    except UserError as error:
+        return Advice(widen, hold, (), f"No configuration is proposed: {error}")
+    return Advice(widen, hold, proposals, None, tuple(try_command(ranking.sweep, own) for own in proposals))
+
+
+def space_check(sweep: Sweep) -> Check:
+    """Whether a sample can be trained, as `concord sweep resume --try` will see it.
+
+    Raises:
+        UserError: the sweep's space cannot be opened any more.
+    """
+    search = reopen_search(sweep)
+    return lambda sample: search.space.refusal(sample) is None
 
 
 def _too_few(ranking: Ranking) -> str | None:
@@ -97,19 +122,19 @@ def _wider(about: Mapping[str, Any], end: str) -> float | None:
 def _hold(winner: Ranked, importance: Importance) -> list[str]:
     sample = winner.configuration.sample
     return [
-        f"{name} explains {share:.0%} of the differences: hold it by {name}={value_text(sample[name])}."
-        for name, share in importance.values.items()
-        if share < UNIMPORTANT and name in sample
+        f"{name} explains at most {share:.1%} of the differences: another sweep may hold it, by {name}={value_text(sample[name])}."
+        for name, share in importance.small.items()
+        if name in sample
     ]
 
 
-def propose(ranking: Ranking) -> list[tuple[str, ...]]:
+def propose(ranking: Ranking, check: Check) -> list[tuple[str, ...]]:
     """Up to three new samples of Optuna's TPE (Bergstra et al. 2011), given every configuration's score by the rule."""
     import optuna
 
     parameters: Parameters = ranking.sweep.space["parameters"]
     found: list[tuple[str, ...]] = []
-    tried = {assignments(entry.configuration.sample) for entry in ranking.ranked}
+    tried = [trial.sample for trial in ranking.sweep.trials if trial.role in SEARCHED]
     with quiet_optuna():
         sampler = optuna.samplers.TPESampler(
             n_startup_trials=FEWEST, multivariate=True, group=True, constant_liar=True, seed=ranking.sweep.options.seed
@@ -117,9 +142,10 @@ def propose(ranking: Ranking) -> list[tuple[str, ...]]:
         study = optuna.create_study(direction="maximize", sampler=sampler)
         finished = (frozen_trial(entry.configuration.sample, entry.score, parameters) for entry in ranking.ranked)
         study.add_trials([trial for trial in finished if trial is not None])
-        for _ in range(2 * PROPOSALS):
-            sample = assignments(suggest(study.ask(), parameters))
-            if sample not in tried and len(found) < PROPOSALS:
-                tried.add(sample)
-                found.append(sample)
+        for _ in range(ASKED):
+            texts = exact_assignments(suggest(study.ask(), parameters), parameters)
+            sample = read_assignments(texts)
+            if len(found) < PROPOSALS and sample not in tried and check(sample):
+                tried.append(sample)
+                found.append(texts)
     return found

@@ -117,12 +117,3 @@ def scored_trial(trial: Trial, selection: str) -> ScoredTrial | None:
         if generation.iteration < best.iteration:
             sample, run = generation.sample, generation.run
     return ScoredTrial(trial, best, sample, run)
-
-
-def pooled_spread(groups: Iterable[Values]) -> float | None:
-    """Standard deviation over the seeds within the groups, each around its own mean; None if none has two."""
-    several = [group for group in groups if len(group.each) > 1]
-    if not several:
-        return None
-    squares = sum(statistics.variance(group.each) * (len(group.each) - 1) for group in several)
-    return math.sqrt(squares / sum(len(group.each) - 1 for group in several))

@@ -2,12 +2,13 @@
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from cluster.analysis.baselines import baseline_scores, task_keys
 from cluster.analysis.configurations import Configuration, Values, configurations
 from cluster.analysis.pareto import pareto_front
 from cluster.analysis.rules import MEAN, NoWorse, Rule, Setting, Weighted, Worst, create_rule
+from cluster.sweeps.confirmation import Question
 from cluster.sweeps.records import Sweep
 from multitask.config import parse_config
 from multitask.config.messages import valid_names
@@ -28,7 +29,7 @@ class Ranking:
     """`ranked`: the best first, of equals the one with the higher dev/mean, then the one tried first.
 
     `others`: configurations that the rule does not admit or has no finite score for. `keys`: task to the dev score that it is
-    judged by. `baselines`: task to its single-task score, where known.
+    judged by. `baselines`: task to its single-task score, where known. `question`: what was asked for.
     """
 
     sweep: Sweep
@@ -37,6 +38,7 @@ class Ranking:
     baselines: dict[str, float]
     ranked: tuple[Ranked, ...]
     others: tuple[Configuration, ...]
+    question: Question
 
     @property
     def winner(self) -> Ranked:
@@ -91,14 +93,15 @@ def rank(
     known = baseline_scores(sweep, keys, baselines or {})
     setting = Setting(keys, [configuration.scores for configuration in found], weights or {}, known, margin or 0.0)
     rule = create_rule(by, setting)
-    ranking = Ranking(sweep, rule, keys, known, (), ())
+    question = Question(rule.name, dict(weights or {}), dict(baselines or {}), margin or 0.0)
+    ranking = Ranking(sweep, rule, keys, known, (), (), question)
     judged = [ranking.judge(configuration) for configuration in found]
     ranked = [entry for entry in judged if math.isfinite(entry.score) and rule.admits(entry.configuration.scores)]
     if not ranked:
         raise UserError(_none(judged, setting, by))
     ranked.sort(key=_place)
     others = tuple(entry.configuration for entry in judged if entry not in ranked)
-    return Ranking(sweep, rule, keys, known, tuple(ranked), others)
+    return replace(ranking, ranked=tuple(ranked), others=others)
 
 
 def _place(ranked: Ranked) -> tuple[float, float, int]:

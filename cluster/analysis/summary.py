@@ -5,9 +5,9 @@ from typing import Any
 
 from cluster.analysis.advice import Advice, advise
 from cluster.analysis.failures import grouped_failures
-from cluster.analysis.importance import Importance, Observation, fanova
+from cluster.analysis.importance import Importance, importance_of
 from cluster.analysis.ranking import Ranked, Ranking
-from cluster.analysis.verdict import Verdict, judge_gap
+from cluster.analysis.verdict import Verdict, judge_winner
 from cluster.analysis.winner_checkpoints import refits_of
 
 
@@ -34,7 +34,7 @@ class SweepSummary:
             "runner_up": describe_configuration(ranking, second) if second else None,
             "recipe": describe_configuration(ranking, ranking.judge(recipe)) if recipe else None,
             "verdict": self.verdict.to_dict(),
-            "importance": vars(self.importance),
+            "importance": self.importance.to_dict(),
             "next": self.advice.to_dict(),
             "refits": [describe_configuration(ranking, entry) for entry in self.refits],
             "baselines": ranking.baselines,
@@ -74,25 +74,22 @@ def summarise(ranking: Ranking) -> SweepSummary:
     refits = tuple(ranking.judge(configuration) for configuration in refits_of(ranking, ranking.winner.configuration))
     return SweepSummary(
         ranking=ranking,
-        verdict=judge_gap(ranking),
+        verdict=judge_winner(ranking),
         importance=importance,
         advice=advise(ranking, importance),
         refits=refits,
         failures=grouped_failures(ranking.sweep.trials),
-        notes=tuple(_notes(ranking, refits)),
+        notes=tuple(_notes(ranking)),
     )
 
 
 def _importance(ranking: Ranking) -> Importance:
-    """By the rule's score of each trial."""
+    """By the rule's score of each configuration."""
     everything = [*(entry.configuration for entry in ranking.ranked), *ranking.others]
-    scored_trials = [scored for configuration in everything for scored in configuration.scored_trials]
-    found = [Observation(scored.sample, ranking.rule.score(scored.best.scores)) for scored in scored_trials]
-    some_cut = any(scored.trial.status != "finished" for scored in scored_trials)
-    return fanova(found, ranking.sweep.space["parameters"], some_cut)
+    return importance_of(everything, ranking.sweep, ranking.rule.score)
 
 
-def _notes(ranking: Ranking, refits: tuple[Ranked, ...]) -> list[str]:
+def _notes(ranking: Ranking) -> list[str]:
     sweep, winner = ranking.sweep, ranking.winner.configuration
     found = []
     if sweep.status == "running":
@@ -104,10 +101,6 @@ def _notes(ranking: Ranking, refits: tuple[Ranked, ...]) -> list[str]:
     selection = sweep.options.selection
     if ranking.rule.name != selection:
         found.append(f"Each trial is judged by its kept checkpoint, the one with its best {selection}.")
-    if winner.number and not refits and len(ranking.ranked) > 1:
-        found.append(
-            f"The best of {len(ranking.ranked)} by the dev rows is partly the luckiest: expect a little less on others."
-        )
     unfinished = [
         trial.run for trial in sweep.trials if trial.role == "baseline" and trial.reports and trial.status != "finished"
     ]

@@ -5,6 +5,7 @@ from dataclasses import dataclass
 
 from cluster.analysis.configurations import Configuration, ScoredTrial, configurations
 from cluster.analysis.ranking import Ranking
+from cluster.analysis.verdict import judge_winner
 from cluster.storage.checkpoint import FOLDER, checkpoint_name
 from cluster.storage.export_checkpoint import export_run
 from cluster.storage.run_folder import RunFolder
@@ -26,18 +27,30 @@ class StoredCheckpoint:
 def export_winner(store: SweepStore, ranking: Ranking, target: str) -> tuple[str, str]:
     """Export the winner's best checkpoint to the folder `target`; gives the run that it is of, and the export's place.
 
-    Of several seeds and of its refits, the one with the highest score by the rule whose checkpoint is kept.
+    After a confirmation the winner is the one with the highest mean over the fresh seeds. Of its seeds and refits, the one
+    with the highest score by the rule whose checkpoint is kept.
 
     Raises:
         UserError: none is kept.
     """
-    winner = ranking.winner.configuration
-    checkpoints = _stored_checkpoints(store, ranking, [winner, *refits_of(ranking, winner)])
+    winner = confirmed_winner(ranking)
+    fresh = [own for own in configurations(ranking.sweep, ("confirm",)) if own.number == winner.number]
+    checkpoints = _stored_checkpoints(store, ranking, [winner, *fresh, *refits_of(ranking, winner)])
     if not checkpoints:
         raise UserError(_none_stored(store, ranking))
     best = max(checkpoints, key=lambda checkpoint: checkpoint.score)
     step = best.scored.best.step
     return best.scored.trial.run, export_run(best.run.location, target, str(step))
+
+
+def confirmed_winner(ranking: Ranking) -> Configuration:
+    """The configuration that leads the confirmation of the search's winner; without one the search's winner."""
+    verdict = judge_winner(ranking)
+    if verdict.status == "provisional" or verdict.confirmed is None:
+        return ranking.winner.configuration
+    number = verdict.confirmed.leader.number
+    everything = [*(entry.configuration for entry in ranking.ranked), *ranking.others]
+    return next((own for own in everything if own.number == number), ranking.winner.configuration)
 
 
 def refits_of(ranking: Ranking, configuration: Configuration) -> list[Configuration]:

@@ -8,11 +8,12 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from cluster.analysis.configurations import configurations
+from cluster.analysis.confirmed import Confirmed
 from cluster.analysis.failures import grouped_failures
 from cluster.analysis.ranking import Ranked, Ranking, rank
 from cluster.analysis.refit import RefitPlan, plan_refits, refitted, run_refit
 from cluster.analysis.summary import SweepSummary, describe_configuration, summarise
-from cluster.api.show import Show, shown
+from cluster.api.show import OnChange, Show, shown
 from cluster.api.train_run import train_config
 from cluster.sweeps.store import SweepStore
 from cluster.training.observer import Observer
@@ -72,7 +73,7 @@ class BestResult:
 
     @property
     def verdict(self) -> str:
-        """In words, whether its lead is more than the luck of a seed."""
+        """In words, whether it is better than the recipe: provisional until `confirm`."""
         return self.summary.verdict.words
 
     @cached_property
@@ -83,6 +84,36 @@ class BestResult:
     def to_dict(self) -> dict[str, Any]:
         """`summary` as plain JSON values."""
         return self.summary.to_dict()
+
+    @property
+    def is_provisional(self) -> bool:
+        """Whether nothing but the search speaks for it, whose best is partly its luckiest."""
+        return self.summary.verdict.status == "provisional"
+
+    @property
+    def confirmed(self) -> Confirmed | None:
+        """Differences to the recipe over fresh seeds, with intervals; None before a confirmation has ended."""
+        return self.summary.verdict.confirmed
+
+    def confirm(
+        self,
+        *,
+        top: int | None = None,
+        seeds: int | None = None,
+        show: Show = False,
+        on_change: OnChange | None = None,
+    ) -> "BestResult":
+        """Train the best `top` (3) configurations and the recipe with `seeds` (5) fresh seeds; gives what is known then.
+
+        One that was interrupted goes on; one that has ended and asks the same is not trained again.
+
+        Raises:
+            UserError: an option is out of range, another confirmation has begun, or as `cluster.sweep`.
+        """
+        from cluster.api.confirm import run_confirmation
+
+        run_confirmation(self.store, self.ranking, top, seeds, show, on_change)
+        return best_of(self.store, **self.question)
 
     def export(self, path: str | Path) -> WinnerExport:
         """Export its best checkpoint to the folder `path`; of several seeds and refits, the best one that is kept.

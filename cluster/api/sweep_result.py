@@ -1,6 +1,6 @@
 """A sweep as Python sees it: its trials, the best of them, and what can be made of it."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
 from pathlib import Path
@@ -99,6 +99,7 @@ class SweepResult:
     def resume(
         self,
         *,
+        tries: Sequence[Mapping[str, Any]] = (),
         trials: int | None = None,
         budget: str | float | None = None,
         budget_tokens: str | int | None = None,
@@ -108,12 +109,15 @@ class SweepResult:
     ) -> "SweepResult":
         """Go on, after whatever ended it, with other bounds where they are given; for them see `cluster.sweep`.
 
+        `tries`: configurations to train beside what the search proposes, as values of the space's parameters.
+
         Raises:
             UserError: another process is at it, its space means something else by now, or as `cluster.sweep`.
         """
         opened = reopen_sweep(
             self.folder,
             "runs",
+            tries,
             trials=trials,
             budget_seconds=None if budget is None else read_duration("--budget", budget),
             budget_tokens=None if budget_tokens is None else read_amount("--budget-tokens", budget_tokens),

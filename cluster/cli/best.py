@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from cluster.api.best_result import BestResult, NoScoreError
 
 SEEDS = 3
+# Options of other actions than --refit alone.
+_ACTIONS = {"--top": ["--confirm"], "--seeds": ["--refit", "--confirm"]}
 
 _Name = Annotated[str, typer.Argument(help="A sweep's name, folder or URI.", metavar="NAME")]
 _Overrides = Annotated[
@@ -32,7 +34,12 @@ _Margin = Annotated[
 _Storage = Annotated[str, typer.Option("--storage", help="Where sweeps lie.")]
 _Export = Annotated[str | None, typer.Option("--export", help="Export the winner's best checkpoint.", metavar="DIR")]
 _Refit = Annotated[bool, typer.Option("--refit", help="Train the winner's config again.")]
-_Seeds = Annotated[int | None, typer.Option("--seeds", help=f"With --refit: other seeds; {SEEDS} if not given.")]
+_Confirm = Annotated[bool, typer.Option("--confirm", help="Train the best and the recipe with fresh seeds.")]
+_Top = Annotated[int | None, typer.Option("--top", help="With --confirm: so many of the best; 3 if not given.")]
+_Seeds = Annotated[
+    int | None,
+    typer.Option("--seeds", help=f"Fresh seeds: {SEEDS} with --refit, 5 with --confirm, if not given."),
+]
 _EpochsFactor = Annotated[float | None, typer.Option("--epochs-factor", help="With --refit: so many times the epochs.")]
 _NoRay = Annotated[bool, typer.Option("--no-ray", help="With --refit: one plain process.")]
 _Json = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
@@ -47,6 +54,8 @@ def best(
     margin: _Margin = None,
     storage: _Storage = "runs",
     export: _Export = None,
+    confirm: _Confirm = False,
+    top: _Top = None,
     refit: _Refit = False,
     seeds: _Seeds = None,
     epochs_factor: _EpochsFactor = None,
@@ -57,7 +66,8 @@ def best(
     from cluster.api.best_result import NoScoreError
     from cluster.api.sweep_result import load_sweep
 
-    _check_refit_options(refit, overrides, seeds, epochs_factor, no_ray, export)
+    own = {"KEY=VALUE": overrides, "--top": top, "--seeds": seeds, "--epochs-factor": epochs_factor, "--no-ray": no_ray}
+    _check_options({"--confirm": confirm, "--refit": refit, "--export": export is not None}, own)
     sweep = load_sweep(name, storage)
     question: dict[str, Any] = {"by": by, "margin": margin}
     question |= {"weights": _numbers("--weight", weight), "baselines": _numbers("--baseline", baseline)}
@@ -68,23 +78,26 @@ def best(
         raise typer.Exit(1) from None
     if export is not None:
         _export(found, export, json)
+    elif confirm:
+        _confirm(found, top, seeds, json)
     elif refit:
-        settings: dict[str, Any] = {"seeds": SEEDS if seeds is None else seeds, "ray": not no_ray}
-        settings |= {"epochs_factor": 1.0 if epochs_factor is None else epochs_factor}
+        settings: dict[str, Any] = {"seeds": seeds, "epochs_factor": epochs_factor, "ray": not no_ray}
         _refit(found, overrides or [], settings, json)
     else:
         _show(found, json)
 
 
-def _check_refit_options(
-    refit: bool, overrides: list[str] | None, seeds: int | None, factor: float | None, no_ray: bool, export: str | None
-) -> None:
-    if refit and export is not None:
-        raise UserError("--export and --refit: give one of them; --export takes the refits into account")
-    given = {"KEY=VALUE": overrides, "--seeds": seeds, "--epochs-factor": factor, "--no-ray": no_ray}
+def _check_options(asked: dict[str, bool], given: dict[str, Any]) -> None:
+    """Refuse two actions at once, and options of an action that was not asked for."""
+    actions = [action for action, is_asked in asked.items() if is_asked]
+    if len(actions) > 1:
+        raise UserError(
+            f"{' and '.join(actions)}: give one of them; --export takes refits and the confirmation into account"
+        )
     for option, value in given.items():
-        if value not in (None, False, []) and not refit:
-            raise UserError(f"{option} is for --refit")
+        own = _ACTIONS.get(option, ["--refit"])
+        if value not in (None, False, []) and not set(own) & set(actions):
+            raise UserError(f"{option} is for {' and '.join(own)}")
 
 
 def _numbers(option: str, given: list[str] | None) -> dict[str, float]:
@@ -133,13 +146,22 @@ def _export(found: "BestResult", target: str, json: bool) -> None:
         print(f"exported the best checkpoint of {run} to {place}")
 
 
+def _confirm(found: "BestResult", top: int | None, seeds: int | None, json: bool) -> None:
+    """Train the finalists and the recipe, and show what is known then; exit code 1 where that cannot be told."""
+    done = found.confirm(top=top, seeds=seeds, show="json" if json else True)
+    _show(done, json)
+    if done.is_provisional:
+        raise typer.Exit(1)
+
+
 def _refit(found: "BestResult", overrides: list[str], settings: dict[str, Any], json: bool) -> None:
     """Train the winner again and show it beside the recipe; exit code 1 where a refit has failed."""
     from rich.console import Console
 
     from cluster.terminal.best_display import show_refit
 
-    done = found.refit(overrides, show="json" if json else True, **settings)
+    given = {key: value for key, value in settings.items() if value is not None}
+    done = found.refit(overrides, show="json" if json else True, **given)
     if json:
         print_json(done.to_dict())
     else:

@@ -6,6 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 import cluster.cli.sweep_options as option
+from cluster.cli.sweep_options import read_sample
 from cluster.cli.sweep_state import list_sweeps, spaces, status, stop
 from cluster.cli.sweep_study import enqueue, export_study, trials_table
 from cluster.terminal.json_output import print_json
@@ -75,6 +76,7 @@ def run(
 @sweep.command()
 def resume(
     name: option.Name,
+    tries: option.Try = None,
     trials: option.MoreTrials = None,
     budget: option.NewBudget = None,
     budget_tokens: option.NewBudgetTokens = None,
@@ -87,6 +89,7 @@ def resume(
 
     bounds: dict[str, Any] = {"trials": trials, "budget": budget or None, "budget_tokens": budget_tokens or None}
     show: Any = "json" if json else True
+    bounds["tries"] = [read_sample(text) for text in tries or ()]
     _conclude(load_sweep(name, storage).resume(**bounds, concurrent=concurrent, show=show), json)
 
 

@@ -1,8 +1,12 @@
 """The options of `concord sweep`, as its commands take them."""
 
+import shlex
 from typing import Annotated
 
 import typer
+
+from multitask.config.loading import read_value
+from multitask.errors import UserError
 
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 Runs = Annotated[str, typer.Option("--storage", help="Folder or URI in which sweeps lie.")]
@@ -35,6 +39,26 @@ New = Annotated[bool, typer.Option("--new", help="Begin another sweep under the 
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print trials, resources and time; train nothing.")]
 
 MoreTrials = Annotated[int | None, typer.Option(min=1, help="Configurations from now on.")]
+Try = Annotated[
+    list[str] | None,
+    typer.Option("--try", help="Train this configuration, too; again for another one.", metavar="'KEY=VALUE ...'"),
+]
 NewBudget = Annotated[str | None, typer.Option(help="Time for the sweep as a whole from now on: 4h.")]
 NewBudgetTokens = Annotated[str | None, typer.Option(help="Tokens for the sweep as a whole from now on.")]
 NewConcurrent = Annotated[int | None, typer.Option(min=1, help="Trials at a time.")]
+
+
+def read_sample(text: str) -> dict[str, object]:
+    """A configuration as `--try` takes it: `KEY=VALUE` words, quoted as in a shell where one holds a blank.
+
+    Raises:
+        UserError: it is something else.
+    """
+    try:
+        words = shlex.split(text)
+    except ValueError as error:
+        raise UserError(f"--try {text!r}: {error}") from None
+    pairs = [word.partition("=") for word in words]
+    if not pairs or any(not key or not sign for key, sign, _ in pairs):
+        raise UserError(f"--try takes 'KEY=VALUE KEY=VALUE …', got {text!r}")
+    return {key: read_value(value) for key, _, value in pairs}

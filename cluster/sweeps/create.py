@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster.storage.lease import Launch, Lease, clear_folder
 from cluster.storage.storage import Storage
+from cluster.sweeps.confirmation import Confirmation
 from cluster.sweeps.options import check_options
 from cluster.sweeps.plan import plain_sample
 from cluster.sweeps.records import Options, Sweep
@@ -24,13 +25,14 @@ from tune_spaces import Space
 class OpenedSweep:
     """A sweep that is ready to run: its files, its plan with the trials so far, and what it searches.
 
-    Its folder is this process's own until `lease` is released.
+    Its folder is this process's own until `lease` is released. `confirms`: its last confirmation is what runs, not the search.
     """
 
     lease: Lease
     store: SweepStore
     sweep: Sweep
     search: Search
+    confirms: bool = False
 
 
 def check_name(name: str) -> None:
@@ -135,6 +137,29 @@ def reopen_sweep(name: str, storage: str, tries: Sequence[Mapping[str, Any]] = (
         sweep = store.read()
         search = reopen_search(sweep)
         return OpenedSweep(lease, store, with_bounds(with_tries(sweep, search.space, tries), **bounds), search)
+
+
+def open_confirmation(location: str, confirmation: Confirmation) -> OpenedSweep:
+    """The sweep in the folder or URI `location`, to run `confirmation`, which is new or the last one.
+
+    Raises:
+        LeaseHeldError: another process is at the sweep.
+        UserError: its space means something else by now.
+    """
+    with _owned(Storage(location)) as lease:
+        store = SweepStore(lease.storage)
+        sweep = store.read()
+        earlier = tuple(own for own in sweep.confirmations if own.place != confirmation.place)
+        options = confirmation_options(sweep.options, confirmation)
+        planned = replace(sweep, options=options, confirmations=(*earlier, confirmation))
+        return OpenedSweep(lease, store, planned, reopen_search(sweep), confirms=True)
+
+
+def confirmation_options(options: Options, confirmation: Confirmation) -> Options:
+    """The options under which its trials train: none is stopped early, every best checkpoint is kept, budgets were the search's."""
+    trials = len(confirmation.everything) * len(confirmation.seeds)
+    own: dict[str, Any] = {"trials": 0, "search": "random", "scheduler": "fifo", "repeats": 1, "baselines": False}
+    return replace(options, **own, keep=trials, budget_seconds=None, budget_tokens=None)
 
 
 def with_tries(sweep: Sweep, space: Space, samples: Sequence[Mapping[str, Any]]) -> Sweep:

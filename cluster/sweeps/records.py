@@ -5,10 +5,13 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
+from cluster.sweeps.confirmation import Confirmation
 from multitask.plain_json import finite
 
 Status = Literal["waiting", "running", "finished", "stopped", "failed"]
-Role = Literal["recipe", "sample", "baseline", "refit"]
+Role = Literal["recipe", "sample", "baseline", "refit", "confirm"]
+# Trained by `concord best`, after the search and beside it.
+AFTER_SEARCH: tuple[Role, ...] = ("refit", "confirm")
 ENDED = ("finished", "stopped", "failed")
 
 
@@ -146,7 +149,8 @@ class Sweep:
     `base`: the recipe's config as plain values. `space`: `name`, `about`, `identity` and `parameters`, each a name to its
     description (`tune_spaces.Space.describe`). `elapsed`: seconds that it ran, over all attempts; `status` is `running` also
     where its driver was killed. `id` tells it from others of its name, in W&B as the group of its runs; the name where it has none.
-    `tries`: samples that somebody asked for beside what the search proposes.
+    `tries`: samples that somebody asked for beside what the search proposes. `confirmations`: what was planned to
+    tell the winner from luck, the last one last.
     """
 
     name: str
@@ -162,6 +166,7 @@ class Sweep:
     versions: dict[str, str] = field(default_factory=dict)
     id: str = ""
     tries: tuple[dict[str, Any], ...] = ()
+    confirmations: tuple[Confirmation, ...] = ()
 
     @property
     def group(self) -> str:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 
 def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Trackers") -> str | None:
-    """Run the sweep until it is through; gives the reason where something is left to do.
+    """Run the sweep, or its confirmation, until it is through; gives the reason where something is left to do.
 
     `watch` is shown the sweep as it stands; `trackers` gives what watches a trial's run, in its controller's process.
 
@@ -28,12 +28,16 @@ def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Tr
         LeaseLostError: another process has taken the sweep over, this one having been silent for too long.
         UserError: data, resources or storage are not as the config wants them.
     """
-    opened.store.write_plan(opened.sweep)
+    if opened.confirms:
+        opened.store.write_confirmations(opened.sweep.confirmations)
+    else:
+        opened.store.write_plan(opened.sweep)
     opened.store.storage.delete_file(STOP)
     base = opened.search.base
     with ThreadPoolExecutor(1) as background:
         tables = background.submit(_prepare, base)
         with ray_cluster(base, lambda: f"concord sweep resume {opened.sweep.name}") as nodes:
+            from cluster.sweeps.confirmation_ledger import open_confirmation_ledger
             from cluster.sweeps.driver import DriverSettings, run_driver, shared_config
             from cluster.sweeps.sweep_board import create_sweep_board
             from cluster.sweeps.trials import open_ledger
@@ -43,7 +47,8 @@ def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Tr
             fits = plan_concurrency(base.cluster, nodes, options.concurrent, growth, drivers)
             say_device(base.cluster, fits.resources, growth)
             shared = shared_config(board := create_sweep_board(), fits.resources, trackers)
-            ledger = open_ledger(opened.store, opened.sweep, opened.search, tables.result(), shared)
+            open_trials = open_confirmation_ledger if opened.confirms else open_ledger
+            ledger = open_trials(opened.store, opened.sweep, opened.search, tables.result(), shared)
             wait_for_resources(fits.resources, base.cluster.wait)
             settings = DriverSettings.of(opened.search, options, nodes if drivers is None else drivers, fits, watch)
             return run_driver(ledger, board, settings)

@@ -41,7 +41,7 @@ class RandomSampler:
 
 
 class GridSampler:
-    """Every combination of the space's values once, in order, after the recipe and the points to try first."""
+    """Every combination of the space's values once, in order, but for those that were tried otherwise."""
 
     def __init__(self, space: "Space", options: Options) -> None:
         self._samples = grid_samples(space)

@@ -1,6 +1,7 @@
-"""The files of a sweep: `sweep.json`, `state.json`, and `trials/<run>/` with a run folder and `trial.json` each."""
+"""The files of a sweep: its plan, its state, its confirmations, and `trials/<run>/` with a run folder and `trial.json` each."""
 
 import json
+from collections.abc import Sequence
 from typing import Any
 
 import pyarrow as pa
@@ -8,12 +9,14 @@ import pyarrow as pa
 from cluster.storage.lease import written_by
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
+from cluster.sweeps.confirmation import Confirmation
 from cluster.sweeps.records import Options, Sweep, Trial
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
 from multitask.plain_json import encode_json
 
 PLAN, STATE, TRIAL, STOP, TRIALS = "sweep.json", "state.json", "trial.json", "stop", "trials"
+CONFIRMATIONS = "confirmations.json"
 FORMAT = 1
 
 
@@ -83,7 +86,12 @@ class SweepStore:
             versions=plan["versions"],
             id=plan.get("id", ""),
             tries=tuple(plan.get("tries", [])),
+            confirmations=self._read_confirmations(),
         )
+
+    def _read_confirmations(self) -> tuple[Confirmation, ...]:
+        listed = self._read(CONFIRMATIONS)["confirmations"] if self.storage.exists(CONFIRMATIONS) else []
+        return tuple(Confirmation.from_dict(values) for values in listed)
 
     def _read_trial(self, name: str) -> Trial | None:
         """None for a later generation's folder, which has no record of its own."""
@@ -107,6 +115,10 @@ class SweepStore:
             "tries": list(sweep.tries),
         }
         self._write(PLAN, plan)
+
+    def write_confirmations(self, confirmations: Sequence[Confirmation]) -> None:
+        """Replace the plans of confirmations, the first one first."""
+        self._write(CONFIRMATIONS, {"confirmations": [one.to_dict() for one in confirmations]})
 
     def write_state(self, values: dict[str, Any]) -> None:
         """Replace `state.json`."""

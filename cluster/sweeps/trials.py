@@ -17,7 +17,7 @@ from cluster.sweeps.plan import (
     run_name,
     trial_config,
 )
-from cluster.sweeps.records import Generation, Report, Role, Status, Sweep, Trial
+from cluster.sweeps.records import AFTER_SEARCH, Generation, Report, Role, Status, Sweep, Trial
 from cluster.sweeps.samplers import Sampler, create_sampler
 from cluster.sweeps.search import Search
 from cluster.sweeps.store import SweepStore
@@ -41,8 +41,7 @@ class TrialLedger:
         self.store, self.sweep, self.options = store, sweep, sweep.options
         self._base, self._space, self._sampler, self._budget = search.base, search.space, sampler, budget
         self._shared = shared
-        # Refits are trained by `concord best`, after the search.
-        self._trials = {trial.run: trial for trial in sweep.trials if trial.role != "refit"}
+        self._trials = {trial.run: trial for trial in sweep.trials if trial.role not in AFTER_SEARCH}
         self._counted_until: dict[str, float] = {}
         self._is_exhausted = False
 

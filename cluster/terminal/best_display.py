@@ -1,15 +1,16 @@
 """The choice as tables that fit into 80 columns."""
 
 import math
-import textwrap
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from cluster.analysis.configurations import Configuration
+from cluster.analysis.importance import importance_remarks
 from cluster.analysis.ranking import Ranked, Ranking
 from cluster.analysis.rules import MEAN
 from cluster.analysis.summary import SweepSummary
 from cluster.analysis.value_text import value_text
+from cluster.terminal.confirmation_display import show_confirmation
 from cluster.terminal.narrow_tables import plain_table, tables_within
 
 if TYPE_CHECKING:
@@ -24,7 +25,8 @@ def show_summary(choice: SweepSummary, console: "Console") -> None:
     ranking = choice.ranking
     sweep, winner = ranking.sweep, ranking.winner.configuration
     _print(console, f"{sweep.name}: {len(ranking.ranked)} configurations by {ranking.rule.about}\n")
-    _print(console, f"Winner: {_title(winner)}")
+    leads = "Winner so far" if choice.verdict.status == "provisional" else "Winner of the search"
+    _print(console, f"{leads}: {_title(winner)}")
     _print(console, score_table(ranking))
     if winner.sample:
         _print(console, _parameter_table(ranking))
@@ -37,6 +39,8 @@ def show_summary(choice: SweepSummary, console: "Console") -> None:
         _print(console, f"Not admitted by the rule, or without a score for it: {names}\n")
     if ranking.runner_up is not None:
         _print(console, f"Runner-up: {_title(ranking.runner_up.configuration)}")
+    if choice.verdict.confirmed is not None:
+        show_confirmation(choice.verdict.confirmed, sweep.name, console)
     _print(console, choice.verdict.words)
     for refit in choice.refits:
         _print(console, refit_words(refit, ranking))
@@ -172,15 +176,19 @@ def _names(ranking: Ranking, names: Sequence[str], width: int) -> list[str]:
 
 def _show_importance(choice: SweepSummary, console: "Console") -> None:
     importance = choice.importance
-    if importance.values:
-        table = plain_table("importance", "share", "trials")
-        for name, share in importance.values.items():
-            table.add_row(name, f"{share:.0%}", str(importance.trials[name]))
-        _print(console, table)
-    else:
-        _print(console, "\nImportance of the parameters: not known.")
-    if importance.reason:
-        _print(console, importance.reason)
+    for is_conditional, heading in ((False, "importance"), (True, "where it is used")):
+        names = [name for name in importance.values if (name in importance.conditions) is is_conditional]
+        table = plain_table(heading, "share", "95 %", "of configurations")
+        for name in names:
+            low, high = importance.intervals[name]
+            cells = [f"{importance.values[name]:.0%}", f"{low:.0%} … {high:.0%}", str(importance.trials[name])]
+            table.add_row(f"{name} ({importance.conditions[name]})" if is_conditional else name, *cells)
+        if names:
+            _print(console, table)
+    if not importance.values:
+        _print(console, "\nImportance of the parameters: none can be told from noise.")
+    for line in importance_remarks(importance):
+        _print(console, line)
 
 
 def _show_advice(choice: SweepSummary, console: "Console") -> None:
@@ -190,14 +198,11 @@ def _show_advice(choice: SweepSummary, console: "Console") -> None:
         _print(console, f"- {line}")
     if advice.reason:
         _print(console, f"- {advice.reason}")
-    if advice.proposals:
-        space = choice.ranking.sweep.space["name"]
-        _print(console, "- Configurations that Optuna's TPE proposes; one is tried by")
-        _print(console, f"  concord sweep RECIPE --space {space} --trials 2 KEY=VALUE…")
-    for number, proposal in enumerate(advice.proposals, start=1):
-        lines = textwrap.wrap(" ".join(proposal), console.width - 8, break_long_words=False, break_on_hyphens=False)
-        # So that several lines can be copied to a command line.
-        _print(console, f"  {number}. " + " \\\n     ".join(lines))
+    if advice.commands:
+        _print(console, "- Configurations that Optuna's TPE proposes, each with what tries it in this sweep:")
+    for command in advice.commands:
+        # Not wrapped: it can be copied as it stands.
+        console.print(f"  {command}", markup=False, highlight=False, soft_wrap=True)
 
 
 def show_failures(failures: list[tuple[str, list[str]]], console: "Console") -> None:

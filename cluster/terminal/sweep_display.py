@@ -163,6 +163,8 @@ def describe_sample(trial: Trial) -> str:
         return "the recipe"
     if trial.role == "baseline":
         return f"{trial.sample['task']} alone"
+    if trial.role == "confirm":
+        return f"{trial.number:03d} again, with a fresh seed" if trial.number else "the recipe again, with a fresh seed"
     sample = trial.generations[-1].sample if trial.generations else trial.sample
     shorts = Counter(_short(key) for key in sample)
     names = {key: _short(key) if shorts[_short(key)] == 1 else key for key in sample}
@@ -191,8 +193,12 @@ def seconds_left(sweep: Sweep) -> float | None:
     going = sum(t.planned_rows - t.reports[-1].rows for t in begun if not t.has_ended)
     number = sweep.options.trials * sweep.options.repeats
     settled = sum(bool(t.reports) or t.has_ended for t in sweep.trials if t.role in ("recipe", "sample"))
-    coming = max(0, number - settled) * mean
+    coming = max(0, number - settled) * mean + sum(t.planned_rows for t in sweep.trials if _is_to_confirm(t))
     return (going + coming) * share * sweep.elapsed / done
+
+
+def _is_to_confirm(trial: Trial) -> bool:
+    return trial.role == "confirm" and not trial.reports and not trial.has_ended
 
 
 def _shown(sweep: Sweep, limit: int) -> list[Trial]:

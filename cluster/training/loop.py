@@ -3,7 +3,6 @@
 from collections.abc import Mapping
 from typing import Any, Literal
 
-import numpy as np
 import torch
 
 from cluster.step.step import MultitaskStep
@@ -11,8 +10,10 @@ from cluster.step.stopwatch import Stopwatch
 from cluster.storage.checkpoint import checkpoint_name, find_checkpoint, prune, read_state, read_tensors
 from cluster.storage.checkpoint_restore import restore_engine
 from cluster.storage.checkpoint_save import save_checkpoint
+from cluster.storage.dev_predictions import write_dev_predictions
 from cluster.storage.export_checkpoint import export_checkpoint
 from cluster.storage.run_folder import RunFolder
+from cluster.training.dev_evaluation import DevEvaluation, evaluate_dev
 from cluster.training.history import History
 from cluster.training.observer import Outcome, one_line
 from cluster.training.outcome import Ending, RunSummary, result_values, run_outcome
@@ -21,7 +22,6 @@ from cluster.zero.engine import Engine, start_engine
 from multitask.combination import build_combination
 from multitask.config import RunConfig
 from multitask.data import Tables, check_same_rows, collate
-from multitask.evaluation import dev_scores, error_tables, evaluate, task_scores
 from multitask.learning_rate import LearningRate
 from multitask.model import build_model, tap_embedding
 from multitask.model.freezing import lowest_trained_layer
@@ -86,7 +86,7 @@ class Run:
         """Train to the end, and give the outcome, the same on every rank."""
         record, progress = TrainRecord(), self.progress
         if self.config.training.evaluate_before and progress.step == 0:
-            progress.baseline = self._evaluate()[0]
+            progress.baseline = self._evaluate().scores
             metrics = self.position() | progress.baseline
             self._remember(metrics)
             self.session.report(metrics)
@@ -127,11 +127,12 @@ class Run:
         if evaluates or step % training.log_every == 0:
             metrics = self.position() | record.take(self.progress)
         if evaluates:
-            scores, tables = self._evaluate()
-            best = self.progress.evaluated(self.schedule.epochs_done(step), scores, training.selection)
-            metrics |= {**scores, "dev/best": best, "train/evaluations": len(self.progress.history)}
+            found = self._evaluate()
+            best = self.progress.evaluated(self.schedule.epochs_done(step), found.scores, training.selection)
+            metrics |= {**found.scores, "dev/best": best, "train/evaluations": len(self.progress.history)}
             if best and self.session.rank == 0:
-                self.folder.write_json("best_tables.json", tables)
+                self.folder.write_json("best_tables.json", found.tables)
+                write_dev_predictions(self.folder, step, found.predictions)
         if metrics:
             self._remember(metrics)
         if evaluates or (training.save_every is not None and step % training.save_every == 0):
@@ -198,20 +199,10 @@ class Run:
         if self.session.rank == 0:
             self.history.add(metrics)
 
-    def _evaluate(self) -> tuple[dict[str, float], dict[str, Any]]:
-        """Dev scores of all tasks, and tables of what is wrong."""
+    def _evaluate(self) -> DevEvaluation:
         with self.watch("evaluate"):
-            scores: dict[str, dict[str, float]] = {}
-            tables: dict[str, Any] = {}
-            for task, table in self.tables.dev.items():
-                found = evaluate(
-                    self.engine.model, task, table, self.tables.pad_id, self.session.device, self.config.precision
-                )
-                own = self.config.tasks[task]
-                scores[task] = task_scores(own, found.predictions, np.asarray(table.labels))
-                if self.session.rank == 0:
-                    tables |= error_tables(task, own, table, found)
-        return dev_scores(self.config, scores), tables
+            is_told = self.session.rank == 0
+            return evaluate_dev(self.engine.model, self.config, self.tables, self.session.device, is_told=is_told)
 
     def _save(self) -> None:
         with self.watch("save"):

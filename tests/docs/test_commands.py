@@ -27,6 +27,7 @@ ELSEWHERE = {
     ("sweep", "stop"): "needs a sweep that runs",
     ("sweep", "enqueue"): "needs points",
     ("best", "--refit"): "trains on Ray",
+    ("best", "--confirm"): "trains on Ray",
     ("best", "--export"): "needs the checkpoints of a sweep",
     ("wandb", "dashboard"): "asks W&B's server",
     ("wandb", "publish"): "asks W&B's server",

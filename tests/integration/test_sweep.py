@@ -40,9 +40,11 @@ def arguments(folder: Path, tiny_bert: Path) -> list[str]:
     }
     recipe = write_recipe(folder / "tiny.yaml", tiny_config(folder, **settings))
     (folder / "rates.yaml").write_text(yaml.safe_dump(SPACE, sort_keys=False), encoding="utf-8")
+    # The dev rows stand for a labelled test split, too.
+    tests = [f"tasks.{task}.files.test=[{task}-dev.csv]" for task in ("sst", "quora", "sts")]
     place = ["--storage", str(folder / "runs"), "--name", "rates"]
     search = ["--space", str(folder / "rates.yaml"), "--trials", "4", "--scheduler", "asha", "--reduction", "2"]
-    return ["sweep", str(recipe), *search, "--evaluations", "6", *place]
+    return ["sweep", str(recipe), *tests, *search, "--evaluations", "6", *place]
 
 
 @pytest.fixture(scope="module")
@@ -149,3 +151,27 @@ def test_the_report_is_written(folder: Path, finished: Sweep, concord: Concord) 
     done = concord("report", "rates", "--storage", str(folder / "runs"))
     assert done.code == 0, done.err
     assert "rates-001" in (folder / "runs/rates/report.html").read_text()
+
+
+def test_the_winner_is_confirmed_on_fresh_seeds_and_scored_on_the_test_split(
+    folder: Path, finished: Sweep, concord: Concord
+) -> None:
+    command = ["best", "rates", "--storage", str(folder / "runs"), "--confirm", "--top", "1", "--seeds", "2", "--json"]
+    done = concord(*command)
+    assert done.code == 0, done.err
+    told = json.loads(done.out.splitlines()[-1])["verdict"]
+    assert told["status"] in ("better", "not shown")
+    confirmed, sweep = told["confirmed"], _read(folder)
+    assert sweep.status == "finished"
+    assert [own for own in sweep.trials if own.role != "confirm"] == list(finished.trials)
+    fresh = {own.run: own for own in sweep.trials if own.role == "confirm"}
+    assert [own.status for own in fresh.values()] == ["finished"] * 4
+    assert confirmed["seeds"] == [2, 3]
+    assert confirmed["rows"] is None
+    for run, scores in confirmed["test"].items():
+        best = fresh[run].best("dev/mean")
+        assert best is not None
+        assert scores["test/mean"] == pytest.approx(best.scores["dev/mean"], abs=1e-6)
+    assert len(confirmed["test"]) == 4
+    assert concord(*command).code == 0
+    assert _read(folder).trials == sweep.trials

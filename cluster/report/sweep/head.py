@@ -32,7 +32,8 @@ def facts(view: View) -> dict[str, str]:
 def _counts(view: View) -> str:
     statuses = [trial.status for trial in view.searched]
     counts = [f"{statuses.count(status)} {name}" for status, name in STATUS.items() if status in statuses]
-    others = [f"{role}s" for role in ("baseline", "refit") if any(trial.role == role for trial in view.sweep.trials)]
+    names = {"baseline": "baselines", "refit": "refits", "confirm": "trials that confirm the winner"}
+    others = [name for role, name in names.items() if any(trial.role == role for trial in view.sweep.trials)]
     return f"{len(statuses)}: {', '.join(counts) or 'none has begun'}" + (
         f"; beside them {listed(others)}" if others else ""
     )

@@ -5,7 +5,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from cluster.analysis.failures import grouped_failures
-from cluster.analysis.importance import Importance, importances
+from cluster.analysis.importance import Importance, importance_remarks, importances
 from cluster.report.drawing import Figure
 from cluster.report.run_part import RunPart, run_part
 from cluster.report.source import open_source
@@ -14,7 +14,7 @@ from cluster.report.sweep.effects import effect_figures
 from cluster.report.sweep.fronts import front, front_figures
 from cluster.report.sweep.grid import grid_figure
 from cluster.report.sweep.head import facts, notes
-from cluster.report.sweep.importance_chart import importance_figure
+from cluster.report.sweep.importance_chart import importance_figures
 from cluster.report.sweep.parallel import parallel_figure
 from cluster.report.sweep.stopping import stopping_figure
 from cluster.report.sweep.trial_table import Table, trial_table
@@ -95,8 +95,9 @@ def _sections(view: View, importance: Importance) -> list[Section]:
 def _comparisons(view: View, importance: Importance) -> list[Section]:
     """What needs several trials with a score."""
     grid, fronts = grid_figure(view), front_figures(view)
-    about = "" if importance.values else f"How important each parameter is cannot be told: {importance.reason}"
-    bars = [importance_figure(view, importance)] if importance.values else []
+    remarks = " ".join(importance_remarks(importance))
+    about = "" if importance.values else f"Which parameters matter cannot be told from noise. {remarks}".strip()
+    bars = importance_figures(view, importance)
     return [
         Section(
             "parameters", "All parameters at once", about, [parallel_figure(view), *bars] if view.parameters else []

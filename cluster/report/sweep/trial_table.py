@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from cluster.analysis.configurations import scored_trial
+from cluster.analysis.configurations import SEARCHED, scored_trial
 from cluster.analysis.value_text import value_text
 from cluster.report.sweep.view import STATUS, View, score_name
 from cluster.sweeps.records import Trial
@@ -36,7 +36,7 @@ def trial_table(view: View) -> Table:
     """All trials, the highest score first, baselines and refits below those of the search."""
     keys = view.score_keys
     order = {point.trial.run: place for place, point in enumerate(view.points)}
-    trials = sorted(view.sweep.trials, key=lambda t: (t.role in ("baseline", "refit"), order.get(t.run, len(order))))
+    trials = sorted(view.sweep.trials, key=lambda t: (t.role not in SEARCHED, order.get(t.run, len(order))))
     return Table(
         list(view.parameters), [score_name(key) for key in keys], [_row(view, trial, keys) for trial in trials]
     )
@@ -65,4 +65,5 @@ def _about(trial: Trial) -> str:
         "sample": "",
         "baseline": f"{trial.sample.get('task', '')} alone",
         "refit": "the winner again",
+        "confirm": f"configuration {trial.number} again, to confirm the winner",
     }[trial.role]

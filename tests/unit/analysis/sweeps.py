@@ -1,7 +1,9 @@
 """Sweeps written by hand."""
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
+
+import numpy as np
 
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Options, Report, Role, Status, Sweep, Trial
@@ -50,6 +52,19 @@ def trial(
     )
 
 
+def searched(count: int, response: Callable[[dict[str, Any]], float], seed: int = 0) -> list[Trial]:
+    """Trials of random samples of `PARAMETERS`, whose scores all are what `response` makes of their sample."""
+    generator = np.random.default_rng(seed)
+    made = []
+    for number in range(count):
+        mix = ["plain", "drawn"][generator.integers(2)]
+        sample = {"lr": float(10 ** generator.uniform(-6, -2)), "layers": int(generator.integers(1, 13)), "mix": mix}
+        sample |= {"mix.power": float(generator.uniform())} if mix == "drawn" else {}
+        score = response(sample)
+        made.append(trial(number, scores(score, score, score), sample=sample))
+    return made
+
+
 def baseline(task: str, score: float) -> Trial:
     """The single-task trial of `task`."""
     made = trial(-1, {KEYS[task]: score, "dev/mean": score}, {KEYS[task]: score - 0.2, "dev/mean": score - 0.2})
@@ -75,6 +90,7 @@ def sweep(trials: Iterable[Trial], parameters: Mapping[str, Any] = PARAMETERS, *
     """A finished sweep called `s`."""
     made: Sequence[Trial] = tuple(trials)
     space = {"name": "default", "about": "", "identity": "0", "parameters": dict(parameters)}
+    space |= {"spec": "default", "fixed": {}}
     settings = Options(trials=len(made), **options)
     return Sweep("s", "runs/s", "main", base_tree(), space, settings, tuple(made), "finished")
 

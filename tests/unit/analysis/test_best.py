@@ -5,16 +5,20 @@ import time
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import typer
 from typer.testing import CliRunner, Result
 
 import multitask
 from cluster.analysis.configurations import scored_trial
+from cluster.analysis.confirmation_plan import plan_confirmation
 from cluster.analysis.ranking import rank
 from cluster.analysis.refit import plan_refits, run_refit
+from cluster.analysis.verdict import judge_winner
 from cluster.analysis.winner_checkpoints import checkpoint_run
 from cluster.cli.best import best
+from cluster.storage.dev_predictions import read_dev_predictions
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Options, Report, Sweep, Trial
 from cluster.sweeps.store import SweepStore
@@ -54,13 +58,14 @@ def test_tables_fit_into_80_columns_and_tell_winner_recipe_and_runner_up(storage
     assert result.exit_code == 0
     lines = result.output.splitlines()
     assert max(map(len, lines)) <= 80
-    assert any(line.startswith("Winner: s-001") for line in lines)
+    assert any(line.startswith("Winner so far: s-001") for line in lines)
     assert "Runner-up: s-002, stopped early, best after step 10" in lines
     row = next(line for line in lines if line.split()[:2] == ["sst", "accuracy"])
     assert row.split()[2:] == ["0.6100", "±", "0.0141", "0.5000", "+0.1100", "0.5800"]
     assert any("lr" in line and "1e-4" in line and "1e-5" in line for line in lines)
     assert "- 2 trials: CUDA out of memory. Tried to allocate 2.00 GiB (s-003, s-004)" in result.output
-    assert "Too few trials with a score" in result.output
+    assert "Too few configurations with a score" in result.output
+    assert "Provisional: s-001 is the best of 3 on the dev rows and seeds" in " ".join(result.output.split())
 
 
 def test_json_holds_everything(storage: str) -> None:
@@ -69,7 +74,8 @@ def test_json_holds_everything(storage: str) -> None:
     assert found["winner"]["score"]["seeds"] == 2
     assert found["recipe"]["scores"]["dev/sst/accuracy"]["mean"] == 0.5
     assert [own["number"] for own in found["ranking"]] == [1, 2, 0]
-    assert found["verdict"]["larger"] is True
+    assert found["verdict"]["status"] == "provisional"
+    assert found["verdict"]["command"] == f"concord best {storage}/s --by course --confirm"
     assert found["baselines"] == {"sst": 0.58}
     assert found["failures"][0]["runs"] == ["s-003", "s-004"]
     assert {"importance", "next", "refits", "notes", "runner_up"} <= set(found)
@@ -107,7 +113,12 @@ def test_weights_and_baselines_come_from_the_command_line(storage: str) -> None:
         (["s", "--by", "worst"], "--baseline quora=SCORE --baseline sts=SCORE"),
         (["s", "--by", "weighted", "--weight", "sst"], "--weight is TASK=NUMBER, got 'sst'"),
         (["s", "--by", "worst", "--baseline", "sst=nan"], "--baseline is TASK=NUMBER"),
-        (["s", "--seeds", "2"], "--seeds is for --refit"),
+        (["s", "--seeds", "2"], "--seeds is for --refit and --confirm"),
+        (["s", "--top", "2"], "--top is for --confirm"),
+        (["s", "--confirm", "--no-ray"], "--no-ray is for --refit"),
+        (["s", "--confirm", "--refit"], "--confirm and --refit: give one of them"),
+        (["s", "--confirm", "--seeds", "1"], "--seeds must be at least 2"),
+        (["s", "--confirm"], "the space default is not what it was"),
         (["s", "optimizer.lr=1"], "KEY=VALUE is for --refit"),
         (["s", "--refit", "--export", "x"], "give one of them"),
         (["s", "--refit"], "holds no config.yaml"),
@@ -159,6 +170,14 @@ def _train(config: Any, observer: Any = None) -> Outcome:
         session.close()
 
 
+def _reports(history: list[dict[str, Any]]) -> tuple[Report, ...]:
+    """What a run's evaluations are in its trial's record."""
+    return tuple(
+        Report(n, own["step"], own["rows"], own["tokens"], 1.0, {k: v for k, v in own.items() if k.startswith("dev/")})
+        for n, own in enumerate(history, start=1)
+    )
+
+
 @pytest.fixture
 def real(tiny_tasks: dict[str, Any], tmp_path: Path) -> SweepStore:
     """A sweep of two real tiny runs; number 1 has the higher learning rate."""
@@ -171,14 +190,8 @@ def real(tiny_tasks: dict[str, Any], tmp_path: Path) -> SweepStore:
         config = parse_config(tree, "test")
         _train(config)
         history = (SweepStore(Storage(place)).run(config.name).result() or {})["history"]
-        reports = tuple(
-            Report(
-                n, own["step"], own["rows"], own["tokens"], 1.0, {k: v for k, v in own.items() if k.startswith("dev/")}
-            )
-            for n, own in enumerate(history, start=1)
-        )
         role = "sample" if number else "recipe"
-        trials.append(Trial(number, 0, role, config.name, {"lr": rate}, "finished", reports=reports))  # type: ignore[arg-type]
+        trials.append(Trial(number, 0, role, config.name, {"lr": rate}, "finished", reports=_reports(history)))  # type: ignore[arg-type]
     space = {"name": "default", "about": "", "identity": "0", "parameters": {}}
     made = Sweep("real", place, "tiny", base.to_dict(), space, Options(trials=2), tuple(trials), "finished")
     return write(made, str(tmp_path / "sweeps"), "real")
@@ -261,6 +274,36 @@ def test_refit_trains_other_seeds_and_goes_on_after_a_kill(real: SweepStore, tmp
     assert rank(real.read()).winner.configuration.number == ranking.winner.configuration.number
     shown = _best("real", "--storage", str(tmp_path / "sweeps")).output
     assert "over 2 seeds" in " ".join(shown.split())
+
+
+def test_a_confirmation_compares_trained_runs_over_seeds_and_over_their_dev_rows(real: SweepStore) -> None:
+    plan = plan_confirmation(real, rank(real.read()), 1, 2)
+    assert (plan.seeds, [one.number for one in plan.everything]) == ((2, 3), [0, 1])
+    real.write_confirmations([plan])
+    for one in plan.everything:
+        for repeat, seed in enumerate(plan.seeds):
+            run = plan.run("real", one.number, seed)
+            config = real.run(f"real-{one.number:03d}").config()
+            _train(config.model_copy(update={"name": run, "seed": seed}))
+            history = (real.run(run).result() or {})["history"]
+            real.write_trial(
+                Trial(one.number, repeat, "confirm", run, one.sample, "finished", reports=_reports(history))
+            )
+    for own in (own for own in real.read().trials if own.role == "confirm"):
+        best = own.best("dev/mean")
+        assert best is not None
+        found = read_dev_predictions(real.run(own.run), best.step)
+        assert found is not None
+        accuracy = float(np.mean(found["sst"].labels == found["sst"].predictions))
+        assert accuracy == pytest.approx(best.scores["dev/sst/accuracy"])
+        assert read_dev_predictions(real.run(own.run), best.step + 1) is None
+    confirmed = judge_winner(rank(real.read())).confirmed
+    assert confirmed is not None
+    (difference,) = confirmed.differences
+    assert confirmed.rows is None
+    assert difference.rows_low is not None
+    assert difference.rows_low < difference.mean
+    assert difference.low < difference.mean < difference.high
 
 
 def test_longer_refit_is_one_of_its_own(real: SweepStore) -> None:

@@ -116,6 +116,7 @@ def test_best_is_what_the_command_prints(
     assert best.score == pytest.approx(told["winner"]["score"]["value"])
     assert best.sample == told["winner"]["parameters"]
     assert best.verdict == told["verdict"]["words"]
+    assert (best.is_provisional, best.confirmed) == (True, None)
     assert best.scores["dev/mean"] == pytest.approx(told["winner"]["scores"]["dev/mean"]["mean"])
 
 

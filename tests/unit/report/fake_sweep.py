@@ -200,6 +200,7 @@ def write_sweep(
     sweeps = SweepStore(Storage(str(folder / name)))
     base = recipe_tree(tasks)
     space = {"name": "default", "about": "What to change first.", "identity": "0", "parameters": dict(parameters)}
+    space |= {"spec": "default", "fixed": {}}
     settings = Options(trials=len(trials), **({"scheduler": "asha", "grace": 1, "reduction": 3} | options))
     sweep = Sweep(name, str(folder / name), "main", base, space, settings, created=1.7e9)
     sweeps.write_plan(sweep)

@@ -55,7 +55,7 @@ def texts(monkeypatch: pytest.MonkeyPatch) -> list[Text]:
 
 
 def _draw(parameters: dict[str, Any]) -> Figure:
-    space = {"name": "default", "about": "", "identity": "", "parameters": parameters}
+    space = {"name": "default", "about": "", "identity": "", "spec": "default", "fixed": {}, "parameters": parameters}
     trials = tuple(make_trials(60, parameters=parameters))
     return parallel_figure(view_sweep(Sweep("s", "runs/s", "main", recipe_tree(), space, Options(60), trials)))
 

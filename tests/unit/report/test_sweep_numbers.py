@@ -42,7 +42,7 @@ def _scores(sst: float, quora: float, sts: float) -> dict[str, float]:
 
 
 def _view(*trials: Trial, parameters: dict[str, Any] = PARAMETERS, **options: Any) -> View:
-    space = {"name": "default", "about": "", "identity": "", "parameters": parameters}
+    space = {"name": "default", "about": "", "identity": "", "spec": "default", "fixed": {}, "parameters": parameters}
     base = recipe_tree()
     return view_sweep(Sweep("s", "runs/s", "main", base, space, Options(len(trials), **options), trials))
 

@@ -8,7 +8,11 @@ from typing import Any
 
 import pytest
 
+from cluster.analysis.confirmation_plan import plan_confirmation
+from cluster.analysis.ranking import rank
 from cluster.report import write_report
+from cluster.storage.storage import Storage
+from cluster.sweeps.store import SweepStore
 from multitask.errors import UserError
 from tests.unit.report.fake_sweep import PARAMETERS, cut, make_trials, write_sweep
 
@@ -55,7 +59,8 @@ def test_sweep_has_every_figure_and_the_winners_run(page: str, whole: Path) -> N
 def test_winner_stands_beside_recipe_and_tasks_alone(page: str) -> None:
     assert "<h2>The winner: fake-005</h2>" in page
     assert "fake-005 has the highest mean dev score: 0.7570. That is 0.0690 more than the recipe (0.6879)." in page
-    assert "The runner-up is fake-003 with 0.7530. The gap of 0.0039 is larger than the spread over seeds" in page
+    assert "The runner-up is fake-003 with 0.7530. Provisional: fake-005 is the best of " in page
+    assert re.search(r"<code>concord best \S+/fake --confirm</code> trains the best 3 and the recipe", page)
     row = re.search(r'<th scope="row">sts pearson</th>(.*?)</tr>', page)
     assert row is not None
     assert re.findall(r'<td class="n( best)?">(.*?)</td>', row[1]) == [
@@ -175,3 +180,31 @@ def test_damaged_run_of_the_winner_is_told(tmp_path: Path) -> None:
         write_sweep(tmp_path, [trial], runs=False)
     page = write_report([str(sweep)]).read_text()
     assert re.search(r"The run fake-00\d cannot be shown", page)
+
+
+def test_what_a_confirmation_found_and_what_to_try_stand_on_the_page(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("cluster.analysis.advice.space_check", lambda sweep: lambda sample: True)
+    trials = make_trials(8, parameters=RATE, repeats=False)
+    folder = write_sweep(tmp_path, trials, parameters=RATE)
+    store = SweepStore(Storage(str(folder)))
+    plan = plan_confirmation(store, rank(store.read()), 1, 3)
+    store.write_confirmations([plan])
+    best = plan.finalists[0]
+    for one, score in ((plan.recipe, 0.5), (best, 0.6)):
+        for repeat, seed in enumerate(plan.seeds):
+            report = replace(trials[0].reports[-1], scores={"dev/mean": score + 0.001 * ((repeat + one.number) % 3)})
+            made = replace(trials[0], number=one.number, repeat=repeat, role="confirm", reports=(report,))
+            store.write_trial(replace(made, run=plan.run("fake", one.number, seed)))
+    page = write_report([str(folder)]).read_text()
+    name = f"fake-{best.number:03d}"
+    assert f"Confirmed: {name} is better than the recipe by 0.1000 in dev/mean" in page
+    table = page[page.index("<h3>With fresh seeds</h3>") :]
+    row = re.search(rf'<tr><td class="value">{name}</td>(.*?)</tr>', table)
+    assert row is not None
+    cells = re.findall(r'<td class="value">(.*?)</td>', row[1])
+    assert (cells[0], cells[1], cells[3], cells[4]) == ("0.6010", "+0.1000", "not known", "better")
+    assert f"configuration {best.number} again, to confirm the winner" in page
+    assert "beside them trials that confirm the winner" in page
+    assert re.search(r"<code>concord sweep resume \S+/fake --try optimizer.lr=\S+</code>", page)

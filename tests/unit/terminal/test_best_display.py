@@ -21,7 +21,7 @@ NAMES = ("fake", "main-default-annealed-2", "extra-tasks-with-a-name-that-a-user
 
 def _sweep(name: str, tasks: tuple[str, ...]) -> Sweep:
     trials = [replace(own, run=own.run.replace("fake", name)) for own in make_trials(12, tasks)]
-    space = {"name": "default", "about": "", "identity": "", "parameters": PARAMETERS}
+    space = {"name": "default", "about": "", "identity": "", "spec": "default", "fixed": {}, "parameters": PARAMETERS}
     options = Options(len(trials), metrics=tuple(key_of(task) for task in tasks))
     return Sweep(name, f"runs/{name}", "main", recipe_tree(tasks), space, options, tuple(trials), status="finished")
 

@@ -164,3 +164,13 @@ def test_json_lines_are_records_of_trials(capsys: pytest.CaptureFixture[str]) ->
     assert values.pop("event") == "trial"
     assert values["reports"][0]["scores"]["dev/mean"] is None
     assert Trial.from_dict(values).reports[1] == trial.reports[1]
+
+
+def test_trials_that_confirm_say_what_they_are_and_count_in_the_time_that_is_left() -> None:
+    confirm = {"role": "confirm", "sample": {}}
+    trials = [_trial(0, "finished", 0.5, 0.6, 0.55, 0.5, **confirm), _trial(1, "waiting", **confirm)]
+    sweep = _sweep(*trials, number=0)
+    assert describe_sample(trials[0]) == "the recipe again, with a fresh seed"
+    assert describe_sample(trials[1]) == "001 again, with a fresh seed"
+    # As long again as the first: 600 seconds for 400 rows, and 400 are left.
+    assert seconds_left(sweep) == pytest.approx(600)

@@ -1,0 +1,39 @@
+"""What a model makes of the dev rows."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import numpy as np
+import torch
+
+from cluster.storage.dev_predictions import TaskPredictions
+from multitask.config import RunConfig
+from multitask.data import Tables
+from multitask.evaluation import dev_scores, error_tables, evaluate, task_scores
+from multitask.model import MultitaskModel
+
+
+@dataclass(frozen=True)
+class DevEvaluation:
+    """Dev scores; on the rank that tells them also tables of what is wrong, and each row's prediction."""
+
+    scores: dict[str, float]
+    tables: dict[str, Any] = field(default_factory=dict)
+    predictions: dict[str, TaskPredictions] = field(default_factory=dict)
+
+
+def evaluate_dev(
+    model: MultitaskModel, config: RunConfig, tables: Tables, device: torch.device, *, is_told: bool
+) -> DevEvaluation:
+    """Predict the dev rows of all tasks; every rank takes part and has the scores, one `is_told` of the rows."""
+    scores: dict[str, dict[str, float]] = {}
+    wrong: dict[str, Any] = {}
+    predictions: dict[str, TaskPredictions] = {}
+    for task, table in tables.dev.items():
+        found = evaluate(model, task, table, tables.pad_id, device, config.precision)
+        own, labels = config.tasks[task], np.asarray(table.labels)
+        scores[task] = task_scores(own, found.predictions, labels)
+        if is_told:
+            wrong |= error_tables(task, own, table, found)
+            predictions[task] = TaskPredictions(labels, found.predictions)
+    return DevEvaluation(dev_scores(config, scores), wrong, predictions)
