@@ -66,8 +66,8 @@ def export_study(
 
     sweep = load_sweep(name, storage)
     trials = sweep.export_study(optuna_storage, study, replace=replace)
-    place = without_password(optuna_storage)
+    shown = without_password(optuna_storage)
     if json:
-        print_json({"study": study or sweep.name, "storage": place, "trials": trials})
+        print_json({"study": study or sweep.name, "storage": shown, "trials": trials})
     else:
-        print(f"{trials} trials in study {study or sweep.name}; optuna-dashboard {place} shows it")
+        print(f"{trials} trials in study {study or sweep.name}; optuna-dashboard {shown} shows it")

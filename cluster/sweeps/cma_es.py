@@ -36,7 +36,7 @@ class RecordedCmaEs(BaseSampler):
         if self._evolution is None:
             self._evolution = self._replayed(study.get_trials(deepcopy=False))
         point = self._evolution.ask()
-        return {name: _value(float(x), own) for x, (name, own) in zip(point, self._ranges.items(), strict=True)}
+        return {name: _value(float(x), limits) for x, (name, limits) in zip(point, self._ranges.items(), strict=True)}
 
     def sample_independent(
         self, study: Study, trial: FrozenTrial, param_name: str, param_distribution: BaseDistribution
@@ -66,11 +66,11 @@ class RecordedCmaEs(BaseSampler):
         for trial in trials:
             rank = merits.index(_merit(trial)) if _has_ended(trial) else math.nan
             ranks.setdefault(self._point(trial), []).append(rank)
-        means = {point: float(np.mean(own)) for point, own in ranks.items()}
+        means = {point: float(np.mean(each)) for point, each in ranks.items()}
         return [(np.array(point), mean) for point, mean in means.items() if not math.isnan(mean)]
 
     def _point(self, trial: FrozenTrial) -> Point:
-        return tuple(_coordinate(trial.params[name], own) for name, own in self._ranges.items())
+        return tuple(_coordinate(trial.params[name], limits) for name, limits in self._ranges.items())
 
 
 def _has_ended(trial: FrozenTrial) -> bool:
@@ -86,21 +86,21 @@ def _merit(trial: FrozenTrial) -> tuple[float, ...]:
     return (2,)
 
 
-def _ends(own: Any) -> tuple[float, float]:
+def _ends(limits: Any) -> tuple[float, float]:
     """A range as it is searched: whole numbers have the room of half a number on either side, orders of magnitude are alike."""
-    half = 0.5 if isinstance(own.low, int) else 0.0
-    low, high = own.low - half, own.high + half
-    return (math.log(low), math.log(high)) if own.log else (low, high)
+    half = 0.5 if isinstance(limits.low, int) else 0.0
+    low, high = limits.low - half, limits.high + half
+    return (math.log(low), math.log(high)) if limits.log else (low, high)
 
 
-def _coordinate(value: float, own: Any) -> float:
+def _coordinate(value: float, limits: Any) -> float:
     """Where `value` lies in its range, 0 … 1."""
-    low, high = _ends(own)
-    return ((math.log(value) if own.log else value) - low) / (high - low)
+    low, high = _ends(limits)
+    return ((math.log(value) if limits.log else value) - low) / (high - low)
 
 
-def _value(coordinate: float, own: Any) -> float | int:
-    low, high = _ends(own)
+def _value(coordinate: float, limits: Any) -> float | int:
+    low, high = _ends(limits)
     value = low + coordinate * (high - low)
-    value = min(max(math.exp(value) if own.log else value, own.low), own.high)
-    return round(value) if isinstance(own.low, int) else value
+    value = min(max(math.exp(value) if limits.log else value, limits.low), limits.high)
+    return round(value) if isinstance(limits.low, int) else value

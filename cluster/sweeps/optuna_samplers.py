@@ -41,9 +41,11 @@ def check_sampler(options: Options, space: "Space") -> None:
 def always_numbers(space: "Space") -> dict[str, "BaseDistribution"]:
     """The ranges of those numbers that are searched whatever is chosen elsewhere."""
     return {
-        name: distribution(own.describe())
-        for name, own in space.parameters.items()
-        if own.kind != "choice" and own.low < own.high and not set(own.when) & set(space.parameters)
+        name: distribution(parameter.describe())
+        for name, parameter in space.parameters.items()
+        if parameter.kind != "choice"
+        and parameter.low < parameter.high
+        and not set(parameter.when) & set(space.parameters)
     }
 
 
@@ -81,7 +83,7 @@ def _cmaes(space: "Space", options: Options, number: int) -> "BaseSampler":
 def _qmc(space: "Space", options: Options, number: int) -> "BaseSampler":
     from cluster.sweeps.sobol import NumberedSobol
 
-    ranges = {name: distribution(own.describe()) for name, own in space.parameters.items()}
+    ranges = {name: distribution(parameter.describe()) for name, parameter in space.parameters.items()}
     return NumberedSobol(ranges, number, options.seed)
 
 

@@ -91,8 +91,8 @@ def _listed_points(source: str) -> Iterator[Point]:
     listed = tree.get("points") if isinstance(tree, dict) else tree
     if not isinstance(listed, list) or not all(isinstance(values, dict) for values in listed):
         raise UserError(f"{source}: points are a list of mappings, parameter to value")
-    for place, values in enumerate(listed, start=1):
-        yield Point(f"{source}, point {place}", {str(key): value for key, value in values.items()})
+    for number, values in enumerate(listed, start=1):
+        yield Point(f"{source}, point {number}", {str(key): value for key, value in values.items()})
 
 
 def _csv_points(source: str) -> Iterator[Point]:
@@ -115,9 +115,9 @@ def _study_points(source: str, study: str | None, parameters: Mapping[str, Mappi
 
     with optuna_storage(source, new=False) as storage:
         enqueued = study_called(study, storage, source).get_trials(states=(TrialState.WAITING,))
-    place = f"storage {without_password(source)}"
+    shown = f"storage {without_password(source)}"
     return [
-        Point(f"{place}, trial {trial.number}", untold_sample(params, parameters))
+        Point(f"{shown}, trial {trial.number}", untold_sample(params, parameters))
         for trial in enqueued
         if (params := trial.system_attrs.get("fixed_params") or trial.params)
     ]

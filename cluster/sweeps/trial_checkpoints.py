@@ -20,10 +20,10 @@ _COPY_ATTEMPTS = 20
 class KnownFolders:
     """What a driver knows of its run folders, so that it need not ask the storage again after each trial.
 
-    `left`: ended run to its only checkpoint, None where it has none. `begun`: generations that have taken over their donor's.
+    `left`: ended run to the checkpoints that it has yet. `begun`: generations that have taken over their donor's.
     """
 
-    left: dict[str, str | None] = field(default_factory=dict)
+    left: dict[str, frozenset[str]] = field(default_factory=dict)
     begun: set[str] = field(default_factory=set)
 
 
@@ -41,20 +41,20 @@ def keep_best_checkpoints(ledger: TrialLedger, known: KnownFolders | None = None
     for trial in ended:
         current = ledger.current_run(trial)
         best = trial.best(ledger.options.selection)
-        best_name = checkpoint_name(best.step) if best is not None and trial.run in kept else None
+        best_names = {checkpoint_name(best.step)} if best is not None and trial.run in kept else set()
         for run in {trial.run, *(generation.run for generation in trial.generations)} - donors:
-            _leave_only(ledger, run, best_name if run == current else None, known)
+            _leave_only(ledger, run, frozenset(best_names if run == current else ()), known)
 
 
-def _leave_only(ledger: TrialLedger, run: str, name: str | None, known: KnownFolders) -> None:
-    """Remove all checkpoints of `run` but `name`."""
-    if run in known.left and known.left[run] == name:
+def _leave_only(ledger: TrialLedger, run: str, names: frozenset[str], known: KnownFolders) -> None:
+    """Remove all checkpoints of `run` but those called `names`."""
+    if known.left.get(run) == names:
         return
     storage = ledger.store.run(run).storage
     for other in storage.folders(FOLDER):
-        if other != name:
+        if other not in names:
             storage.delete_folder(f"{FOLDER}/{other}")
-    known.left[run] = name
+    known.left[run] = names
 
 
 def _waits_for_donor(ledger: TrialLedger, trial: Trial, known: KnownFolders) -> bool:
