@@ -35,7 +35,8 @@ def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Tr
     with ThreadPoolExecutor(1) as background:
         tables = background.submit(_prepare, base)
         with ray_cluster(base) as nodes:
-            from cluster.sweeps.driver import DriverSettings, run_driver, shared_config
+            from cluster.sweeps.driver import run_driver, shared_config
+            from cluster.sweeps.driver_settings import DriverSettings
             from cluster.sweeps.sweep_board import create_sweep_board
             from cluster.sweeps.trials import open_ledger
 
