@@ -192,10 +192,10 @@ def run_opened(opened: OpenedSweep, show: Show, on_change: OnChange | None) -> S
         UserError: as `cluster.sweeps.run_sweep.run_sweep`.
     """
     from cluster.sweeps.run_sweep import run_sweep
-    from cluster.tracking.login import decide_mode
+    from cluster.tracking.login import announce_mode
     from cluster.tracking.tracker import trackers
 
-    mode = decide_mode(opened.search.base.tracking.mode)
+    mode = announce_mode(opened.search.base.tracking.mode)
     with opened.lease, shown_sweep(show, on_change) as watch:
         reason = run_sweep(opened, watch, partial(trackers, mode=mode))
         result = SweepResult(opened.store, current_sweep(opened.store), reason)

@@ -56,5 +56,5 @@ def is_scaled(nodes: Iterable[Mapping[str, Any]], status: Mapping[str, Any]) -> 
     if any(NODE_GROUP in node.get("Labels", {}) for node in nodes):
         return True
     report = status.get("autoscaler_report") or {}
-    kinds = [*report.get("active_nodes", {}), *report.get("pending_launches", {})]
+    kinds = [*(report.get("node_type_mapping") or {}).values(), *report.get("pending_launches", {})]
     return any(not kind.startswith(_WATCHED) for kind in kinds)

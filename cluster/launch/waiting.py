@@ -133,7 +133,10 @@ class PendingWatch:
 
 
 def pending_demand() -> dict[str, str]:
-    """This job's placement groups that wait for resources: id to what each asks for."""
+    """The workers of this job that wait for resources, as their controllers ask for them: id of the request to what it asks for.
+
+    What the driver itself asks for is not among them: the trials of a population take turns, on purpose.
+    """
     import ray
     from ray._private.state import state
     from ray.core.generated import gcs_pb2
@@ -146,7 +149,7 @@ def pending_demand() -> dict[str, str]:
     return {
         group.placement_group_id.hex(): _describe_bundles([dict(bundle.unit_resources) for bundle in group.bundles])
         for group in groups
-        if group.creator_job_id.hex() == job and group.state in waiting
+        if group.creator_job_id.hex() == job and group.state in waiting and group.creator_actor_id.strip(b"\xff")
     }
 
 

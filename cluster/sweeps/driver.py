@@ -6,26 +6,23 @@ import shutil
 import socket
 import time
 from collections.abc import Callable, Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from typing import Any
 
 from ray import tune
 from ray.tune import Callback, Stopper
 from ray.tune.schedulers import TrialScheduler
 
-from cluster.launch.growth import read_growth
-from cluster.launch.nodes import live_nodes
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.scratch import create_scratch
 from cluster.launch.waiting import PendingWatch
 from cluster.step.stopwatch import clock
 from cluster.storage.lease import Launch
 from cluster.sweeps.cleanup import TrialCleanup
-from cluster.sweeps.concurrency import Concurrency, Nodes, TrialLimit, driver_bundle
+from cluster.sweeps.driver_settings import DriverSettings, Watch
 from cluster.sweeps.population import Population
-from cluster.sweeps.records import Options, Sweep, Trial
+from cluster.sweeps.records import Trial
 from cluster.sweeps.schedulers import STOPPING, StoppingScheduler, TakeReport
-from cluster.sweeps.search import Search
 from cluster.sweeps.store import STOP
 from cluster.sweeps.trial_actor import TrialRunner
 from cluster.sweeps.trial_checkpoints import KnownFolders, keep_best_checkpoints
@@ -38,39 +35,8 @@ from tune_spaces import Space
 HEARTBEAT_S = 2.0
 # A driver's death is no fault of its trial; more of them than this are.
 MAX_DRIVER_FAILURES = 3
-Watch = Callable[[Sweep], None]
 # What watches a trial's run where its controller is.
 Trackers = Callable[[RunConfig], Sequence[Observer]]
-
-
-@dataclass(frozen=True)
-class DriverSettings:
-    """What the driver is given besides the ledger. `bundle`: what Tune reserves for a trial's own process.
-
-    `limit`: how many trials may be under way now; a population is begun as a whole, and its trials take turns. `labels`:
-    those of the nodes that hold the trials' own processes.
-    """
-
-    bundle: dict[str, float]
-    limit: Callable[[], int]
-    labels: dict[str, str]
-    space: Space
-    watch: Watch
-
-    @classmethod
-    def of(cls, search: Search, options: Options, nodes: Nodes, fits: Concurrency, watch: Watch) -> "DriverSettings":
-        """Those of a sweep of `search` with `options`, of whose trials `fits` tells, with their own processes on `nodes`."""
-        is_population, plan = options.scheduler == "pbt", fits.resources
-        bundle = driver_bundle(nodes, plan, fits.trials, is_population=is_population)
-        follow = TrialLimit(plan, options.concurrent, lambda: (live_nodes()[0], read_growth()))
-        labels = search.base.cluster.driver_labels
-        return cls(bundle, (lambda: options.trials) if is_population else follow, labels, search.space, watch)
-
-    @property
-    def placement(self) -> tune.PlacementGroupFactory:
-        """The bundle as Tune asks Ray for it."""
-        selector: dict[str, Any] = {"bundle_label_selector": [self.labels]} if self.labels else {}
-        return tune.PlacementGroupFactory([self.bundle], **selector)
 
 
 def run_driver(ledger: TrialLedger, board: Any, settings: DriverSettings) -> str | None:

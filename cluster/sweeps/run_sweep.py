@@ -38,7 +38,8 @@ def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Tr
         tables = background.submit(_prepare, base)
         with ray_cluster(base, lambda: f"concord sweep resume {opened.sweep.name}") as nodes:
             from cluster.sweeps.confirmation_ledger import open_confirmation_ledger
-            from cluster.sweeps.driver import DriverSettings, run_driver, shared_config
+            from cluster.sweeps.driver import run_driver, shared_config
+            from cluster.sweeps.driver_settings import DriverSettings
             from cluster.sweeps.sweep_board import create_sweep_board
             from cluster.sweeps.trials import open_ledger
 

@@ -35,8 +35,7 @@ def choose_mode(configured: str) -> Mode:
 
 
 def decide_mode(configured: str) -> Mode:
-    """The mode for `tracking.mode`, as the process that begins a run decides it for all that track it; one line says what
-    `auto` came to.
+    """The mode for `tracking.mode`, as the process that begins a run decides it for all that track it.
 
     Raises:
         UserError: it is to be online, and nobody is logged in.
@@ -44,6 +43,12 @@ def decide_mode(configured: str) -> Mode:
     mode = choose_mode(configured)
     if mode == "missing":
         raise UserError(f"W&B is to be online, and nobody is logged in; {_LOG_IN}")
+    return mode
+
+
+def announce_mode(configured: str) -> Mode:
+    """As `decide_mode`; a line on stderr says what `auto` came to."""
+    mode = decide_mode(configured)
     if configured == "auto" and mode != "disabled":
         why = ", as WANDB_MODE says" if os.environ.get("WANDB_MODE") else ""
         offline = "" if mode == "online" else "; `concord wandb sync` sends it later"

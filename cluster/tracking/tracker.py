@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
 from cluster.tracking.fragments import find_fragments, lost_rows, mark_sent, recorded_steps, unwritten_rows
-from cluster.tracking.login import Mode, check_key, decide_mode, why_not_online
+from cluster.tracking.login import Mode, announce_mode, check_key, decide_mode, why_not_online
 from cluster.tracking.mirror import Mirror
 from cluster.tracking.model_artifact import model_artifact
 from cluster.tracking.resume_state import ResumeState
@@ -244,5 +244,5 @@ class WandbTracker:
 
 
 def trackers(config: RunConfig, mode: Mode | None = None) -> list[Observer]:
-    """What tracks the run of `config` beside its training, in `mode`, or as it is decided here."""
-    return [WandbTracker(config.tracking, mode)]
+    """What tracks the run of `config` beside its training, in `mode`, or as it is decided and said here."""
+    return [WandbTracker(config.tracking, mode or announce_mode(config.tracking.mode))]

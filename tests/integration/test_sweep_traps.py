@@ -18,7 +18,8 @@ from cluster.storage.storage import Storage
 from cluster.sweeps.cleanup import orphaned_placement_groups
 from cluster.sweeps.concurrency import plan_concurrency
 from cluster.sweeps.create import create_sweep
-from cluster.sweeps.driver import DriverSettings, run_driver, shared_config
+from cluster.sweeps.driver import run_driver, shared_config
+from cluster.sweeps.driver_settings import DriverSettings
 from cluster.sweeps.records import Options, Sweep
 from cluster.sweeps.search import open_search
 from cluster.sweeps.store import SweepStore

@@ -32,8 +32,9 @@ def test_a_group_without_bound_grows_beyond_what_a_run_asks_for() -> None:
     ("nodes", "report", "scaled"),
     [
         ([{"Labels": {}}], None, False),
-        ([{"Labels": {}}], {"active_nodes": {"node_1f": 1}, "pending_launches": {}}, False),
-        ([{"Labels": {}}], {"active_nodes": {"ray.head.default": 1}}, True),
+        ([{"Labels": {}}], {"node_type_mapping": {"1f": "node_1f"}, "pending_launches": {}}, False),
+        # As a cluster whose head alone is there reports it: nothing of it is active.
+        ([{"Labels": {}}], {"active_nodes": {}, "node_type_mapping": {"1f": "ray.head.default"}}, True),
         ([{"Labels": {NODE_GROUP: "head"}}], None, True),
     ],
 )

@@ -10,7 +10,7 @@ from ray.tune.search import Searcher
 from cluster.launch.growth import FIXED
 from cluster.launch.resources import ResourcePlan
 from cluster.sweeps.concurrency import Concurrency
-from cluster.sweeps.driver import DriverSettings
+from cluster.sweeps.driver_settings import DriverSettings
 from cluster.sweeps.records import Options
 from cluster.sweeps.search import Search
 from cluster.sweeps.trial_actor import TrialRunner
@@ -37,8 +37,8 @@ def test_a_trial_s_own_process_is_asked_for_on_the_nodes_that_labels_name() -> N
 
 
 def test_trials_begin_as_the_cluster_allows_and_a_population_as_a_whole(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("cluster.sweeps.driver.live_nodes", lambda: ([{"CPU": 3.0, "memory": 9e9}], []))
-    monkeypatch.setattr("cluster.sweeps.driver.read_growth", lambda: FIXED)
+    monkeypatch.setattr("cluster.sweeps.driver_settings.live_nodes", lambda: ([{"CPU": 3.0, "memory": 9e9}], []))
+    monkeypatch.setattr("cluster.sweeps.driver_settings.read_growth", lambda: FIXED)
     assert _settings({}).limit() == 3
     assert _settings({}, "pbt").limit() == 20
 

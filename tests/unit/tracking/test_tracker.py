@@ -8,7 +8,7 @@ from types import SimpleNamespace
 
 import pytest
 
-from cluster.tracking.tracker import WandbTracker
+from cluster.tracking.tracker import WandbTracker, trackers
 from multitask.config.cluster import TrackingConfig
 from multitask.errors import UserError
 from tests.unit.training.samples import dev_record, outcome, run_info, train_record
@@ -117,13 +117,13 @@ def test_online_without_a_login_is_refused_where_the_run_is_begun(tmp_path, monk
 
 def test_the_mode_is_decided_where_the_run_is_begun_and_a_host_without_a_key_is_an_error(tmp_path, monkeypatch, capfd):
     monkeypatch.setattr("cluster.tracking.login.logged_in", lambda: True)
-    there = pickle.dumps(WandbTracker(TrackingConfig()))
+    config = SimpleNamespace(tracking=TrackingConfig())
+    there = pickle.dumps(trackers(config)[0])
     assert capfd.readouterr().err == "W&B: online\n"
     monkeypatch.setattr("cluster.tracking.login.logged_in", lambda: False)
     with pytest.raises(UserError, match=f"host {socket.gethostname()} has no key"):
         pickle.loads(there).check()
-    offline = WandbTracker(TrackingConfig())
-    offline.check()
+    trackers(config)[0].check()
     assert capfd.readouterr().err == "W&B: offline, nobody is logged in; `concord wandb sync` sends it later\n"
 
 
