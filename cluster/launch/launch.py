@@ -54,11 +54,12 @@ def train_on_ray(config: RunConfig, trackers: Sequence[Observer], display: Obser
 
 
 def _goes_on(config: RunConfig) -> str:
-    """What becomes of a run that is started again."""
+    """What to do about a run whose Ray has died, and what becomes of it."""
     from cluster.storage.checkpoint import FOLDER
 
     saved = RunFolder.of(config).storage.folders(FOLDER)
-    return f"the run goes on from step {int(saved[-1].removeprefix('step-'))}" if saved else "the run begins anew"
+    told = f"goes on from step {int(saved[-1].removeprefix('step-'))}" if saved else "begins anew"
+    return f"start again: the run {told}"
 
 
 def train_here(config: RunConfig, trackers: Sequence[Observer], display: Observer, started: float) -> Outcome:
@@ -82,7 +83,9 @@ def _prepare(config: RunConfig) -> None:
 
 
 @contextmanager
-def ray_cluster(config: RunConfig, advice: Callable[[], str] = lambda: "") -> Iterator[list[dict[str, float]]]:
+def ray_cluster(
+    config: RunConfig, advice: Callable[[], str] = lambda: "start again"
+) -> Iterator[list[dict[str, float]]]:
     """Connect to the cluster of `cluster.address` or of the environment, else start one here for as long as it takes.
 
     A process that has a Ray session already keeps it, and is left with it. Gives the resources of each node that is alive.

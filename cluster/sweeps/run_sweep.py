@@ -30,7 +30,7 @@ def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Tr
     base = opened.search.base
     with ThreadPoolExecutor(1) as background:
         tables = background.submit(_prepare, base)
-        with ray_cluster(base, lambda: f"concord sweep resume {opened.sweep.name}") as nodes:
+        with ray_cluster(base, lambda: f"concord sweep resume {opened.sweep.name} goes on") as nodes:
             from cluster.sweeps.driver import DriverSettings, run_driver, shared_config
             from cluster.sweeps.sweep_board import create_sweep_board
             from cluster.sweeps.trials import open_ledger
