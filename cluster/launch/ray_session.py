@@ -9,7 +9,7 @@ import ray.train.torch
 import torch
 import torch.distributed as dist
 
-from cluster.storage.lease import Launch
+from cluster.storage.lease_record import Launch
 from cluster.training.agreement import from_rank_zero
 from cluster.training.worker import train
 from multitask.config import parse_config

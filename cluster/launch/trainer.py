@@ -18,7 +18,7 @@ from ray.train.v2._internal.execution.controller import TrainController
 
 from cluster.launch.absolute_paths import absolute
 from cluster.launch.resources import ResourcePlan
-from cluster.storage.lease import Launch
+from cluster.storage.lease_record import Launch
 from cluster.storage.storage import Storage
 from multitask.config import RunConfig
 

@@ -16,7 +16,7 @@ from ray.tune.schedulers import TrialScheduler
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.scratch import create_scratch
 from cluster.step.stopwatch import clock
-from cluster.storage.lease import Launch
+from cluster.storage.lease_record import Launch
 from cluster.sweeps.cleanup import TrialCleanup
 from cluster.sweeps.concurrency import driver_bundle
 from cluster.sweeps.population import Population

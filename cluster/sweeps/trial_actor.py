@@ -13,7 +13,7 @@ from ray.exceptions import RayActorError
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_board import ControllerObserver
 from cluster.launch.trainer import RunTrainer
-from cluster.storage.lease import Launch
+from cluster.storage.lease_record import Launch
 from cluster.sweeps.sweep_board import TrialObserver
 from cluster.sweeps.trial_checkpoints import take_over_checkpoints
 from cluster.training.observer import Outcome, one_line

@@ -5,7 +5,8 @@ from contextlib import ExitStack, contextmanager
 
 import torch.distributed as dist
 
-from cluster.storage.lease import Fence, FencedStorage, Lease
+from cluster.storage.fence import Fence, FencedStorage
+from cluster.storage.lease import Lease
 from cluster.storage.probe import probe
 from cluster.storage.run_folder import RunFolder
 from cluster.training.agreement import from_rank_zero, on_every_rank
