@@ -33,8 +33,9 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 _OBJECT_STORE_BYTES = 128 * 2**20
-# Ray warns of more processes than cores; those of a sweep are no accident, most of them wait.
-_MANY_PROCESSES = "worker processes have been started on node"
+# Ray warns of more processes than cores: those of a sweep are no accident, most of them wait. It shows the log of a raylet that
+# died: that of this host is told by `RayWatch`, that of another by the workers that it took along.
+_NOT_SHOWN = ("worker processes have been started on node", "Raylet is terminated.")
 
 
 def train_on_ray(config: RunConfig, trackers: Sequence[Observer], display: Observer, started: float) -> Outcome:
@@ -137,7 +138,7 @@ def warnings_to_stderr() -> None:
     own = worker.print_to_stdstream
 
     def show(data: dict[str, Any], ignore_prefix: bool) -> None:
-        if lines := [line for line in data["lines"] if _MANY_PROCESSES not in line]:
+        if lines := [line for line in data["lines"] if not any(text in line for text in _NOT_SHOWN)]:
             own({**data, "lines": lines, "is_err": True}, ignore_prefix)
 
     if own.__module__ == worker.__name__:
