@@ -107,7 +107,8 @@ def _remove(config: RunConfig) -> None:
     LeaseHeldError: another process is at the run.
     UserError: the folder is no run's.
     """
-    from cluster.storage.lease import Launch, Lease, clear_folder
+    from cluster.storage.lease import Lease, clear_folder
+    from cluster.storage.lease_record import Launch
     from cluster.storage.run_folder import RunFolder
 
     folder = RunFolder.of(config)

@@ -36,8 +36,9 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 _OBJECT_STORE_BYTES = 128 * 2**20
-# Ray warns of more processes than cores; those of a sweep are no accident, most of them wait.
-_MANY_PROCESSES = "worker processes have been started on node"
+# Ray warns of more processes than cores: those of a sweep are no accident, most of them wait. It shows the log of a raylet that
+# died: that of this host is told by `RayWatch`, that of another by the workers that it took along.
+_NOT_SHOWN = ("worker processes have been started on node", "Raylet is terminated.")
 
 
 def train_on_ray(config: RunConfig, trackers: Sequence[Observer], display: Observer, started: float) -> Outcome:
@@ -61,11 +62,12 @@ def train_on_ray(config: RunConfig, trackers: Sequence[Observer], display: Obser
 
 
 def _goes_on(config: RunConfig) -> str:
-    """What becomes of a run that is started again."""
+    """What to do about a run whose Ray has died, and what becomes of it."""
     from cluster.storage.checkpoint import FOLDER
 
     saved = RunFolder.of(config).storage.folders(FOLDER)
-    return f"the run goes on from step {int(saved[-1].removeprefix('step-'))}" if saved else "the run begins anew"
+    told = f"goes on from step {int(saved[-1].removeprefix('step-'))}" if saved else "begins anew"
+    return f"start again: the run {told}"
 
 
 def train_here(config: RunConfig, trackers: Sequence[Observer], display: Observer, started: float) -> Outcome:
@@ -90,7 +92,9 @@ def _prepare(config: RunConfig) -> None:
 
 
 @contextmanager
-def ray_cluster(config: RunConfig, advice: Callable[[], str] = lambda: "") -> Iterator[list[dict[str, float]]]:
+def ray_cluster(
+    config: RunConfig, advice: Callable[[], str] = lambda: "start again"
+) -> Iterator[list[dict[str, float]]]:
     """Connect to the cluster of `cluster.address` or of the environment, else start one here for as long as it takes.
 
     A process that has a Ray session already keeps it, and is left with it. Gives the resources of each node that is alive.
@@ -136,7 +140,7 @@ def warnings_to_stderr() -> None:
     own = worker.print_to_stdstream
 
     def show(data: dict[str, Any], ignore_prefix: bool) -> None:
-        if lines := [line for line in data["lines"] if _MANY_PROCESSES not in line]:
+        if lines := [line for line in data["lines"] if not any(text in line for text in _NOT_SHOWN)]:
             own({**data, "lines": lines, "is_err": True}, ignore_prefix)
 
     if own.__module__ == worker.__name__:

@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from ray.exceptions import RayError
 
-from cluster.storage.lease import Launch
+from cluster.storage.lease_record import Launch
 from cluster.training.agreement import Agreement
 from cluster.training.worker import train
 from multitask.config import parse_config

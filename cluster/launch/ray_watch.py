@@ -64,7 +64,7 @@ class RayWatch:
     def _end_process(self, name: str, address: str) -> None:
         """Not by an exception: the main thread waits for Ray inside of Ray, and so would its shutdown."""
         cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
-        print(f"{cursor}concord: {name} at {address} has died; start again: {self._how_to_go_on()}", file=sys.stderr)
+        print(f"{cursor}concord: {name} at {address} has died; {self._how_to_go_on()}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         if self._scratch:
@@ -75,7 +75,7 @@ class RayWatch:
         try:
             return self._advice()
         except Exception:
-            return "what was saved is gone on from"
+            return "start again"
 
 
 def connected_ray() -> dict[str, str]:

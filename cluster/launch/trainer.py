@@ -20,7 +20,7 @@ from cluster.launch.absolute_paths import absolute
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_board import ControllerObserver
 from cluster.launch.worker_failures import RunFailurePolicy, user_error
-from cluster.storage.lease import Launch
+from cluster.storage.lease_record import Launch
 from cluster.storage.storage import Storage
 from multitask.config import RunConfig
 

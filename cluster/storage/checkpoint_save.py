@@ -9,7 +9,7 @@ from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from cluster.storage.checkpoint import EXTRA, FOLDER, FORMAT, MANIFEST, STATE, checkpoint_name
-from cluster.storage.lease import written_by
+from cluster.storage.fence import written_by
 from cluster.storage.shard_file import encode_shard, shard_name
 from cluster.storage.storage import Storage
 from cluster.zero.engine import Engine

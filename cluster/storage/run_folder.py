@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from cluster.storage.checkpoint import FOLDER, find_checkpoint, read_state
-from cluster.storage.lease import written_by
+from cluster.storage.fence import written_by
 from cluster.storage.storage import Storage
 from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError

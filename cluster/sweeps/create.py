@@ -9,7 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
-from cluster.storage.lease import Launch, Lease, clear_folder
+from cluster.storage.lease import Lease, clear_folder
+from cluster.storage.lease_record import Launch
 from cluster.storage.storage import Storage
 from cluster.sweeps.confirmation import Confirmation
 from cluster.sweeps.options import check_options

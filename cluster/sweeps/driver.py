@@ -17,7 +17,7 @@ from cluster.launch.resources import ResourcePlan
 from cluster.launch.scratch import create_scratch
 from cluster.launch.waiting import PendingWatch
 from cluster.step.stopwatch import clock
-from cluster.storage.lease import Launch
+from cluster.storage.lease_record import Launch
 from cluster.sweeps.cleanup import TrialCleanup
 from cluster.sweeps.driver_settings import DriverSettings, Watch
 from cluster.sweeps.population import Population

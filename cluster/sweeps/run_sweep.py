@@ -36,7 +36,7 @@ def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Tr
     base = opened.search.base
     with ThreadPoolExecutor(1) as background:
         tables = background.submit(_prepare, base)
-        with ray_cluster(base, lambda: f"concord sweep resume {opened.sweep.name}") as nodes:
+        with ray_cluster(base, lambda: f"concord sweep resume {opened.sweep.name} goes on") as nodes:
             from cluster.sweeps.confirmation_ledger import open_confirmation_ledger
             from cluster.sweeps.driver import run_driver, shared_config
             from cluster.sweeps.driver_settings import DriverSettings

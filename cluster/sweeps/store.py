@@ -6,7 +6,7 @@ from typing import Any
 
 import pyarrow as pa
 
-from cluster.storage.lease import written_by
+from cluster.storage.fence import written_by
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
 from cluster.sweeps.confirmation import Confirmation

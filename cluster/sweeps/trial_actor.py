@@ -14,7 +14,7 @@ from ray.train._internal.session import _TrainingResult as TrainingResult
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_board import ControllerObserver
 from cluster.launch.trainer import RunTrainer
-from cluster.storage.lease import Launch
+from cluster.storage.lease_record import Launch
 from cluster.sweeps.cleanup import release_dead_controller
 from cluster.sweeps.sweep_board import TrialObserver
 from cluster.sweeps.trial_checkpoints import take_over_checkpoints

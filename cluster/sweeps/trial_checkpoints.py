@@ -5,7 +5,8 @@ from dataclasses import dataclass, field
 import pyarrow as pa
 
 from cluster.storage.checkpoint import FOLDER, checkpoint_name, find_checkpoint, read_state, verify
-from cluster.storage.lease import Launch, Lease
+from cluster.storage.lease import Lease
+from cluster.storage.lease_record import Launch
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Trial

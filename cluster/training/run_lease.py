@@ -3,7 +3,8 @@
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 
-from cluster.storage.lease import Fence, FencedStorage, Lease
+from cluster.storage.fence import Fence, FencedStorage
+from cluster.storage.lease import Lease
 from cluster.storage.probe import probe
 from cluster.storage.run_folder import RunFolder
 from cluster.training.session import Session

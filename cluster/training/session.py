@@ -14,7 +14,7 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
-from cluster.storage.lease import Launch
+from cluster.storage.lease_record import Launch
 from cluster.training.agreement import Agreement
 from cluster.training.observer import Observer, Outcome, RunInfo
 

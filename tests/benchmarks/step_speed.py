@@ -234,7 +234,7 @@ def measure_under_ray(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _ray_worker(arguments: dict[str, Any]) -> dict[str, Any]:
     from cluster.launch.ray_session import RaySession
-    from cluster.storage.lease import Launch
+    from cluster.storage.lease_record import Launch
 
     warnings.filterwarnings("ignore")
     torch.set_num_threads(arguments["threads"])

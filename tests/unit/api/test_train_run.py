@@ -13,7 +13,8 @@ import pytest
 import cluster
 import multitask
 from cluster.cli import main
-from cluster.storage.lease import Launch, Lease
+from cluster.storage.lease import Lease
+from cluster.storage.lease_record import Launch
 from cluster.storage.run_folder import RunFolder
 from cluster.training.observer import Outcome, RunInfo
 from multitask.config import RunConfig, parse_config

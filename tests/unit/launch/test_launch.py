@@ -15,9 +15,11 @@ def test_warnings_of_the_cluster_leave_stdout_to_the_command(
     lines = [
         "WARNING: 8 PYTHON worker processes have been started on node: a",
         "2 workers killed due to memory pressure",
+        "Raylet is terminated. Termination is unexpected. Last 20 lines of the Raylet logs:\n    - bytes in use: 3543\n",
     ]
     worker.print_to_stdstream({"lines": lines, "pid": "raylet", "is_err": False}, ignore_prefix=False)
     out, err = capfd.readouterr()
     assert out == ""
     assert err.count("memory pressure") == 1
     assert "8 PYTHON" not in err
+    assert "bytes in use" not in err

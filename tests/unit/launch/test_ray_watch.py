@@ -23,7 +23,7 @@ child = subprocess.Popen(["sleep", "600"], stdout=log, start_new_session=True)
 print(child.pid, address, flush=True)
 
 def advice():
-    return "the run goes on from step 40"
+    return "start again: the run goes on from step 40"
 
 with RayWatch({"Ray's head": address}, sys.argv[1], advice):
     time.sleep(float(sys.argv[2]))

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 from cluster.storage import lease as lease_module
-from cluster.storage.lease import FencedStorage, Launch, Lease, LeaseHeldError, LeaseLostError, clear_folder
+from cluster.storage.fence import FencedStorage, LeaseLostError
+from cluster.storage.lease import Lease, LeaseHeldError, clear_folder
+from cluster.storage.lease_record import Launch
 from cluster.storage.process_identity import ProcessIdentity
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
@@ -86,7 +88,8 @@ def test_workers_of_the_same_launch_take_over_at_once_and_fence_the_earlier_ones
 def test_owner_on_this_host_that_was_killed_is_taken_over_at_once(tmp_path: Path, clock: list[float]) -> None:
     code = (
         "import os, sys\n"
-        "from cluster.storage.lease import Launch, Lease\n"
+        "from cluster.storage.lease import Lease\n"
+        "from cluster.storage.lease_record import Launch\n"
         "from cluster.storage.storage import Storage\n"
         f"Lease.acquire(Storage({str(tmp_path)!r}), Launch.here())\n"
         "os.kill(os.getpid(), 9)\n"

@@ -10,7 +10,8 @@ import numpy as np
 import pytest
 import yaml
 
-from cluster.storage.lease import LeaseHeldError, LeaseLostError
+from cluster.storage.fence import LeaseLostError
+from cluster.storage.lease import LeaseHeldError
 from cluster.storage.storage import Storage
 from cluster.sweeps.create import (
     check_name,

@@ -8,7 +8,7 @@ from typing import Any
 import pytest
 
 from cluster.storage.checkpoint import FORMAT, find_checkpoint
-from cluster.storage.lease import Launch
+from cluster.storage.lease_record import Launch
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
 from cluster.sweeps.trial_checkpoints import take_over_checkpoints
