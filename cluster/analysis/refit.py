@@ -165,5 +165,6 @@ class _RecordKeeper:
         for iteration, point in enumerate(history[len(trial.reports) :], start=len(trial.reports) + 1):
             scores = {key: value for key, value in point.items() if key.startswith("dev/")}
             seconds = round(self._seconds(), 1)
-            trial = trial.with_report(Report(iteration, point["step"], point["rows"], point["tokens"], seconds, scores))
+            position = (point["step"], point["rows"], point["tokens"])
+            trial = trial.with_report(Report(iteration, *position, seconds, scores, trial.run, trial.sample))
         return trial

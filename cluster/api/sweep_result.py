@@ -54,7 +54,7 @@ class SweepResult:
 
     def best(
         self,
-        by: str = "dev/mean",
+        by: str | None = None,
         *,
         weights: Mapping[str, float] | None = None,
         baselines: Mapping[str, float] | None = None,
@@ -63,7 +63,8 @@ class SweepResult:
         """The best configuration now, as `concord best` finds it.
 
         Args:
-            by: a dev score, or one of the rules weighted, course, worst, knee and no-worse.
+            by: a dev score, or one of the rules weighted, course, worst, knee and no-worse; the score that the sweep
+                searched for if not given, the mean where it searched for several.
             weights: for weighted, task to weight; 1 where none is given.
             baselines: task to its score without the others; they go before those that the sweep trained.
             margin: for no-worse, how far below its baseline a task may be.
@@ -76,7 +77,7 @@ class SweepResult:
 
         return best_of(self.store, by=by, weights=weights, baselines=baselines, margin=margin)
 
-    def export(self, path: str | Path, by: str = "dev/mean", **rule: Any) -> str:
+    def export(self, path: str | Path, by: str | None = None, **rule: Any) -> str:
         """Export the best checkpoint of `best(by, **rule)` to the folder `path`; gives its place.
 
         Raises:

@@ -11,6 +11,9 @@ from cluster.storage.storage import Storage
 from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
 
+# Where a run that goes on with another one's weights began: their evaluations, step, rows and tokens.
+INHERITED = "inherited.json"
+
 
 class RunFolder:
     """The folder `cluster.storage/<name>` of one run."""

@@ -154,7 +154,7 @@ class DriverCallback(Callback):
         """End the attempt: release what is left and write how it stands."""
         for trial in self._ledger.trials:
             if trial.status == "running":
-                self._cleanup.end_training(self._ledger.current_run(trial))
+                self._cleanup.end_training(trial.current_run)
         self._cleanup.wait()
         if self.error is not None:
             raise self.error
@@ -183,7 +183,7 @@ class DriverCallback(Callback):
             self._end(run, "stopped", _why_stopped(self._ledger.trial(run), self._ledger))
 
     def _end(self, run: str, status: Any, reason: str | None) -> None:
-        self._cleanup.end_training(self._ledger.current_run(self._ledger.trial(run)))
+        self._cleanup.end_training(self._ledger.trial(run).current_run)
         self._ledger.end(run, status, reason)
         self._untidy = True
 
@@ -239,5 +239,4 @@ class _Halt(Stopper):
 def _why_stopped(trial: Trial, ledger: TrialLedger) -> str:
     best, selection = trial.best(ledger.options.selection), ledger.options.selection
     score = "not finite" if best is None else f"{best.scores[selection]:.3f}"
-    done = trial.reports[-1].iteration if trial.reports else 0
-    return f"{ledger.options.scheduler}: {selection} {score} after {done} of {trial.planned_iterations} evaluations"
+    return f"{ledger.options.scheduler}: {selection} {score} after {trial.iteration} of {trial.planned_iterations} evaluations"

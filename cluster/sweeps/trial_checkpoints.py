@@ -3,9 +3,10 @@
 import pyarrow as pa
 
 from cluster.storage.checkpoint import FOLDER, checkpoint_name, find_checkpoint, read_state, verify
-from cluster.storage.run_folder import RunFolder
+from cluster.storage.run_folder import INHERITED, RunFolder
 from cluster.storage.storage import Storage
-from cluster.sweeps.records import Trial
+from cluster.sweeps.records import Report, Trial
+from cluster.sweeps.standing import Standing, standings
 from cluster.sweeps.trials import TrialLedger
 from multitask.config import RunConfig
 from multitask.errors import UserError
@@ -14,21 +15,18 @@ _COPY_ATTEMPTS = 20
 
 
 def keep_best_checkpoints(ledger: TrialLedger) -> None:
-    """Remove the checkpoints of ended trials beyond the best `options.keep`, and of those all but the best one.
+    """Remove the checkpoints of ended trials but for the best seed's best one of the best `options.keep` configurations.
 
-    Baselines keep none: their mean is of one task, and nobody exports them. A donor keeps all until its heir has them.
+    A configuration of which a seed is still to come keeps each seed's best one, for it may yet become one of them. Baselines
+    keep none: their mean is of one task, and nobody exports them. A donor keeps all until its heir has them.
     """
     donors = {trial.generations[-1].donor for trial in ledger.trials if _waits_for_donor(ledger, trial)}
-    ended = [trial for trial in ledger.trials if trial.has_ended]
-    rivals = [trial for trial in ended if trial.role != "baseline"]
-    kept = {trial.run for trial in _by_score(rivals, ledger)[: ledger.options.keep]}
-    for trial in ended:
-        current = ledger.current_run(trial)
+    kept = {(report.run, checkpoint_name(report.step)) for report in _kept_reports(ledger)}
+    for trial in (trial for trial in ledger.trials if trial.has_ended):
         for run in {trial.run, *(generation.run for generation in trial.generations)} - donors:
             storage = ledger.store.run(run).storage
-            best = trial.best(ledger.options.selection)
             for name in storage.folders(FOLDER):
-                if trial.run not in kept or run != current or best is None or name != checkpoint_name(best.step):
+                if (run, name) not in kept:
                     storage.delete_folder(f"{FOLDER}/{name}")
 
 
@@ -36,20 +34,15 @@ def _waits_for_donor(ledger: TrialLedger, trial: Trial) -> bool:
     return bool(trial.generations) and not trial.has_ended and not ledger.run_folder(trial).has_begun
 
 
-def _by_score(trials: list[Trial], ledger: TrialLedger) -> list[Trial]:
-    """The best first; with several metrics each one's best come in turn."""
-    ranked: list[Trial] = []
-    orders = [_ordered(trials, metric, ledger.options.selection) for metric in ledger.options.metrics]
-    for place in range(len(trials)):
-        for order in orders:
-            if place < len(order) and order[place] not in ranked:
-                ranked.append(order[place])
-    return ranked
-
-
-def _ordered(trials: list[Trial], metric: str, selection: str) -> list[Trial]:
-    known = [(best.scores.get(metric, -2.0), trial) for trial in trials if (best := trial.best(selection)) is not None]
-    return [trial for _, trial in sorted(known, key=lambda pair: -pair[0])]
+def _kept_reports(ledger: TrialLedger) -> list[Report]:
+    """The reports whose checkpoints stay; with several metrics each one's best come in turn."""
+    options, ranked = ledger.options, list[Standing]()
+    orders = [standings(ledger.trials, options.selection, metric) for metric in options.metrics]
+    for equal in zip(*orders, strict=True):
+        ranked += [standing for standing in equal if standing.has_ended and standing not in ranked]
+    best = [max(own.best.values(), key=lambda report: report.scores[options.selection]) for own in ranked]
+    unsettled = (own for own in orders[0] if not own.has_ended)
+    return best[: options.keep] + [report for own in unsettled for report in own.best.values()]
 
 
 def take_over_checkpoints(config: RunConfig, donor: str, previous: str) -> None:
@@ -69,7 +62,8 @@ def take_over_checkpoints(config: RunConfig, donor: str, previous: str) -> None:
         folder.storage.delete_folder(FOLDER)
         # The donor trains on and may remove a checkpoint while it is read.
         try:
-            if _copy_checkpoints(source, folder.storage):
+            if (inherited := _copy_checkpoints(source, folder.storage)) is not None:
+                folder.write_json(INHERITED, inherited)
                 folder.continue_as(config, RunFolder(storage.below(previous)))
                 return
         except (OSError, pa.ArrowException, KeyError):
@@ -77,12 +71,16 @@ def take_over_checkpoints(config: RunConfig, donor: str, previous: str) -> None:
     raise UserError(f"{source.location} holds no whole checkpoint to go on from")
 
 
-def _copy_checkpoints(source: Storage, target: Storage) -> bool:
+def _copy_checkpoints(source: Storage, target: Storage) -> dict[str, int] | None:
+    """Copy them; gives the evaluations, step, rows and tokens of the newest, None where it is not whole."""
     newest, _ = find_checkpoint(source)
     if newest is None:
-        return False
-    best = read_state(source, newest)["progress"]["best_step"]
+        return None
+    progress = read_state(source, newest)["progress"]
+    best = progress["best_step"]
     wanted = {newest} | ({f"{FOLDER}/{checkpoint_name(best)}"} if best is not None else set())
     for path in wanted:
         target.copy_folder(source, path)
-    return all(verify(target, path) is None for path in wanted)
+    if any(verify(target, path) is not None for path in wanted):
+        return None
+    return {"iteration": len(progress["history"])} | {unit: progress[unit] for unit in ("step", "rows", "tokens")}

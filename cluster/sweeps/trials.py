@@ -1,6 +1,5 @@
 """The ledger of a sweep: which trials there are, how far they are, and which comes next. The driver alone writes it."""
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -18,6 +17,7 @@ from cluster.sweeps.plan import (
     trial_config,
 )
 from cluster.sweeps.records import Generation, Report, Role, Status, Sweep, Trial
+from cluster.sweeps.run_history import with_history, with_start
 from cluster.sweeps.samplers import Sampler, create_sampler
 from cluster.sweeps.search import Search
 from cluster.sweeps.store import SweepStore
@@ -62,7 +62,7 @@ class TrialLedger:
     @property
     def tokens(self) -> int:
         """Tokens that all trials have trained."""
-        return sum(trial.reports[-1].tokens for trial in self._trials.values() if trial.reports)
+        return sum(trial.tokens for trial in self._trials.values())
 
     def trial(self, run: str) -> Trial:
         """The trial called `run`."""
@@ -79,7 +79,7 @@ class TrialLedger:
             self._add("sample", place, point)
         for trial in self.trials:
             if not trial.has_ended:
-                self._change(replace(self._with_history(trial), status="waiting"))
+                self._change(replace(with_history(trial, self.run_folder(trial)), status="waiting"))
                 if (self._result(trial) or {}).get("status") == "finished":
                     self.end(trial.run, "finished", None)
 
@@ -104,9 +104,9 @@ class TrialLedger:
         elif trial.role == "recipe" and not trial.generations:
             config = self._base
         else:
-            config = self.sampled_config(trial.generations[-1].sample if trial.generations else sample)
+            config = self.sampled_config(trial.current_sample)
         made = trial_config(config, trial, self.sweep.name, f"{self.store.location}/trials", self.options, budget)
-        return made.model_copy(update={"name": self.current_run(trial)})
+        return made.model_copy(update={"name": trial.current_run})
 
     def sampled_config(self, sample: Mapping[str, Any]) -> RunConfig:
         """What the space makes of the recipe by `sample`.
@@ -133,13 +133,9 @@ class TrialLedger:
             "started": time.time(),
         }
 
-    def current_run(self, trial: Trial) -> str:
-        """The name of the run that the trial trains now."""
-        return trial.generations[-1].run if trial.generations else trial.run
-
     def report(self, run: str, values: Mapping[str, Any]) -> Trial:
         """Take in one evaluation of trial `run`."""
-        trial = self._trials[run]
+        trial = with_start(self._trials[run], self.run_folder(self._trials[run]))
         seconds = self._seconds(trial)
         scores = {key: value for key, value in values.items() if key.startswith("dev/") and key != "dev/best"}
         report = Report(
@@ -149,26 +145,27 @@ class TrialLedger:
             tokens=values["train/tokens"],
             seconds=round(seconds, 1),
             scores=scores,
+            run=trial.current_run,
+            sample=trial.current_sample,
         )
         return self._change(replace(trial.with_report(report), seconds=seconds))
 
     def end(self, run: str, status: Status, reason: str | None) -> Trial:
         """Trial `run` has ended, or waits to go on another time (`waiting`)."""
-        trial = self._with_history(self._trials[run])
+        trial = with_history(self._trials[run], self.run_folder(self._trials[run]))
         ended = time.time() if status != "waiting" else None
         trial = replace(trial, status=status, reason=reason, ended=ended, seconds=self._seconds(trial))
         self._counted_until.pop(run, None)
         return self._change(trial)
 
-    def exploit(self, run: str, generation: Generation, donor: Trial) -> Trial:
-        """From now on trial `run` goes on with a donor's weights and another sample; its past is the donor's."""
+    def exploit(self, run: str, generation: Generation) -> Trial:
+        """From now on trial `run` goes on with a donor's weights and another sample."""
         trial = self._trials[run]
-        reports = tuple(report for report in donor.reports if report.iteration <= generation.iteration)
-        return self._change(replace(trial, generations=(*trial.generations, generation), reports=reports))
+        return self._change(replace(trial, generations=(*trial.generations, generation)))
 
     def run_folder(self, trial: Trial) -> RunFolder:
         """Where the trial trains now."""
-        return self.store.run(self.current_run(trial))
+        return self.store.run(trial.current_run)
 
     def halt(self, reason: str) -> None:
         """All trials that are running wait until the sweep goes on."""
@@ -213,16 +210,6 @@ class TrialLedger:
 
     def _result(self, trial: Trial) -> dict[str, Any] | None:
         return self.run_folder(trial).result()
-
-    def _with_history(self, trial: Trial) -> Trial:
-        """The trial with the evaluations that its run folder knows of and its record lacks."""
-        known = {report.iteration: report for report in trial.reports}
-        for iteration, point in enumerate((self._result(trial) or {}).get("history", []), start=1):
-            if iteration not in known:
-                scores = {k: math.nan if v is None else v for k, v in point.items() if k.startswith("dev/")}
-                position = (point["step"], point["rows"], point["tokens"])
-                known[iteration] = Report(iteration, *position, trial.seconds, scores)
-        return replace(trial, reports=tuple(known[iteration] for iteration in sorted(known)))
 
 
 def open_ledger(

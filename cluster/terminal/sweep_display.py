@@ -163,7 +163,7 @@ def describe_sample(trial: Trial) -> str:
         return "the recipe"
     if trial.role == "baseline":
         return f"{trial.sample['task']} alone"
-    sample = trial.generations[-1].sample if trial.generations else trial.sample
+    sample = trial.current_sample
     shorts = Counter(_short(key) for key in sample)
     names = {key: _short(key) if shorts[_short(key)] == 1 else key for key in sample}
     ordered = sorted(sample, key=lambda key: key not in _METHODS)
@@ -182,13 +182,13 @@ def _value(value: Any) -> str:
 def seconds_left(sweep: Sweep) -> float | None:
     """Seconds until all trials are through, at the pace so far; None while it is not known."""
     begun = [trial for trial in sweep.trials if trial.reports]
-    done = sum(trial.reports[-1].rows for trial in begun)
+    done = sum(trial.rows for trial in begun)
     ended = [trial for trial in begun if trial.has_ended and trial.planned_rows]
     if not done or not sweep.elapsed or sweep.status != "running":
         return None
-    share = sum(t.reports[-1].rows / t.planned_rows for t in ended) / len(ended) if ended else 1.0
+    share = sum(t.rows / t.planned_rows for t in ended) / len(ended) if ended else 1.0
     mean = sum(trial.planned_rows for trial in begun) / len(begun)
-    going = sum(t.planned_rows - t.reports[-1].rows for t in begun if not t.has_ended)
+    going = sum(t.planned_rows - t.position.rows for t in begun if t.position and not t.has_ended)
     number = sweep.options.trials * sweep.options.repeats
     settled = sum(bool(t.reports) or t.has_ended for t in sweep.trials if t.role in ("recipe", "sample"))
     coming = max(0, number - settled) * mean
@@ -208,7 +208,7 @@ def _shown(sweep: Sweep, limit: int) -> list[Trial]:
 
 
 def _done(trial: Trial) -> str:
-    return f"{trial.reports[-1].iteration if trial.reports else 0}/{trial.planned_iterations}"
+    return f"{trial.iteration}/{trial.planned_iterations}"
 
 
 def _number(value: float | None) -> str:

@@ -122,6 +122,16 @@ def test_rules_choose_differently(found: cluster.SweepResult) -> None:
     assert found.best(by="dev/sst/accuracy").run == found.best(by="weighted", weights={"sst": 9}).run == "s-002"
 
 
+def test_without_a_rule_the_sweep_s_own_score_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = [trial(0, scores(0.5, 0.9, 0.9)), trial(1, scores(0.7, 0.1, 0.1))]
+    write(sweep(made, metrics=("dev/sst/accuracy",)), str(tmp_path))
+    found = cluster.load_sweep("s", str(tmp_path))
+    assert (found.best().run, found.best().score) == ("s-001", 0.7)
+    assert found.best(by="dev/mean").run == "s-000"
+    # As the status has it.
+    assert (found.to_dict()["best"], found.to_dict()["best_score"]) == ("s-001", 0.7)
+
+
 def test_what_the_rule_lacks_is_an_error_of_one_line(found: cluster.SweepResult) -> None:
     with pytest.raises(UserError, match="--by worst needs the single-task score of quora, sts"):
         found.best(by="worst")
