@@ -18,15 +18,16 @@ from cluster.launch.scratch import create_scratch
 from cluster.step.stopwatch import clock
 from cluster.sweeps.cleanup import TrialCleanup
 from cluster.sweeps.concurrency import driver_bundle
+from cluster.sweeps.failures import TrialFailures, driver_failure
 from cluster.sweeps.population import Population
-from cluster.sweeps.records import Options, Sweep, Trial
-from cluster.sweeps.schedulers import STOPPING, StoppingScheduler, TakeReport
+from cluster.sweeps.records import Options, Sweep
+from cluster.sweeps.schedulers import STOPPING, StoppingScheduler, TakeReport, why_stopped
 from cluster.sweeps.store import STOP
 from cluster.sweeps.trial_actor import TrialRunner
 from cluster.sweeps.trial_checkpoints import keep_best_checkpoints
 from cluster.sweeps.trials import TrialLedger
 from cluster.sweeps.tune_searcher import LedgerSearcher
-from cluster.training.observer import Observer, one_line
+from cluster.training.observer import Observer
 from multitask.config import RunConfig
 from tune_spaces import Space
 
@@ -119,6 +120,7 @@ class DriverCallback(Callback):
         self._ledger, self._cleanup, self._watch = ledger, cleanup, watch
         self._began, self._before = time.time(), ledger.sweep.elapsed
         self._beat, self._untidy = 0.0, False
+        self._failures = TrialFailures(ledger)
         self.halt: str | None = None
         self.error: BaseException | None = None
         self._write_state("running")
@@ -135,6 +137,7 @@ class DriverCallback(Callback):
     def take_report(self, run: str, result: dict[str, Any]) -> None:
         """An evaluation of trial `run` has come in."""
         self._guard(lambda: self._ledger.report(run, result))
+        self._failures.none_now()
 
     def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """The trial ended by itself, or the scheduler or the sweep ended it."""
@@ -142,9 +145,8 @@ class DriverCallback(Callback):
 
     def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
         """The trial's own process died too often."""
-        error = trial.get_pickled_error()
-        reason = f"failed {MAX_DRIVER_FAILURES + 1} times" + (f": {one_line(error)}" if error else "")
-        self._guard(lambda: self._end(trial.config["run"], "failed", reason))
+        failed = driver_failure(trial.get_pickled_error(), MAX_DRIVER_FAILURES + 1)
+        self._guard(lambda: self._fail(trial.config["run"], failed, again=False))
 
     def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
         """Now and then, at least once a second."""
@@ -175,12 +177,22 @@ class DriverCallback(Callback):
 
     def _complete(self, trial: Any) -> None:
         result, run = trial.last_result, trial.config["run"]
-        if "status" in result:
+        if result.get("status") == "failed":
+            self._fail(run, result, again=self.halt is None)
+        elif "status" in result:
             self._end(run, result["status"], result["reason"])
+            self._failures.none_now()
         elif self.halt is not None:
             self._end(run, "waiting", self.halt)
         else:
-            self._end(run, "stopped", _why_stopped(self._ledger.trial(run), self._ledger))
+            self._end(run, "stopped", why_stopped(self._ledger.trial(run), self._ledger.options))
+
+    def _fail(self, run: str, failed: Mapping[str, Any], *, again: bool) -> None:
+        """The trial has failed; `again`: it may be tried another time."""
+        self._cleanup.end_training(self._ledger.trial(run).current_run)
+        why = self._failures.take(run, failed, again=again)
+        self.halt = self.halt or why
+        self._untidy = True
 
     def _end(self, run: str, status: Any, reason: str | None) -> None:
         self._cleanup.end_training(self._ledger.trial(run).current_run)
@@ -234,9 +246,3 @@ class _Halt(Stopper):
     def stop_all(self) -> bool:
         """Whether there is a reason to halt."""
         return self._callback.halt is not None
-
-
-def _why_stopped(trial: Trial, ledger: TrialLedger) -> str:
-    best, selection = trial.best(ledger.options.selection), ledger.options.selection
-    score = "not finite" if best is None else f"{best.scores[selection]:.3f}"
-    return f"{ledger.options.scheduler}: {selection} {score} after {trial.iteration} of {trial.planned_iterations} evaluations"

@@ -9,6 +9,8 @@ from cluster.storage.plain_json import finite
 
 Status = Literal["waiting", "running", "finished", "stopped", "failed"]
 Role = Literal["recipe", "sample", "baseline", "refit"]
+# What a trial failed of. What the cluster broke says nothing of the settings.
+Cause = Literal["settings", "cluster"]
 ENDED = ("finished", "stopped", "failed")
 
 
@@ -54,7 +56,8 @@ class Trial:
     `number` names the configuration, 0 is the recipe itself; `repeat` the seed: trials that differ in it alone tell luck
     from gain. `sample` maps the space's parameters that are active to their values. `reports` are those of its own runs, in
     the order in which they came: what a donor reported is the donor's. `stopped` is a trial that the scheduler
-    ended early, `reason` says in one line why a trial was stopped or failed. `planned_rows` and `planned_iterations` are
+    ended early, `reason` says in one line why a trial was stopped or failed, `cause` what it failed of; `interruptions` counts
+    how often the cluster ended it in this attempt at the sweep. `planned_rows` and `planned_iterations` are
     those of the whole trial. Times are Unix seconds; `seconds` is how long it ran, over all attempts.
     """
 
@@ -73,6 +76,8 @@ class Trial:
     started: float | None = None
     ended: float | None = None
     seconds: float = 0.0
+    cause: Cause | None = None
+    interruptions: int = 0
 
     @property
     def current_run(self) -> str:
@@ -164,8 +169,8 @@ class Options:
     """How a sweep searches. `metrics` are dev scores, higher is better; several ask for their Pareto front.
 
     `evaluations`: reports of a trial as long as the recipe. `grace`: reports before a scheduler may stop a trial;
-    `reduction`: of as many trials one goes on (ASHA). `budget_seconds` and `budget_tokens` bound the sweep as a whole.
-    `keep`: trials whose checkpoints are kept, the best ones.
+    `reduction`: of as many trials one goes on (ASHA). `budget_seconds` and `budget_tokens` bound the sweep as a whole,
+    `trial_seconds` each trial. `keep`: configurations whose checkpoints are kept, the best ones.
     """
 
     trials: int
@@ -182,6 +187,7 @@ class Options:
     budget_seconds: float | None = None
     budget_tokens: int | None = None
     keep: int = 5
+    trial_seconds: float | None = None
 
     @property
     def selection(self) -> str:

@@ -1,6 +1,5 @@
 """Which configuration comes next: a pure function of the seed, its number and what is known of those before it."""
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -9,6 +8,7 @@ import numpy as np
 
 from cluster.sweeps.plan import plain_sample
 from cluster.sweeps.records import Options, Trial
+from cluster.sweeps.told import told
 
 if TYPE_CHECKING:
     import optuna
@@ -104,24 +104,13 @@ class OptunaSampler:
     def _frozen_trial(self, trial: Trial) -> "optuna.trial.FrozenTrial | None":
         import optuna
 
-        state = optuna.trial.TrialState
         if trial.role not in ("recipe", "sample") or not trial.sample:
             return None
         best = trial.best(self._options.selection)
-        values = [best.scores.get(metric, math.nan) for metric in self._options.metrics] if best else []
-        known = bool(values) and all(map(math.isfinite, values))
-        tell: dict[str, Any] = {"state": state.RUNNING}
-        if trial.status == "stopped" and len(values) == 1 and known:
-            # A trial that was stopped early could have got better: Optuna ranks it behind all that went to their end.
-            curve = {report.iteration: report.scores[self._options.selection] for report in trial.reports}
-            tell = {"state": state.PRUNED, "intermediate_values": curve}
-        elif trial.has_ended:
-            tell = {"state": state.COMPLETE, "values": values} if known else {"state": state.FAIL}
-            if not known and len(self._options.metrics) == 1:
-                # Without a value it counts as the worst of all, so that the search keeps away from what breaks.
-                tell = {"state": state.PRUNED}
+        # A population's trial may have been best with other settings than its first.
+        sample = best.sample if best is not None and best.run else trial.sample
         return optuna.trial.create_trial(
-            params=trial.sample, distributions=self._space.distributions(trial.sample), **tell
+            params=sample, distributions=self._space.distributions(sample), **told(trial, best, self._options)
         )
 
 

@@ -13,9 +13,11 @@ from ray.exceptions import RayActorError
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_board import ControllerObserver
 from cluster.launch.trainer import RunTrainer
+from cluster.step.stopwatch import clock
+from cluster.sweeps.failures import failure
 from cluster.sweeps.sweep_board import TrialObserver
 from cluster.sweeps.trial_checkpoints import take_over_checkpoints
-from cluster.training.observer import Outcome, one_line
+from cluster.training.observer import Outcome
 from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
 
@@ -30,7 +32,8 @@ class TrialRunner(tune.Trainable):
     """Trains the run of `config["config"]` (plain values) and gives one result for each of its evaluations.
 
     A result's `current` is that of `config["selection"]`, its `score` the best of them so far, by which the checkpoint is chosen.
-    The last result has `done`, `status` and `reason`. What fails by itself is a result, too: an exception is for Tune to try again.
+    The last result has `done`, `status`, `reason` and, of what failed, `cause` and perhaps `traceback`. What fails by itself is a
+    result, too: an exception is for Tune to try again.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -52,7 +55,11 @@ class TrialRunner(tune.Trainable):
         self._events: deque[tuple[str, dict[str, Any]]] = deque()
         self._latest: dict[str, Any] = {} if config["best"] is None else {SCORE: config["best"]}
         self._end: dict[str, Any] | None = None
+        self._failure: dict[str, Any] = {}
         self._controller: Any = None
+        self._limit, self._until = config["limit"], math.inf
+        if self._limit is not None:
+            self._until = time.monotonic() + self._limit - config["seconds"]
 
     def step(self) -> dict[str, Any]:
         """Wait for the next evaluation or the end."""
@@ -68,6 +75,8 @@ class TrialRunner(tune.Trainable):
                     return self._evaluated(values)
                 if event == "finish":
                     self._end = _ending(Outcome(**values))
+            if alive and time.monotonic() >= self._until and self._controller is not None:
+                return self._out_of_time()
             if not alive:
                 return self._ended()
             time.sleep(POLL_S)
@@ -98,7 +107,7 @@ class TrialRunner(tune.Trainable):
         except UserError as error:
             self._end = {"status": "failed", "reason": str(error).splitlines()[0]}
         except Exception as error:
-            self._end = self._end or {"status": "failed", "reason": one_line(error)}
+            self._failure = failure(error)
 
     def _train(self) -> dict[str, Any]:
         """Train to the end, and once more where the controller dies of itself: the run goes on from its checkpoint."""
@@ -131,10 +140,19 @@ class TrialRunner(tune.Trainable):
         return dict(self._latest)
 
     def _ended(self) -> dict[str, Any]:
-        ending = self._end or {"status": "failed", "reason": "the run ended without an outcome"}
+        """The outcome says best what happened; what was raised here knows the cause."""
+        unknown = {"status": "failed", "reason": "the run ended without an outcome", "cause": "settings"}
+        return self._last({**unknown, **self._failure, **(self._end or {})})
+
+    def _out_of_time(self) -> dict[str, Any]:
+        self.cleanup()
+        return self._last({"status": "stopped", "reason": f"over the limit of {clock(self._limit)} for one trial"})
+
+    def _last(self, ending: dict[str, Any]) -> dict[str, Any]:
         return {SCORE: WORST, CURRENT: WORST, ITERATION: 0, **self._latest, **ending, "done": True}
 
 
 def _ending(outcome: Outcome) -> dict[str, Any]:
-    status = "failed" if outcome.status == "failed" else "finished"
-    return {"status": status, "reason": outcome.error}
+    if outcome.status == "failed":
+        return {"status": "failed", "reason": outcome.error}
+    return {"status": "finished", "reason": outcome.error, "cause": None}

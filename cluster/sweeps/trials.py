@@ -6,6 +6,7 @@ from dataclasses import replace
 from typing import Any
 
 from cluster.storage.run_folder import RunFolder
+from cluster.sweeps.failures import MAX_RETRIES
 from cluster.sweeps.plan import (
     Budget,
     baseline_budget,
@@ -16,13 +17,15 @@ from cluster.sweeps.plan import (
     run_name,
     trial_config,
 )
-from cluster.sweeps.records import Generation, Report, Role, Status, Sweep, Trial
+from cluster.sweeps.records import Cause, Generation, Report, Role, Status, Sweep, Trial
 from cluster.sweeps.run_history import with_history, with_start
 from cluster.sweeps.samplers import Sampler, create_sampler
 from cluster.sweeps.search import Search
 from cluster.sweeps.store import SweepStore
 from multitask.config import RunConfig
 from multitask.data import Tables
+
+_ORDER: tuple[Role, ...] = ("recipe", "baseline", "sample")
 
 
 class TrialLedger:
@@ -78,22 +81,31 @@ class TrialLedger:
         for place, point in enumerate(self._space.first[: self.options.trials - 1], start=1):
             self._add("sample", place, point)
         for trial in self.trials:
-            if not trial.has_ended:
-                self._change(replace(with_history(trial, self.run_folder(trial)), status="waiting"))
+            if not trial.has_ended or trial.cause == "cluster":
+                self._change(replace(with_history(trial, self.run_folder(trial)), status="waiting", interruptions=0))
                 if (self._result(trial) or {}).get("status") == "finished":
                     self.end(trial.run, "finished", None)
 
     def next(self) -> Trial | None:
-        """The next trial to start, now running; None where none is left."""
-        waiting = [trial for trial in self.trials if trial.status == "waiting" and trial.run not in self._counted_until]
-        trial = waiting[0] if waiting else self._sample_next()
-        if trial is None:
+        """The next trial to start, now running; None where there is none by now.
+
+        The recipe comes first and then the baselines, so that a budget that ends the sweep leaves what others are compared with.
+        What the cluster has interrupted comes last: it may have recovered by then.
+        """
+        waiting = [trial for trial in self.trials if trial.status == "waiting"]
+        waiting.sort(key=lambda trial: (trial.interruptions, _ORDER.index(trial.role)))
+        trial = waiting[0] if waiting and not waiting[0].interruptions else self._sample_next()
+        if trial is None and not waiting:
             return None
-        now = time.time()
+        trial, now = trial or waiting[0], time.time()
         self._counted_until[trial.run] = now
-        return self._change(
-            replace(trial, status="running", reason=None, started=trial.started or now, attempts=trial.attempts + 1)
-        )
+        trial = replace(trial, status="running", reason=None, cause=None, attempts=trial.attempts + 1)
+        return self._change(replace(trial, started=trial.started or now))
+
+    @property
+    def is_through(self) -> bool:
+        """Whether no trial runs, so that none can come to be tried again."""
+        return not any(trial.status == "running" for trial in self._trials.values())
 
     def config(self, trial: Trial) -> RunConfig:
         """The config that `trial` trains by now."""
@@ -131,6 +143,8 @@ class TrialLedger:
             "best": best.scores[self.options.selection] if best else None,
             "donor": donor,
             "started": time.time(),
+            "limit": self.options.trial_seconds,
+            "seconds": trial.seconds,
         }
 
     def report(self, run: str, values: Mapping[str, Any]) -> Trial:
@@ -150,13 +164,23 @@ class TrialLedger:
         )
         return self._change(replace(trial.with_report(report), seconds=seconds))
 
-    def end(self, run: str, status: Status, reason: str | None) -> Trial:
-        """Trial `run` has ended, or waits to go on another time (`waiting`)."""
+    def end(self, run: str, status: Status, reason: str | None, cause: Cause | None = None) -> Trial:
+        """Trial `run` has ended, or waits to go on another time (`waiting`); where it failed, of `cause`."""
         trial = with_history(self._trials[run], self.run_folder(self._trials[run]))
         ended = time.time() if status != "waiting" else None
-        trial = replace(trial, status=status, reason=reason, ended=ended, seconds=self._seconds(trial))
+        trial = replace(trial, status=status, reason=reason, cause=cause, ended=ended, seconds=self._seconds(trial))
         self._counted_until.pop(run, None)
         return self._change(trial)
+
+    def interrupted(self, run: str, reason: str) -> Trial:
+        """The cluster has ended trial `run`: it is tried again, unless that has happened too often."""
+        count = self._trials[run].interruptions + 1
+        ended = self.end(run, "waiting" if count <= MAX_RETRIES else "failed", reason, "cluster")
+        return self._change(replace(ended, interruptions=count))
+
+    def blame_cluster(self, run: str) -> None:
+        """What trial `run` failed of was the cluster: it is no evidence, and is tried again when the sweep goes on."""
+        self._change(replace(self._trials[run], cause="cluster"))
 
     def exploit(self, run: str, generation: Generation) -> Trial:
         """From now on trial `run` goes on with a donor's weights and another sample."""

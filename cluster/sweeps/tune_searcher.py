@@ -21,9 +21,11 @@ class LedgerSearcher(Searcher):
         self._ledger = ledger
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial's config, or that there is none."""
+        """The next trial's config, or that there is none: none by now, where one that still runs may have to be tried again."""
         trial = self._ledger.next()
-        return self.FINISHED if trial is None else self._ledger.tune_config(trial)
+        if trial is None:
+            return self.FINISHED if self._ledger.is_through else None
+        return self._ledger.tune_config(trial)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """The ledger has it by the driver's callback."""

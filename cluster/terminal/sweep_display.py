@@ -71,6 +71,10 @@ def sweep_view(sweep: Sweep, limit: int = SHOWN) -> RenderableType:
     parts: list[RenderableType] = [heading(sweep), trial_table(sweep, _shown(sweep, limit))]
     failures = Counter(trial.reason for trial in sweep.trials if trial.status == "failed")
     parts += [Text(f"{count} failed: {reason}", style="red") for reason, count in failures.most_common(3)]
+    if failures:
+        first = next(trial.run for trial in sweep.trials if trial.status == "failed")
+        more = f"concord sweep status {sweep.name} {first.removeprefix(f'{sweep.name}-')}"
+        parts.append(Text(f"what a trial failed with: {more}", style="dim"))
     return Group(*parts)
 
 

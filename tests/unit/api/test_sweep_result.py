@@ -139,6 +139,41 @@ def test_what_the_rule_lacks_is_an_error_of_one_line(found: cluster.SweepResult)
         found.best(by="dev/meen")
 
 
+def test_one_trial_is_shown_with_what_it_failed_with(
+    found: cluster.SweepResult, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = found.trial("003")
+    assert found.trial("s-003") is failed
+    assert found.traceback("003") is None
+    found.store.write_traceback(failed, "Traceback (most recent call last):\nMemoryError: [no] room")
+    arguments = ["concord", "sweep", "status", found.folder, "003"]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit):
+        main()
+    shown = capsys.readouterr().out
+    assert "CUDA out of memory" in shown
+    assert "Traceback (most recent call last):\nMemoryError: [no] room\n" in shown
+    monkeypatch.setattr("sys.argv", [*arguments, "--json"])
+    with pytest.raises(SystemExit):
+        main()
+    told = json.loads(capsys.readouterr().out)
+    assert (told["run"], told["traceback"][-4:]) == ("s-003", "room")
+    with pytest.raises(UserError, match=r"no trial '03'; valid: .*did you mean '003'"):
+        found.trial("03")
+
+
+def test_one_trial_is_shown_with_its_evaluations(
+    found: cluster.SweepResult, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["concord", "sweep", "status", found.folder, "001-r1"])
+    with pytest.raises(SystemExit):
+        main()
+    shown = capsys.readouterr().out
+    assert "lr=1e-4 mix=drawn" in shown
+    row = next(line.split() for line in shown.splitlines() if line.startswith("1 "))
+    assert row == ["1", "10", "100", "0.620", "0.700", "0.500", "0.607"]
+
+
 def test_no_score_after_failures_is_an_error_that_holds_the_reasons(tmp_path: Path) -> None:
     write(sweep([trial(number, status="failed", reason="out of memory") for number in range(2)]), str(tmp_path))
     with pytest.raises(NoScoreError, match="s: no trial has a score") as error:

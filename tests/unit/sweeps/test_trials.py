@@ -89,6 +89,14 @@ def test_each_configuration_is_repeated_before_the_next(tmp_path: Path) -> None:
     assert ledger.trial("s-001").sample == ledger.trial("s-001-r1").sample
 
 
+def test_the_recipe_and_the_baselines_come_first(tmp_path: Path) -> None:
+    ledger = open_tiny(tmp_path, "learning_rate", trials=3, repeats=2, baselines=True)
+    runs = [_next(ledger).run for _ in range(12)]
+    assert runs[:2] == ["s-000", "s-000-r1"]
+    assert runs[2:8] == [f"s-base-{task}{seed}" for task in ("sst", "quora", "sts") for seed in ("", "-r1")]
+    assert runs[8:] == ["s-001", "s-001-r1", "s-002", "s-002-r1"]
+
+
 def test_a_halted_sweep_goes_on_with_its_trials(tmp_path: Path) -> None:
     ledger = open_tiny(tmp_path)
     trial = reported(ledger, _next(ledger), 0.3)
