@@ -2,8 +2,8 @@
 
 from collections.abc import Iterable
 
-from cluster.sweeps.failures import kind_of
 from cluster.sweeps.records import Trial
+from cluster.sweeps.trial_failures import kind_of
 
 
 def grouped_failures(trials: Iterable[Trial]) -> list[tuple[str, list[str]]]:

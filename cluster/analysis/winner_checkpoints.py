@@ -42,7 +42,13 @@ def export_winner(store: SweepStore, ranking: Ranking, target: str) -> tuple[str
 
 def refits_of(ranking: Ranking, configuration: Configuration) -> list[Configuration]:
     """The refits of `configuration` that have a score; of those with another length each is one of its own."""
-    return [refit for refit in configurations(ranking.sweep, ("refit",)) if refit.sample == configuration.sample]
+    runs = {scored.run for scored in configuration.scored_trials}
+    found = configurations(ranking.sweep, ("refit",))
+    return [refit for refit in found if _winner(refit) in runs or refit.sample == configuration.sample]
+
+
+def _winner(refit: Configuration) -> str | None:
+    return refit.scored_trials[0].trial.winner
 
 
 def checkpoint_run(store: SweepStore, scored: ScoredTrial) -> RunFolder | None:

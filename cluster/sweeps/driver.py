@@ -18,13 +18,13 @@ from cluster.launch.scratch import create_scratch
 from cluster.step.stopwatch import clock
 from cluster.sweeps.cleanup import TrialCleanup
 from cluster.sweeps.concurrency import driver_bundle
-from cluster.sweeps.failures import TrialFailures, driver_failure
 from cluster.sweeps.population import Population
 from cluster.sweeps.records import Options, Sweep
 from cluster.sweeps.schedulers import STOPPING, StoppingScheduler, TakeReport, why_stopped
 from cluster.sweeps.store import STOP
 from cluster.sweeps.trial_actor import TrialRunner
 from cluster.sweeps.trial_checkpoints import keep_best_checkpoints
+from cluster.sweeps.trial_failures import TrialFailures, driver_failure
 from cluster.sweeps.trials import TrialLedger
 from cluster.sweeps.tune_searcher import LedgerSearcher
 from cluster.training.observer import Observer

@@ -57,7 +57,7 @@ class Trial:
     from gain. `sample` maps the space's parameters that are active to their values. `reports` are those of its own runs, in
     the order in which they came: what a donor reported is the donor's. `stopped` is a trial that the scheduler
     ended early, `reason` says in one line why a trial was stopped or failed, `cause` what it failed of; `interruptions` counts
-    how often the cluster ended it in this attempt at the sweep. `planned_rows` and `planned_iterations` are
+    how often the cluster ended it in this attempt at the sweep. `winner` is the run that a refit trains again. `planned_rows` and `planned_iterations` are
     those of the whole trial. Times are Unix seconds; `seconds` is how long it ran, over all attempts.
     """
 
@@ -78,6 +78,7 @@ class Trial:
     seconds: float = 0.0
     cause: Cause | None = None
     interruptions: int = 0
+    winner: str | None = None
 
     @property
     def current_run(self) -> str:

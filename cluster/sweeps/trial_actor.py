@@ -14,9 +14,9 @@ from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_board import ControllerObserver
 from cluster.launch.trainer import RunTrainer
 from cluster.step.stopwatch import clock
-from cluster.sweeps.failures import failure
 from cluster.sweeps.sweep_board import TrialObserver
 from cluster.sweeps.trial_checkpoints import take_over_checkpoints
+from cluster.sweeps.trial_failures import failure
 from cluster.training.observer import Outcome
 from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError

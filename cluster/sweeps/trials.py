@@ -6,7 +6,6 @@ from dataclasses import replace
 from typing import Any
 
 from cluster.storage.run_folder import RunFolder
-from cluster.sweeps.failures import MAX_RETRIES
 from cluster.sweeps.plan import (
     Budget,
     baseline_budget,
@@ -25,7 +24,9 @@ from cluster.sweeps.store import SweepStore
 from multitask.config import RunConfig
 from multitask.data import Tables
 
-_ORDER: tuple[Role, ...] = ("recipe", "baseline", "sample")
+# A trial that the cluster has ended so often is tried again; once more, and it has failed.
+MAX_RETRIES = 2
+_ORDER: dict[Role, int] = {"recipe": 0, "baseline": 1}
 
 
 class TrialLedger:
@@ -93,7 +94,7 @@ class TrialLedger:
         What the cluster has interrupted comes last: it may have recovered by then.
         """
         waiting = [trial for trial in self.trials if trial.status == "waiting"]
-        waiting.sort(key=lambda trial: (trial.interruptions, _ORDER.index(trial.role)))
+        waiting.sort(key=lambda trial: (trial.interruptions, _ORDER.get(trial.role, len(_ORDER))))
         trial = waiting[0] if waiting and not waiting[0].interruptions else self._sample_next()
         if trial is None and not waiting:
             return None

@@ -85,7 +85,7 @@ class Run:
             self.session.report(metrics)
         self.engine.deepspeed.train()
         record.restart_clock()
-        while progress.step < self.schedule.steps and not self._out_of_patience():
+        while progress.step < self.schedule.steps and not progress.stops_early(self.config.training):
             self.train_step(record)
             if problem := progress.non_finite_problem(self.config.training.non_finite_limit):
                 return self._end("failed", problem)
@@ -127,7 +127,8 @@ class Run:
                 self.folder.write_json("best_tables.json", tables)
         if metrics:
             self._remember(metrics)
-        if evaluates or (training.save_every is not None and step % training.save_every == 0):
+        saves = step == training.stop_after or (training.save_every is not None and step % training.save_every == 0)
+        if evaluates or saves:
             self._save()
             if self.session.rank == 0:
                 self.folder.write_result(result_values(self.summary(), "running"))
@@ -212,7 +213,3 @@ class Run:
         step = self.progress.step
         phase = self.schedule.phase_of(max(0, step - 1))
         return {"step": step, "epoch": self.schedule.epochs_done(step), "phase": phase}
-
-    def _out_of_patience(self) -> bool:
-        patience = self.config.training.patience
-        return patience is not None and self.progress.waited >= patience

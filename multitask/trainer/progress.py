@@ -4,6 +4,7 @@ import math
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from multitask.config.training import TrainingConfig
 from multitask.trainer.result import StepResult
 
 
@@ -47,6 +48,11 @@ class Progress:
             f"{self.skipped_steps} steps had a loss or gradient that is not finite ({tasks}); "
             f"the limit is training.non_finite_limit={limit}"
         )
+
+    def stops_early(self, training: TrainingConfig) -> bool:
+        """Whether the run ends before its schedule does: out of patience, or as far as it is to go."""
+        impatient = training.patience is not None and self.waited >= training.patience
+        return impatient or (training.stop_after is not None and self.step >= training.stop_after)
 
     def evaluated(self, epoch: float, scores: dict[str, float], selection: str) -> bool:
         """Take in an evaluation; True where it is the best so far."""

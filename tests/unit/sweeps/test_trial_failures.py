@@ -8,8 +8,8 @@ from ray.exceptions import ActorDiedError, NodeDiedError, RayTaskError
 from ray.train import ControllerError, WorkerGroupError
 from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, WorkerHealthCheckTimeoutError
 
-from cluster.sweeps.failures import TrialFailures, driver_failure, failure, kind_of
 from cluster.sweeps.records import Trial
+from cluster.sweeps.trial_failures import TrialFailures, driver_failure, failure, kind_of
 from cluster.sweeps.trials import TrialLedger
 from tests.unit.sweeps.tiny_sweeps import open_tiny, reported
 

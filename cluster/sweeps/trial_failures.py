@@ -11,8 +11,6 @@ from cluster.training.observer import one_line
 if TYPE_CHECKING:
     from cluster.sweeps.trials import TrialLedger
 
-# A trial that the cluster has ended so often is tried again; once more, and it has failed.
-MAX_RETRIES = 2
 # So many trials that fail alike, one after another, and the sweep stops.
 ALIKE = 3
 _VARYING = re.compile(r"[0-9a-f]{8,}|\d[\d.,]*")
