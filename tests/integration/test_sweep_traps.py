@@ -180,7 +180,7 @@ def test_a_population_gives_a_bad_trial_the_weights_of_a_good_one(
     assert own[0].scores != next(report for report in donor.reports if report.iteration == own[0].iteration).scores
     assert own[0].sample == heir.sample != bad.sample
     assert {report.run for report in bad.reports} == {bad.run, *(generation.run for generation in bad.generations)}
-    assert bad.rows == sum(report.rows for report in bad.reports if report.iteration == 1) * len(bad.reports)
+    assert heir.rows == next(report.rows for report in donor.reports if report.iteration == heir.iteration)
     assert _settles(lambda: _is_all_released(nodes)), (_groups(), _alive())
 
 
