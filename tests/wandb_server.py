@@ -27,6 +27,18 @@ VIEWER = {
 }
 
 
+# What the library's `Api().run` wants besides.
+_ABOUT: dict[str, Any] = {
+    "state": "finished",
+    "user": {"name": "me", "username": "me"},
+    "systemMetrics": "{}",
+    "historyKeys": None,
+    "description": None,
+    "group": None,
+    "jobType": None,
+}
+
+
 class ServedRun:
     """What the server holds of one run: its rows, its summary, and the exit codes that were sent."""
 
@@ -34,6 +46,7 @@ class ServedRun:
         self.rows: list[dict[str, Any]] = []
         self.summary: dict[str, Any] = {}
         self.exit_codes: list[int] = []
+        self.tags: list[str] = []
 
     def stream(self, files: dict[str, Any]) -> None:
         """Take one message of the file stream; rows go where their offset says."""
@@ -60,7 +73,12 @@ class WandbServer(ThreadingHTTPServer):
         """The data of a GraphQL answer."""
         if operation == "RunResumeStatus":
             return {"model": {"id": "p", "name": "p", "entity": _entity(), "bucket": self._bucket(values["name"])}}
-        if operation == "UpsertBucket":
+        if "query Run(" in query:
+            run = self._bucket(values["name"])
+            return {
+                "project": {"run": run and run | {"projectId": "1", "tags": self.runs[values["name"]].tags, **_ABOUT}}
+            }
+        if operation == "UpsertBucket" or "mutation UpsertBucket(" in query:
             return {"upsertBucket": self._upsert(values)}
         if operation == "CreateRunFiles":
             files = [{"name": name, "uploadUrl": f"{self.url}/put/{name}"} for name in values["files"]]
@@ -82,9 +100,10 @@ class WandbServer(ThreadingHTTPServer):
         return about | counts | _tails(tail) | {"summaryMetrics": summary, "wandbConfig": '{"t": 1}'}
 
     def _upsert(self, values: dict[str, Any]) -> dict[str, Any]:
-        name = values["name"]
+        name = values.get("name") or values["id"]
         new = name not in self.runs
-        self.runs.setdefault(name, ServedRun())
+        run = self.runs.setdefault(name, ServedRun())
+        run.tags = values.get("tags") or run.tags
         project = {"id": "p", "name": values.get("project") or "p", "entity": _entity()}
         about = {"id": name, "name": name, "displayName": name, "description": None, "config": "{}", "sweepName": None}
         return {"bucket": about | {"historyLineCount": 0, "project": project}, "inserted": new}

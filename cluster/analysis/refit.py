@@ -9,6 +9,7 @@ from typing import Any
 from cluster.analysis.configurations import configurations
 from cluster.analysis.ranking import Ranked, Ranking
 from cluster.analysis.replay import Stretch, replayed, stretches_of
+from cluster.storage.lease import Launch
 from cluster.sweeps.records import Generation, Trial
 from cluster.sweeps.run_history import with_history
 from cluster.sweeps.store import TRIALS, SweepStore
@@ -96,7 +97,7 @@ def _refit_config(
     tree["seed"] = seed
     tree["training"]["stop_after"] = stop_after
     tree["cluster"] |= {"storage": f"{store.location}/{TRIALS}"}
-    tree["tracking"] |= {"group": ranking.sweep.name, "job_type": "refit"}
+    tree["tracking"] |= {"group": ranking.sweep.group, "job_type": "refit"}
     return parse_config(tree, "refit")
 
 
@@ -139,7 +140,7 @@ def run_refit(store: SweepStore, plan: RefitPlan, display: Observer, train: Trai
     for place in range(first, len(configs)):
         if place:
             before = configs[place - 1].name
-            take_over_checkpoints(configs[place], donor=before, previous=before)
+            take_over_checkpoints(configs[place], before, before, Launch.here())
             keeper.go_on(plan.generations[place - 1])
         outcome = train(configs[place], keeper)
         if outcome.status == "failed":

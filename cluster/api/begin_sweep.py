@@ -21,10 +21,10 @@ TRIALS = 20
 class SweepSettings(TypedDict, total=False):
     """How a sweep searches; what is not given, or None, is as `cluster.sweeps.records.Options` has it.
 
-    `trials`: configurations, the recipe among them; 20, or the grid. `search`: random, grid, optuna or nsga2. `scheduler`:
-    fifo, asha, median or pbt. `metrics`: dev scores to maximise; several ask for their Pareto front. `repeats`: trials of
-    each configuration, with other seeds. `baselines`: also train every task alone. `budget`: time for the sweep as a whole,
-    as seconds or "2h"; `budget_tokens`: tokens, as a number or "5M". `workers_per_trial`: the recipe's `cluster.workers` if
+    `trials`: configurations, the recipe among them; 20, or the grid. `search`: random, grid, tpe, gp, cmaes, qmc or nsga2.
+    `scheduler`: fifo, asha, median or pbt. `metrics`: dev scores to maximise; several ask for their Pareto front. `repeats`:
+    trials of each configuration, with other seeds. `baselines`: also train every task alone. `budget`: time for the sweep as a
+    whole, as seconds or "2h"; `budget_tokens`: tokens, as a number or "5M". `workers_per_trial`: the recipe's `cluster.workers` if
     not given. `concurrent`: trials at a time; as many as fit if not given. `evaluations`: of a trial as long as the recipe.
     `grace`: evaluations before a trial may be stopped or changed. `reduction`: for asha, of so many trials one goes on.
     `seed`: of the search. `keep`: configurations whose checkpoints are kept. `trial_budget`: time for each trial, as seconds or

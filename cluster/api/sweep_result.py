@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,6 +20,8 @@ if TYPE_CHECKING:
     import pandas as pd
 
     from cluster.api.best_result import BestResult
+    from cluster.sweeps.points import Enqueued
+    from cluster.tracking.login import Mode
 
 
 @dataclass(frozen=True)
@@ -143,6 +145,37 @@ class SweepResult:
         )
         return run_opened(opened, show, on_change)
 
+    def enqueue(self, source: str | Path, study: str | None = None) -> "Enqueued":
+        """Have points tried when it goes on, before it searches further; those that were tried already are passed over.
+
+        Args:
+            source: a file `*.yaml`, `*.json` or `*.csv` of points, or an Optuna storage, whose enqueued trials are taken.
+            study: the study's name; the storage's only one if not given.
+
+        Raises:
+            UserError: it is running or a population, the source cannot be read, or a point cannot be trained.
+        """
+        from cluster.sweeps.points import enqueue_points, read_points
+
+        opened = reopen_sweep(self.folder, "runs")
+        with opened.lease:
+            return enqueue_points(opened, read_points(str(source), study, opened.sweep.space["parameters"]))
+
+    def export_study(self, storage: str, study: str | None = None, *, replace: bool = False) -> int:
+        """Write it as a study that optuna-dashboard opens; gives the number of its trials.
+
+        Args:
+            storage: a database's URL as `sqlite:///study.db`, or a journal file as `study.log`.
+            study: the study's name; the sweep's if not given.
+            replace: write a study of that name anew.
+
+        Raises:
+            UserError: there is such a study already, or the storage cannot be written.
+        """
+        from cluster.analysis.study_export import export_study
+
+        return export_study(self.sweep, storage, study, replace=replace)
+
     def stop(self) -> None:
         """Ask it to end, in whatever process it runs; its trials end within seconds, and `resume` goes on.
 
@@ -179,11 +212,24 @@ def run_opened(opened: OpenedSweep, show: Show, on_change: OnChange | None) -> S
         UserError: as `cluster.sweeps.run_sweep.run_sweep`.
     """
     from cluster.sweeps.run_sweep import run_sweep
+    from cluster.tracking.login import decide_mode
     from cluster.tracking.tracker import trackers
 
-    with shown_sweep(show, on_change) as watch:
-        reason = run_sweep(opened, watch, trackers)
-    return SweepResult(opened.store, current_sweep(opened.store), reason)
+    mode = decide_mode(opened.search.base.tracking.mode)
+    with opened.lease, shown_sweep(show, on_change) as watch:
+        reason = run_sweep(opened, watch, partial(trackers, mode=mode))
+        result = SweepResult(opened.store, current_sweep(opened.store), reason)
+        if mode != "disabled" and result.sweep.trials != opened.sweep.trials:
+            _track(result, mode)
+    return result
+
+
+def _track(result: SweepResult, mode: "Mode") -> None:
+    """Record the sweep itself in W&B, with the page about it."""
+    from cluster.report.page import render_sweep
+    from cluster.tracking.sweep_run import track_sweep
+
+    track_sweep(result.store, result.sweep, result.trials, render_sweep(result.store), mode)
 
 
 def _result(store: SweepStore) -> SweepResult:

@@ -3,13 +3,19 @@
 import os
 import time
 from collections.abc import Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.api.run_result import RunResult, result_of
 from cluster.api.show import Listener, OnReport, Show, shown
 from cluster.training.observer import Observer, Outcome
 from multitask.config import Overrides, Recipe, RunConfig, load_recipe
 from multitask.errors import UserError
+
+if TYPE_CHECKING:
+    from cluster.storage.run_folder import RunFolder
+
+# What a start leaves that was refused before the run began, its lease at least.
+_BEFORE_RUN = {"lease", "probe", "ray"}
 
 
 def train(
@@ -86,7 +92,9 @@ def train_config(config: RunConfig, observer: Observer, started: float, *, ray: 
     from cluster.tracking.tracker import trackers
 
     chosen = train_on_ray if ray and not under_torchrun() else train_here
-    return chosen(config, trackers(config), observer, started)
+    # Of torchrun's ranks the first alone is watched.
+    watching = trackers(config) if os.environ.get("RANK", "0") == "0" else []
+    return chosen(config, watching, observer, started)
 
 
 def under_torchrun() -> bool:
@@ -95,9 +103,23 @@ def under_torchrun() -> bool:
 
 
 def _remove(config: RunConfig) -> None:
+    """Raises:
+    LeaseHeldError: another process is at the run.
+    UserError: the folder is no run's.
+    """
+    from cluster.storage.lease import Launch, Lease, clear_folder
     from cluster.storage.run_folder import RunFolder
 
     folder = RunFolder.of(config)
-    if folder.storage.exists("") and not folder.has_begun:
+    if not folder.storage.exists(""):
+        return
+    if not folder.has_begun and not _was_refused(folder):
         raise UserError(f"--restart: {folder.location} is no run folder, it has no run.json; nothing was removed")
-    folder.storage.delete_folder("")
+    with Lease.acquire(folder.storage, Launch.here()) as lease:
+        clear_folder(lease.storage)
+
+
+def _was_refused(folder: "RunFolder") -> bool:
+    """Whether a start was refused here before the run began."""
+    names = {*folder.storage.folders(), *folder.storage.files()}
+    return "lease" in names and names <= _BEFORE_RUN

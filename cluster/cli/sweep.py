@@ -7,6 +7,7 @@ from typer.core import TyperGroup
 
 import cluster.cli.sweep_options as option
 from cluster.cli.sweep_state import list_sweeps, spaces, status, stop
+from cluster.cli.sweep_study import enqueue, export_study, trials_table
 from cluster.terminal.json_output import print_json
 
 if TYPE_CHECKING:
@@ -96,6 +97,9 @@ sweep.command()(status)
 sweep.command("list")(list_sweeps)
 sweep.command()(stop)
 sweep.command()(spaces)
+sweep.command("trials")(trials_table)
+sweep.command()(enqueue)
+sweep.command("export-study")(export_study)
 
 
 def _show_plan(recipe: str, changes: list[str], asked: dict[str, Any], json: bool) -> None:

@@ -16,7 +16,7 @@ Changes = Annotated[
 Space = Annotated[str, typer.Option(help="A shipped space, FILE.yaml, or package.module:function.")]
 NewName = Annotated[str | None, typer.Option(help="The sweep's name; recipe and space if not given.")]
 Trials = Annotated[int | None, typer.Option(min=1, help="Configurations, the recipe among them; 20, or the grid.")]
-Search = Annotated[str, typer.Option(help="random, grid, optuna or nsga2.")]
+Search = Annotated[str, typer.Option(help="random, grid, tpe, gp, cmaes, qmc or nsga2.")]
 Scheduler = Annotated[str, typer.Option(help="fifo, asha, median or pbt.")]
 Metric = Annotated[list[str] | None, typer.Option(help="Score to maximise; several ask for their Pareto front.")]
 Repeats = Annotated[int, typer.Option(min=1, help="Trials of each configuration, with other seeds.")]

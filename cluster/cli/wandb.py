@@ -25,23 +25,44 @@ def sync(
 
     Exit code 1 where something was not sent.
     """
-    from cluster.tracking.run_lookup import run_folders
+    from cluster.tracking.run_lookup import tracked_folders
     from cluster.tracking.sync import find_tracked_runs, send
 
-    runs = find_tracked_runs(dict.fromkeys(folder for name in names for folder in run_folders(name, storage)))
-    for run in runs:
-        _print_run(run)
-    sendable = sum(len(run.sendable) for run in runs)
-    held = sum(len(run.held_back) for run in runs)
-    if dry_run:
-        print(f"would send {_fragments(sendable)}; nothing was sent")
-        return
-    unsent = send(runs, f"concord wandb sync {' '.join(names)}")
+    with tracked_folders(names, storage) as folders:
+        runs = find_tracked_runs(folders)
+        for run in runs:
+            _print_run(run)
+        sendable = sum(len(run.sendable) for run in runs)
+        held = sum(len(run.held_back) for run in runs)
+        if dry_run:
+            print(f"would send {_fragments(sendable)}; nothing was sent")
+            return
+        unsent = send(runs, f"concord wandb sync {' '.join(names)}")
+    _tag_winners(names, storage)
     for fragment in unsent:
         print(f"not sent: {fragment.file}")
     print(f"sent {_fragments(sendable - len(unsent))}" + (f", {held + len(unsent)} not sent" if held or unsent else ""))
     if held or unsent:
         raise typer.Exit(1)
+
+
+def _tag_winners(names: list[str], storage: str) -> None:
+    """Tag the runs of the winners of sweeps among `names`, which are on the server by now."""
+    from cluster.sweeps.store import SweepStore
+    from cluster.tracking.login import logged_in
+    from cluster.tracking.run_lookup import find_run
+    from cluster.tracking.sweep_run import tag_winner
+    from cluster.training.observer import one_line
+
+    if not logged_in():
+        return
+    for store in (SweepStore.find(name, storage) for name in names if find_run(name, storage) is None):
+        try:
+            runs = tag_winner(store, store.read())
+        except Exception as error:
+            print(f"the winner was not tagged: {one_line(error)}")
+        else:
+            print(f"tagged as winner: {', '.join(runs) or 'none, no trial has a score'}")
 
 
 @wandb.command()

@@ -2,15 +2,19 @@
 
 import logging
 import os
-import shutil
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager
 from typing import Any
 
+from cluster.launch.growth import FIXED, Growth, read_growth
+from cluster.launch.nodes import live_nodes
+from cluster.launch.ray_watch import RayWatch, connected_ray
 from cluster.launch.resources import ResourcePlan, plan_resources
-from cluster.launch.scratch import create_scratch
+from cluster.launch.scratch import create_scratch, remove_scratch
+from cluster.launch.waiting import PendingWatch, say_device, wait_for_resources
+from cluster.storage.run_folder import RunFolder
 from cluster.training.observer import Observer, Outcome
 from multitask.config import RunConfig
 from multitask.errors import UserError
@@ -37,19 +41,31 @@ _MANY_PROCESSES = "worker processes have been started on node"
 
 
 def train_on_ray(config: RunConfig, trackers: Sequence[Observer], display: Observer, started: float) -> Outcome:
-    """Run `config` on a Ray cluster, found or started here, and show it on `display`.
+    """Run `config` on a Ray cluster, found or started here, and show it on `display`. What it lacks is asked for and waited for.
 
     `trackers` watch it where its controller is, which may be another machine; they are pickled on their way.
 
     Raises:
-        UserError: the data, the resources or the storage are not as the config wants them.
+        UserError: the data or the storage are not as the config wants them, or the cluster cannot hold it, or has not grown
+            in `cluster.wait` seconds.
     """
     with ThreadPoolExecutor(1) as background:
         tables = background.submit(_prepare, config)
-        with ray_cluster(config) as nodes:
-            plan = plan_resources(config.cluster, nodes)
+        with ray_cluster(config, lambda: _goes_on(config)) as nodes:
+            growth = read_growth()
+            plan = plan_resources(config.cluster, nodes, growth)
+            say_device(config.cluster, plan, growth)
             tables.result()
+            wait_for_resources(plan, config.cluster.wait)
             return _fit(config, plan, trackers, display, started)
+
+
+def _goes_on(config: RunConfig) -> str:
+    """What becomes of a run that is started again."""
+    from cluster.storage.checkpoint import FOLDER
+
+    saved = RunFolder.of(config).storage.folders(FOLDER)
+    return f"the run goes on from step {int(saved[-1].removeprefix('step-'))}" if saved else "the run begins anew"
 
 
 def train_here(config: RunConfig, trackers: Sequence[Observer], display: Observer, started: float) -> Outcome:
@@ -58,7 +74,8 @@ def train_here(config: RunConfig, trackers: Sequence[Observer], display: Observe
     from cluster.training.session import LocalSession
     from cluster.training.worker import train
 
-    session = LocalSession(config.cluster.device, [ObserverGroup([*trackers, display])])
+    observers = [ObserverGroup([*trackers, display])]
+    session = LocalSession(config.cluster.device, observers, config.cluster.collective_timeout)
     try:
         return train(config, session, started)
     finally:
@@ -73,16 +90,17 @@ def _prepare(config: RunConfig) -> None:
 
 
 @contextmanager
-def ray_cluster(config: RunConfig) -> Iterator[list[dict[str, float]]]:
+def ray_cluster(config: RunConfig, advice: Callable[[], str] = lambda: "") -> Iterator[list[dict[str, float]]]:
     """Connect to the cluster of `cluster.address` or of the environment, else start one here for as long as it takes.
 
     A process that has a Ray session already keeps it, and is left with it. Gives the resources of each node that is alive.
+    Where Ray dies meanwhile, this process ends with one line: exit code 1, and `advice` for what a new start does.
     """
     import ray
 
     if ray.is_initialized():
         warnings_to_stderr()
-        yield _live_nodes()
+        yield live_nodes()[0]
         return
     address = config.cluster.address or os.environ.get("RAY_ADDRESS")
     folder = None
@@ -92,28 +110,23 @@ def ray_cluster(config: RunConfig) -> Iterator[list[dict[str, float]]]:
         else:
             folder = _start()
         warnings_to_stderr()
-        yield _live_nodes()
+        with RayWatch(connected_ray(), folder, advice):
+            yield live_nodes()[0]
     finally:
         ray.shutdown()
         if folder is not None:
-            shutil.rmtree(folder, ignore_errors=True)
+            remove_scratch(folder)
 
 
-def available_nodes(config: RunConfig) -> list[dict[str, float]]:
-    """Resources of the nodes that a run of `config` would find, without a Ray of its own."""
+def available_nodes(config: RunConfig) -> tuple[list[dict[str, float]], Growth]:
+    """Resources of the nodes that a run of `config` would find, without a Ray of its own, and what can come to them."""
     has_session = "ray" in sys.modules and sys.modules["ray"].is_initialized()
     if has_session or config.cluster.address or os.environ.get("RAY_ADDRESS"):
         with ray_cluster(config) as nodes:
-            return nodes
+            return nodes, read_growth()
     import torch
 
-    return [{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}]
-
-
-def _live_nodes() -> list[dict[str, float]]:
-    import ray
-
-    return [dict(node["Resources"]) for node in ray.nodes() if node["Alive"]]
+    return [{"CPU": float(os.cpu_count() or 1), "GPU": float(torch.cuda.device_count())}], FIXED
 
 
 def warnings_to_stderr() -> None:
@@ -166,7 +179,7 @@ def _fit(
 
     board, watcher = create_board(), _Watcher(display)
     observer = ControllerObserver([*trackers, BoardObserver(board)])
-    with BoardReader(board, watcher):
+    with PendingWatch(), BoardReader(board, watcher):
         error, result = None, None
         try:
             result = RunTrainer(config, plan, started, [observer]).fit()
@@ -176,15 +189,14 @@ def _fit(
 
 
 def _outcome(watcher: "_Watcher", result: Any, error: Exception | None) -> Outcome:
-    """What the workers returned, what the watcher was told, or the error that ended it."""
-    returned: dict[str, Any] = getattr(result, "return_value", None) or {}
-    if "user_error" in returned:
-        raise UserError(returned["user_error"])
+    """What the watcher was told, what the workers returned, or the error that ended it."""
+    if isinstance(error, UserError):
+        raise error
     if watcher.outcome is not None:
         return watcher.outcome
     if error is not None:
         raise error
-    return Outcome(**returned["outcome"])
+    return Outcome(**result.return_value)
 
 
 class _Watcher:

@@ -1,45 +1,82 @@
 """A worker of Ray Train as a session."""
 
+import itertools
 import secrets
+from collections import deque
+from contextlib import suppress
 from dataclasses import asdict
 from typing import Any
 
+import ray
 import ray.train
 import ray.train.torch
 import torch
 import torch.distributed as dist
+from ray.exceptions import RayError
 
-from cluster.training.agreement import from_rank_zero
+from cluster.storage.lease import Launch
+from cluster.training.agreement import Agreement
 from cluster.training.worker import train
 from multitask.config import parse_config
-from multitask.errors import UserError
+
+_MOST_UNDERWAY = 256
 
 
 class RaySession:
-    """Ray Train has started the process group; reports go to its controller, where the observers are."""
+    """Ray Train has started the process group; rank 0's reports go to its controller, where the observers are."""
 
-    def __init__(self) -> None:
+    def __init__(self, timeout_s: float, controller: str, launch: Launch) -> None:
         context = ray.train.get_context()
         self.rank = context.get_world_rank()
         self.world = context.get_world_size()
         self.local_rank = context.get_local_rank()
         self.device: torch.device = ray.train.torch.get_device()
-        self.attempt: str = from_rank_zero(lambda: secrets.token_hex(8))
+        self.launch = launch
+        self.agreement = Agreement(timeout_s)
+        self.attempt = self.agreement.from_rank_zero(lambda: secrets.token_hex(8))
+        self._reporter = Reporter(controller) if self.rank == 0 else None
 
     def report(self, metrics: dict[str, Any]) -> None:
-        """Report to the controller. Checkpoints go to the run folder, not by way of Ray, so none is given here."""
-        ray.train.report(metrics)
+        """Report to the controller."""
+        if self._reporter:
+            self._reporter.report(metrics)
+
+    def close(self) -> None:
+        """Wait until the controller has all reports."""
+        if self._reporter:
+            self._reporter.close()
+
+
+class Reporter:
+    """Sends reports to the controller of a run by its name, without waiting for it but at the end.
+
+    Checkpoints go to the run folder, not by way of Ray, so none is given here.
+    """
+
+    def __init__(self, controller: str) -> None:
+        self._controller = ray.get_actor(controller)
+        self._sender, self._numbers = secrets.token_hex(8), itertools.count()
+        self._underway: deque[Any] = deque()
+
+    def report(self, metrics: dict[str, Any]) -> None:
+        """Send one report."""
+        self._underway.append(self._controller.take.remote(self._sender, next(self._numbers), metrics))
+        if len(self._underway) > _MOST_UNDERWAY:
+            ray.get(self._underway.popleft())
+
+    def close(self) -> None:
+        """Wait until all have come in, or the controller is gone."""
+        with suppress(RayError):
+            ray.get(list(self._underway))
 
 
 def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The train function: `config` (plain values) and `started`. Gives the outcome, or what the user can mend.
-
-    A `UserError` is returned and not raised: Ray would start the workers again, to meet it again.
-    """
+    """The train function: `config` and `launch` (plain values), `started` and the `controller`'s name. Gives the outcome."""
     assert dist.is_initialized()
+    config = parse_config(arguments["config"], "config")
+    launch = Launch.from_dict(arguments["launch"])
+    session = RaySession(config.cluster.collective_timeout, arguments["controller"], launch)
     try:
-        config = parse_config(arguments["config"], "config")
-        outcome = train(config, RaySession(), arguments["started"])
-    except UserError as error:
-        return {"user_error": str(error)}
-    return {"outcome": asdict(outcome)}
+        return asdict(train(config, session, arguments["started"]))
+    finally:
+        session.close()

@@ -1,10 +1,13 @@
-"""What a run asks of a cluster, and whether the cluster has it."""
+"""What a run asks of a cluster, and whether the cluster has it or can get it."""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from cluster.launch.growth import FIXED, Growth
 from multitask.config.cluster import ClusterConfig
 from multitask.errors import UserError
+
+_ROUNDING = 1e-9
 
 
 @dataclass(frozen=True)
@@ -26,37 +29,71 @@ class ResourcePlan:
         return f"{self.workers} worker{'s' if self.workers > 1 else ''} with {each} each"
 
 
-def plan_resources(cluster: ClusterConfig, nodes: Sequence[Mapping[str, float]]) -> ResourcePlan:
-    """The plan for `cluster` on `nodes`, each a resource's name to its amount.
+def plan_resources(
+    cluster: ClusterConfig, nodes: Sequence[Mapping[str, float]], growth: Growth = FIXED
+) -> ResourcePlan:
+    """The plan for `cluster` on `nodes`, each a resource's name to its amount, and on those that can still come.
 
     Raises:
         UserError: the nodes together do not have what is asked for, or no number of them can hold all workers.
     """
-    gpus = sum(node.get("GPU", 0) for node in nodes)
+    reachable = [*nodes, *growth.nodes]
+    gpus = sum(node.get("GPU", 0) for node in reachable)
     use_gpu = cluster.device == "gpu" or (cluster.device == "auto" and gpus > 0)
+    if use_gpu:
+        _check_gpus(cluster)
     per_worker = {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if use_gpu else {})
-    if use_gpu and cluster.gpus_per_worker < 1 and cluster.workers > 1:
-        raise UserError(
-            f"cluster.gpus_per_worker={cluster.gpus_per_worker:g}: the workers of one run cannot share a GPU, NCCL refuses it; "
-            "set cluster.workers=1, so that several runs share one"
-        )
     plan = ResourcePlan(cluster.workers, use_gpu, per_worker)
-    for name, wanted in plan.total.items():
-        found = sum(node.get(name, 0) for node in nodes)
-        if wanted > found + 1e-9:
-            raise UserError(
-                f"cluster.workers={cluster.workers} asks for {wanted:g} {name} ({plan.describe()}), "
-                f"the cluster has {found:g} {name} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}"
-            )
-    fits = workers_that_fit(nodes, per_worker)
-    if fits < cluster.workers:
-        largest = ", ".join(f"{max(node.get(name, 0) for node in nodes):g} {name}" for name in per_worker)
-        raise UserError(
-            f"cluster.workers={cluster.workers}: only {fits} of them fit ({plan.describe()}); no node has more than {largest}"
-        )
+    if not growth.is_open:
+        check_fit(plan, reachable, can_grow=bool(growth))
     return plan
 
 
+def _check_gpus(cluster: ClusterConfig) -> None:
+    amount = cluster.gpus_per_worker
+    if amount < 1 and cluster.workers > 1:
+        raise UserError(
+            f"cluster.gpus_per_worker={amount:g}: the workers of one run cannot share a GPU, NCCL refuses it; "
+            "set cluster.workers=1, so that several runs share one"
+        )
+    if amount > 1 and amount != int(amount):
+        raise UserError(f"cluster.gpus_per_worker={amount:g}: more than one GPU is given in whole ones only")
+
+
+def check_fit(plan: ResourcePlan, nodes: Sequence[Mapping[str, float]], *, can_grow: bool = False) -> None:
+    """Raises:
+    UserError: `nodes`, all that there are or, where the cluster `can_grow`, all that there can be, cannot hold the plan.
+    """
+    cluster = "the cluster can grow to" if can_grow else "the cluster has"
+    for name, wanted in plan.total.items():
+        amount = sum(node.get(name, 0) for node in nodes)
+        if wanted > amount + _ROUNDING:
+            raise UserError(
+                f"cluster.workers={plan.workers} asks for {wanted:g} {name} ({plan.describe()}), "
+                f"{cluster} {amount:g} {name} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}"
+            )
+    fits = workers_that_fit(nodes, plan.per_worker)
+    if fits < plan.workers:
+        largest = ", ".join(f"{max(node.get(name, 0) for node in nodes):g} {name}" for name in plan.per_worker)
+        raise UserError(
+            f"cluster.workers={plan.workers}: only {fits} of them fit ({plan.describe()}); no node has more than {largest}"
+        )
+
+
 def workers_that_fit(nodes: Sequence[Mapping[str, float]], per_worker: Mapping[str, float]) -> int:
-    """How many workers the nodes can hold, each worker whole on one of them."""
-    return sum(min(int((node.get(name, 0) + 1e-9) // own) for name, own in per_worker.items()) for node in nodes)
+    """How many workers the nodes can hold, each worker whole on one of them, and its share of a GPU on one device."""
+    return sum(workers_on_node(node, per_worker) for node in nodes)
+
+
+def workers_on_node(node: Mapping[str, float], per_worker: Mapping[str, float]) -> int:
+    """How many workers one node can hold."""
+    return min(_shares(name, node.get(name, 0.0), amount) for name, amount in per_worker.items())
+
+
+def _shares(name: str, available: float, amount: float) -> int:
+    """How many times `amount` can be taken of a resource; shares of GPUs are cut from one device each."""
+    if name != "GPU" or amount >= 1:
+        return int((available + _ROUNDING) // amount)
+    devices = int(available + _ROUNDING)
+    rest = available - devices
+    return devices * int((1 + _ROUNDING) // amount) + int((rest + _ROUNDING) // amount)

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Any, cast
 
 import ray
 from ray.exceptions import GetTimeoutError
-from ray.train.v2._internal.execution.callback import ControllerCallback, ReportCallback
+from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
+from cluster.launch.worker_failures import describe_failure
 from cluster.training.observer import Observer, ObserverGroup, Outcome, RunInfo, one_line
 
 if TYPE_CHECKING:
@@ -21,10 +22,10 @@ POLL_S = 0.3
 DELIVERY_TIMEOUT_S = 10.0
 
 
-class ControllerObserver(ControllerCallback, ReportCallback):
+class ControllerObserver(ControllerCallback):
     """Feeds observers in Ray Train's controller, which outlives the workers and their restarts; it never raises there.
 
-    It reads rank 0's reports, which are already reduced over the ranks. The first report of each attempt carries
+    It takes rank 0's reports, which are already reduced over the ranks. The first report of each attempt carries
     `run_info` (a `RunInfo` as a dict), the last one `outcome` (an `Outcome` as a dict). The outcome is passed on when the
     controller ends, so that nothing keeps the workers waiting for an upload. A run that ends without one has failed.
 
@@ -33,23 +34,35 @@ class ControllerObserver(ControllerCallback, ReportCallback):
 
     def __init__(self, observers: Sequence[Observer], when_aborted: str = "interrupted") -> None:
         self._observers = ObserverGroup(observers)
+        self._checks = [check for observer in observers if (check := getattr(observer, "check", None)) is not None]
         self._when_aborted = when_aborted
         self._run: RunInfo | None = None
         self._best: dict[str, Any] = {}
         self._outcome: Outcome | None = None
         self._finished = False
 
-    def after_report(self, training_report: object, metrics: list[dict[str, Any]]) -> None:
-        """One report of every rank has come in."""
+    def after_controller_start(self, train_run_context: object) -> None:
+        """Nothing has been started yet: what an observer lacks here ends the run.
+
+        Raises:
+            UserError: an observer cannot watch from this host.
+        """
+        for check in self._checks:
+            check()
+
+    def take(self, record: dict[str, Any]) -> None:
+        """A report of rank 0 has come in; what comes after the end is left out."""
+        if self._finished:
+            return
         try:
-            self._take(dict(metrics[0]))
+            self._take(dict(record))
         except Exception as error:
             print(f"a report was not shown: {one_line(error)}", file=sys.stderr)
 
     def after_controller_finish(self, result: "Result") -> None:
         """The run is over, the workers are gone."""
         if result.error is not None:
-            self._fail(_worker_error(result.error))
+            self._fail(describe_failure(result.error))
         elif self._outcome is None:
             self._fail("the workers ended without an outcome")
         self._finish()
@@ -193,12 +206,3 @@ class BoardReader:
             self._observer.report(values)
         else:
             self._observer.finish(Outcome(**values))
-
-
-def _worker_error(error: BaseException) -> str:
-    """One line for the failure of a run: that of the lowest rank that failed, if it was a worker."""
-    failures: dict[int, BaseException] = getattr(error, "worker_failures", {})
-    if not failures:
-        return one_line(error)
-    rank = min(failures)
-    return f"worker {rank}: {one_line(failures[rank])}"

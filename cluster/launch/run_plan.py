@@ -31,7 +31,7 @@ def plan_run(config: RunConfig) -> RunPlan:
     Raises:
         UserError: data or resources are not as the config wants them.
     """
-    resources = plan_resources(config.cluster, available_nodes(config))
+    resources = plan_resources(config.cluster, *available_nodes(config))
     return RunPlan(config, resources, summarise_run(config, resources, prepare_tables(config)))
 
 

@@ -10,7 +10,7 @@ import ray
 import ray.train
 from ray._raylet import RAY_NODE_ID_KEY  # type: ignore[attr-defined]
 from ray.train import FailureConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
+from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
@@ -18,6 +18,9 @@ from ray.train.v2._internal.execution.controller import TrainController
 
 from cluster.launch.absolute_paths import absolute
 from cluster.launch.resources import ResourcePlan
+from cluster.launch.run_board import ControllerObserver
+from cluster.launch.worker_failures import RunFailurePolicy, user_error
+from cluster.storage.lease import Launch
 from cluster.storage.storage import Storage
 from multitask.config import RunConfig
 
@@ -34,12 +37,62 @@ def train_on_worker(arguments: dict[str, Any]) -> dict[str, Any]:
     return train_worker(arguments)
 
 
-class RunTrainer(TorchTrainer):
-    """Ray Train over the workers of one run; `on_controller` is given the handle of its controller before it runs.
+class RunController(TrainController):
+    """Ray Train's controller, which the worker of rank 0 tells by itself how the run goes.
 
-    It starts no cleaner of placement groups: that needs Ray's dashboard, and what is left of a controller that was killed is
+
+    Ray's own report makes all ranks wait for each other and for a queue that is emptied twice a second.
+    """
+
+    def __init__(self, **arguments: Any) -> None:
+        super().__init__(**arguments)
+        self._observers = [own for own in arguments["callbacks"] if isinstance(own, ControllerObserver)]
+        self._waiting: dict[tuple[str, int], dict[str, Any]] = {}
+        self._next: dict[str, int] = {}
+
+    async def take(self, sender: str, number: int, record: dict[str, Any]) -> None:
+        """Hand record `number` of `sender` on to the observers, in order: calls may overtake each other."""
+        self._waiting[sender, number] = record
+        while record := self._waiting.pop((sender, self._next.setdefault(sender, 0)), {}):
+            self._next[sender] += 1
+            for observer in self._observers:
+                observer.take(record)
+
+
+class ObservedTrainer(TorchTrainer):
+    """Ray Train over a function that reports by a `cluster.launch.ray_session.Reporter`; `controller` is its controller's name.
+
+    `on_controller` is given the handle of the controller before it runs. It starts no cleaner of placement groups: that needs Ray's dashboard, and what is left of a controller that was killed is
     found by the sweep (`cluster.sweeps.cleanup`), or ends with the job.
     """
+
+    def __init__(self, controller: str, on_controller: Callable[[Any], None] | None = None, **arguments: Any) -> None:
+        self._controller, self._on_controller = controller, on_controller
+        super().__init__(**arguments)
+
+    def _create_default_callbacks(self) -> list[Any]:
+        own: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
+        return [callback for callback in own if not isinstance(callback, _UNUSED)]
+
+    def _initialize_and_run_controller(self, **arguments: Any) -> Any:
+        """As Ray's own, with a controller of our own, its handle given away, and our policy of trying again."""
+        here = {RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
+        environment = get_env_vars_to_propagate() | _NO_WARNING
+        actor: Any = ray.remote(RunController).options(
+            name=self._controller, num_cpus=0, label_selector=here, runtime_env={"env_vars": environment}
+        )
+        policy = RunFailurePolicy(arguments["failure_policy"].failure_config)
+        controller = actor.remote(**(arguments | {"failure_policy": policy}))
+        if threading.current_thread() is threading.main_thread():
+            cast(Any, self)._register_sigint_handler(controller)
+        if self._on_controller is not None:
+            self._on_controller(controller)
+        ray.get(controller.run.remote())
+        return ray.get(controller.get_result.remote())
+
+
+class RunTrainer(ObservedTrainer):
+    """Ray Train over the workers of one run. `launch`: the start that it belongs to; one of its own if not given."""
 
     def __init__(
         self,
@@ -48,14 +101,25 @@ class RunTrainer(TorchTrainer):
         started: float,
         callbacks: Sequence[object],
         on_controller: Callable[[Any], None] | None = None,
+        launch: Launch | None = None,
     ) -> None:
-        self._on_controller = on_controller
         # A name of its own for every launch: checkpoints lie in the run folder, and a torn record of Ray's cannot block it.
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
-        self._storage = Storage(config.cluster.storage).below(f"{config.name}/ray")
+        self._storage, self._name = Storage(config.cluster.storage).below(f"{config.name}/ray"), name
+        controller = f"concord-{config.name}-{name}"
+        owner = (launch or Launch.here()).to_dict()
+        arguments = {
+            "config": absolute(config).to_dict(),
+            "started": started,
+            "launch": owner,
+            "controller": controller,
+        }
         super().__init__(
-            cast(Any, train_on_worker),
-            train_loop_config={"config": absolute(config).to_dict(), "started": started},
+            controller,
+            on_controller,
+            train_loop_per_worker=train_on_worker,
+            train_loop_config=arguments,
+            torch_config=TorchConfig(timeout_s=int(config.cluster.collective_timeout)),
             scaling_config=ScalingConfig(
                 num_workers=plan.workers, use_gpu=plan.use_gpu, resources_per_worker=plan.per_worker
             ),
@@ -68,26 +132,19 @@ class RunTrainer(TorchTrainer):
         )
 
     def fit(self) -> Any:
-        """Train to the end; Ray's own files of it are removed again."""
+        """Train to the end; Ray's own files of it are removed again.
+
+        Raises:
+            UserError: a worker met something that the user can mend, or the host of the controller lacks it.
+            ray.train.TrainingFailedError: workers failed too often, or Ray itself did.
+        """
         try:
-            return super().fit()
-        finally:
-            self._storage.delete_folder("")
-
-    def _create_default_callbacks(self) -> list[Any]:
-        own: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
-        return [callback for callback in own if not isinstance(callback, _UNUSED)]
-
-    def _initialize_and_run_controller(self, **arguments: Any) -> Any:
-        """As Ray's own, with the controller's handle given away."""
-        here = {RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
-        actor: Any = ray.remote(TrainController).options(
-            num_cpus=0, label_selector=here, runtime_env={"env_vars": get_env_vars_to_propagate() | _NO_WARNING}
-        )
-        controller = actor.remote(**arguments)
-        if threading.current_thread() is threading.main_thread():
-            cast(Any, self)._register_sigint_handler(controller)
-        if self._on_controller is not None:
-            self._on_controller(controller)
-        ray.get(controller.run.remote())
-        return ray.get(controller.get_result.remote())
+            result = super().fit()
+        except BaseException as error:
+            # The folder may be another launch's, which trains.
+            self._storage.delete_folder(self._name)
+            if problem := user_error(error):
+                raise problem from None
+            raise
+        self._storage.delete_folder("")
+        return result

@@ -19,7 +19,7 @@ from cluster.step.task_gradients import LocalSums, TaskGradients
 from cluster.step.token_exchange import OwnedTokens
 from cluster.zero.engine import Engine
 from cluster.zero.partition import Fragment
-from multitask.combination import Combination, combined_norm, gramian
+from multitask.combination import Combination, gramian
 from multitask.config import RunConfig
 from multitask.model import EmbeddingTap, TokenGradient
 from multitask.objectives import RowObjective
@@ -67,11 +67,12 @@ class MultitaskStep:
             inner = gramian(shards) + (tokens.gramian() if tokens else 0)
             inner, totals = self._over_all_ranks(inner, sums, head)
             weights = self._gradient_weights(inner, groups, work.round.step)
-            norm = (combined_norm(inner, weights) ** 2 + totals.head_square).sqrt().item()
+            written = self._combine(weights, shards, head, tokens)
+            norm = self._norm(inner, totals, written)
             culprits = _not_finite(tasks, group_of, totals.losses, inner, norm)
-            if not culprits:
-                clip = self._clip(norm)
-                self._combine(weights * clip, clip, shards, head, tokens)
+            if not culprits and (clip := self._clip(norm)) < 1:
+                for part in written:
+                    part.mul_(clip)
         if not culprits:
             self._optimize(tasks, lr, lowest_layer)
         return StepResult(
@@ -128,26 +129,39 @@ class MultitaskStep:
         totals = _Totals(losses, terms.reshape(sums.terms.shape), square.float()[0], tokens, slots, extra_tokens)
         return inner_sum.float().reshape(inner.shape), totals
 
+    def _norm(self, inner: Tensor, totals: "_Totals", written: Sequence[Tensor]) -> float:
+        """Norm of the combined gradient. That of several is taken from itself: √(wᵀGw) loses its digits where they cancel."""
+        if len(inner) == 1:
+            return math.sqrt(float(inner) + float(totals.head_square))
+        zero = torch.zeros((), dtype=torch.float64, device=self.device)
+        square = sum((torch.dot(part, part).double() for part in written), start=zero)
+        if dist.get_world_size() > 1:
+            dist.all_reduce(square)
+        return math.sqrt(square.item())
+
     def _clip(self, norm: float) -> float:
         limit = self.config.training.clip_norm
         return 1.0 if limit is None else min(1.0, limit / (norm + 1e-6))
 
     def _combine(
-        self, weights: Tensor, clip: float, shards: Sequence[Tensor], head: Tensor, tokens: OwnedTokens | None
-    ) -> None:
-        """Write Σ wₖ gₖ of the shared parameters, and the heads' own gradient, into the engine's shards."""
-        factors = weights.tolist()
+        self, weights: Tensor, shards: Sequence[Tensor], head: Tensor, tokens: OwnedTokens | None
+    ) -> list[Tensor]:
+        """Write Σ wₖ gₖ of the shared parameters, and the heads' own gradient, into the engine's shards; gives what it wrote."""
+        factors, written = weights.tolist(), []
         for _, fragment, at in self._layout.shared.owned_by(self.rank):
             out = self._out(fragment)
             torch.mul(shards[0][at : at + fragment.size], factors[0], out=out)
             for shard, factor in zip(shards[1:], factors[1:], strict=True):
                 out.add_(shard[at : at + fragment.size], alpha=factor)
+            written.append(out)
         for _, fragment, at in self._layout.heads.owned_by(self.rank):
-            torch.mul(head[at : at + fragment.size], clip, out=self._out(fragment))
+            written.append(self._out(fragment).copy_(head[at : at + fragment.size]))
         embedding = self._layout.embedding
         mine = self.engine.partition.owned[self.rank].get(embedding) if embedding else None
         if tokens is not None and mine is not None:
-            tokens.write(weights.to(self.device), mine, self._out(mine))
+            tokens.write(factors, mine, self._out(mine))
+            written.append(self._out(mine))
+        return written
 
     def _out(self, fragment: Fragment) -> Tensor:
         return self.engine.shards[fragment.group][fragment.offset : fragment.offset + fragment.size]

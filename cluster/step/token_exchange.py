@@ -8,6 +8,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cluster.zero.partition import Fragment
+from multitask.combination import gramian
 from multitask.model import TokenGradient
 
 
@@ -23,14 +24,15 @@ class OwnedTokens:
     rows: Tensor
 
     def gramian(self) -> Tensor:
-        """Inner products (K, K) over this rank's part."""
-        flat = self.rows.flatten(1)
-        return flat @ flat.T
+        """Inner products (K, K) over this rank's part, as exact as those of the dense gradients: no matrix product, no TF32."""
+        return gramian(list(self.rows.flatten(1)))
 
-    def write(self, weights: Tensor, fragment: Fragment, out: Tensor) -> None:
-        """Write the sum of the rows, weighted (K,), into `out`, the fragment's flat gradient."""
+    def write(self, weights: Sequence[float], fragment: Fragment, out: Tensor) -> None:
+        """Write the sum of the rows, weighted (K), into `out`, the fragment's flat gradient."""
         width = self.rows.shape[2]
-        combined = torch.einsum("k,kud->ud", weights, self.rows)
+        combined = self.rows[0] * weights[0]
+        for row, weight in zip(self.rows[1:], weights[1:], strict=True):
+            combined.add_(row, alpha=weight)
         out.zero_()
         first = -(-fragment.start // width)
         last = (fragment.start + fragment.size) // width

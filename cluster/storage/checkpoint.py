@@ -9,6 +9,7 @@ another ZeRO stage (`checkpoint_restore`).
 
 import hashlib
 import json
+from collections.abc import Collection
 from typing import Any
 
 from safetensors.torch import load as load_tensors
@@ -37,20 +38,24 @@ def read_state(storage: Storage, folder: str) -> dict[str, Any]:
     return state
 
 
-def find_checkpoint(storage: Storage) -> tuple[str | None, list[str]]:
-    """The newest checkpoint that is whole, and what was wrong with each newer one."""
-    problems: list[str] = []
+def find_checkpoint(storage: Storage) -> tuple[str | None, dict[str, str]]:
+    """The newest checkpoint that is whole, and name to what was wrong with each newer one."""
+    problems: dict[str, str] = {}
     for name in reversed(storage.folders(FOLDER)):
         folder = f"{FOLDER}/{name}"
         problem = verify(storage, folder)
         if problem is None:
             return folder, problems
-        problems.append(f"{name}: {problem}")
+        problems[name] = problem
     return None, problems
 
 
 def verify(storage: Storage, folder: str) -> str | None:
-    """What is wrong with a checkpoint; None where every file is as its manifest says."""
+    """What is wrong with a checkpoint; None where every file is as its manifest says.
+
+    Raises:
+        OSError, pyarrow.ArrowException: the storage does not answer, which says nothing of the checkpoint.
+    """
     try:
         manifest = json.loads(storage.read(f"{folder}/{MANIFEST}"))
         if manifest["format"] != FORMAT:
@@ -63,17 +68,22 @@ def verify(storage: Storage, folder: str) -> str | None:
     for file, checksum in files.items():
         try:
             data = storage.read(f"{folder}/{file}")
-        except OSError:
+        except FileNotFoundError:
             return f"{file} is missing"
         if hashlib.sha256(data).hexdigest() != checksum:
             return f"{file} differs from its checksum"
     return None
 
 
-def prune(storage: Storage, best: int | None, keep_last: int = 2) -> None:
-    """Remove all checkpoints but the `keep_last` newest and that of step `best`."""
-    names = storage.folders(FOLDER)
-    kept = set(names[-keep_last:]) | ({checkpoint_name(best)} if best is not None else set())
+def prune(storage: Storage, step: int, best: int | None, damaged: Collection[str] = (), keep_last: int = 2) -> None:
+    """Remove checkpoints up to step `step`, the newest one, but for the `keep_last` newest that are whole and that of step `best`.
+
+    `damaged`: names of those that are known not to be whole; those without a manifest are not, either. What lies beyond
+    `step` is of no use, but stays until training comes by: it is no reason to remove what is good.
+    """
+    names = [name for name in storage.folders(FOLDER) if name <= checkpoint_name(step)]
+    whole = [name for name in names if name not in damaged and storage.exists(f"{FOLDER}/{name}/{MANIFEST}")]
+    wanted = set(whole[-keep_last:]) | ({checkpoint_name(best)} if best is not None else set())
     for name in names:
-        if name not in kept:
+        if name not in wanted:
             storage.delete_folder(f"{FOLDER}/{name}")

@@ -1,18 +1,34 @@
 """A checkpoint is written: each rank its shard, rank 0 the rest, the manifest last."""
 
 import hashlib
-import json
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Callable, Mapping
+from typing import Any, Protocol, TypeVar
 
 import torch.distributed as dist
 from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from cluster.storage.checkpoint import EXTRA, FOLDER, FORMAT, MANIFEST, STATE, checkpoint_name
+from cluster.storage.lease import written_by
 from cluster.storage.shard_file import encode_shard, shard_name
 from cluster.storage.storage import Storage
 from cluster.zero.engine import Engine
+from multitask.plain_json import encode_json
+
+T = TypeVar("T")
+
+
+class Ranks(Protocol):
+    """How ranks act together (`cluster.training.agreement`): what one of them meets, all raise."""
+
+    def on_every_rank(self, action: Callable[[], T]) -> T:
+        """What `action` gives on this rank, once it has succeeded on all."""
+
+    def from_rank_zero(self, action: Callable[[], T]) -> T:
+        """What `action` gives on rank 0."""
+
+    def gather(self, value: T) -> list[T]:
+        """The values of all ranks."""
 
 
 def save_checkpoint(
@@ -20,27 +36,24 @@ def save_checkpoint(
     engine: Engine,
     step: int,
     state: Mapping[str, Any],
-    tensors: Mapping[str, Tensor] | None = None,
+    tensors: Mapping[str, Tensor],
+    ranks: Ranks,
 ) -> str:
     """Write the checkpoint after `step` steps and give its folder; all ranks take part.
 
     `state`: plain JSON values, and `tensors`, further ones that every rank has whole: both are read from rank 0.
 
     Raises:
-        OSError, pyarrow.ArrowException: a file cannot be written.
+        OSError, pyarrow.ArrowException: a file cannot be written; on another rank than that, as `ranks` says it.
     """
     rank, world = dist.get_rank(), dist.get_world_size()
     folder = f"{FOLDER}/{checkpoint_name(step)}"
-    if rank == 0:
-        # What an earlier attempt left here may come from another number of ranks.
-        storage.delete_folder(folder)
-    dist.barrier()
-    checksum = _write(storage, f"{folder}/{shard_name(rank, world)}", encode_shard(engine, rank))
-    shards: list[Any] = [None] * world
-    dist.all_gather_object(shards, (shard_name(rank, world), checksum))
-    if rank == 0:
-        _write_rest(storage, folder, step, state, tensors or {}, dict(shards))
-    dist.barrier()
+    # What an earlier attempt left here may come from another number of ranks.
+    ranks.from_rank_zero(lambda: storage.delete_folder(folder))
+    shard = shard_name(rank, world)
+    checksum = ranks.on_every_rank(lambda: _write(storage, f"{folder}/{shard}", encode_shard(engine, rank)))
+    shards = dict(ranks.gather((shard, checksum)))
+    ranks.from_rank_zero(lambda: _write_rest(storage, folder, step, state, tensors, shards))
     return folder
 
 
@@ -54,11 +67,11 @@ def _write_rest(
 ) -> None:
     """State, further tensors, and last the manifest, which makes it a checkpoint. `files`: name to checksum of the shards."""
     about = {"format": FORMAT, "step": step}
-    files[STATE] = _write(storage, f"{folder}/{STATE}", json.dumps(about | dict(state), indent=1).encode())
+    files[STATE] = _write(storage, f"{folder}/{STATE}", encode_json(about | dict(state)))
     if tensors:
         extra = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
         files[EXTRA] = _write(storage, f"{folder}/{EXTRA}", extra)
-    storage.write(f"{folder}/{MANIFEST}", json.dumps(about | {"files": files}, indent=1).encode())
+    storage.write(f"{folder}/{MANIFEST}", encode_json(about | written_by(storage) | {"files": files}))
 
 
 def _write(storage: Storage, path: str, data: bytes) -> str:

@@ -2,10 +2,11 @@
 
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import torch
 
-from cluster.storage.checkpoint import FOLDER, checkpoint_name, read_state, verify
+from cluster.storage.checkpoint import FOLDER, checkpoint_name, find_checkpoint, read_state, verify
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.shard_file import load_weights
 from cluster.storage.storage import Storage
@@ -87,13 +88,21 @@ def _step(folder: RunFolder, which: str) -> int:
     if which == "last":
         return steps[-1]
     if which == "best":
-        result = folder.result()
-        best = result["best_step"] if result else None
-        if best is None:
-            raise UserError(
-                f"{folder.location}: no checkpoint was evaluated yet; use concord export RUN --checkpoint last"
-            )
+        result = _result(folder)
+        if (best := result.get("best_step")) is None:
+            reason = result.get("error") or "no checkpoint was evaluated yet"
+            raise UserError(f"{folder.location}: {reason}; use concord export RUN --checkpoint last")
         return int(best)
     if not which.isdigit() or int(which) not in steps:
         raise UserError(f"--checkpoint must be best, last or one of {', '.join(map(str, steps))}, got {which!r}")
     return int(which)
+
+
+def _result(folder: RunFolder) -> dict[str, Any]:
+    """`result.json`, or what the newest checkpoint says where that is damaged or missing."""
+    try:
+        result = folder.result()
+    except UserError:
+        result = None
+    newest = find_checkpoint(folder.storage)[0] if result is None else None
+    return result or (read_state(folder.storage, newest)["progress"] if newest else {})

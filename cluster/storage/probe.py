@@ -1,6 +1,5 @@
 """Whether all ranks see one and the same storage."""
 
-import socket
 from collections.abc import Callable
 
 import pyarrow as pa
@@ -9,31 +8,32 @@ from cluster.storage.storage import Storage
 from multitask.errors import UserError
 
 
-def probe(storage: Storage, rank: int, world: int, attempt: str, barrier: Callable[[], None]) -> None:
+def probe(
+    storage: Storage, rank: int, world: int, attempt: str, on_every_rank: Callable[[Callable[[], None]], None]
+) -> None:
     """Every rank writes a file and reads those of all others.
+
+    `on_every_rank` runs an action on all ranks; they are through with it before any goes on.
 
     Raises:
         UserError: a rank cannot write, or does not see what another has written.
     """
     folder = f"probe/{attempt}"
-    me = f"rank {rank} on {socket.gethostname()}"
-    problem = None
-    try:
-        storage.write(f"{folder}/{rank}", me.encode())
-    except (OSError, pa.ArrowException) as error:
-        problem = f"cluster.storage: {me} cannot write to {storage.location}: {error}"
-    barrier()
-    for other in range(world):
-        if problem is None:
-            try:
-                storage.read(f"{folder}/{other}")
-            except (OSError, pa.ArrowException):
-                problem = (
-                    f"cluster.storage: {me} does not see in {storage.location} what rank {other} wrote; "
-                    "name a folder or URI that all workers share"
-                )
-    barrier()
-    if rank == 0:
-        storage.delete_folder("probe")
-    if problem:
-        raise UserError(problem)
+
+    def write() -> None:
+        try:
+            storage.write(f"{folder}/{rank}", b"")
+        except (OSError, pa.ArrowException) as error:
+            raise UserError(f"cluster.storage: cannot write to {storage.location}: {error}") from None
+
+    def read() -> None:
+        unseen = [other for other in range(world) if not storage.exists(f"{folder}/{other}")]
+        if unseen:
+            raise UserError(
+                f"cluster.storage: what rank {unseen[0]} wrote is not seen in {storage.location}; "
+                "name a folder or URI that all workers share"
+            )
+
+    on_every_rank(write)
+    on_every_rank(read)
+    on_every_rank(lambda: storage.delete_folder("probe") if rank == 0 else None)

@@ -2,24 +2,33 @@
 
 import json
 import secrets
+import time
 from collections.abc import Mapping
 from typing import Any
 
 import yaml
 
+from cluster.storage.checkpoint import FOLDER, find_checkpoint, read_state
+from cluster.storage.lease import written_by
 from cluster.storage.storage import Storage
 from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
+from multitask.plain_json import encode_json
 
 # Where a run that goes on with another one's weights began: their evaluations, step, rows and tokens.
 INHERITED = "inherited.json"
 
 
 class RunFolder:
-    """The folder `cluster.storage/<name>` of one run."""
+    """The folder `cluster.storage/<name>` of one run.
+
+    `run_id`: of the run, once it was started here. `notes`: sentences on files that were damaged and set aside.
+    """
 
     def __init__(self, storage: Storage) -> None:
         self.storage = storage
+        self.run_id = ""
+        self.notes: list[str] = []
 
     @classmethod
     def of(cls, config: RunConfig) -> "RunFolder":
@@ -39,32 +48,48 @@ class RunFolder:
     def start(self, config: RunConfig) -> str:
         """Write the config and give the run's id, which stays the same when the run goes on. One rank calls it.
 
+        A run without a whole checkpoint has trained nothing yet and takes a new config. Files that are damaged are set aside.
+
         Raises:
             UserError: the folder holds a run whose config would train something else.
         """
-        begun = self.has_begun
-        if begun:
-            run = json.loads(self.storage.read("run.json"))
-            self._check_same(config)
-        else:
-            run = {"run_id": f"{config.name}-{secrets.token_hex(4)}"}
+        begun = self.has_begun or bool(self.storage.folders(FOLDER))
+        run = (self.read_or_set_aside("run.json") if begun else None) or {}
+        state: dict[str, Any] = {}
+        if begun and (not run or self._trains_otherwise(config)):
+            state = self._newest_state()
+            if state:
+                self._check_same(parse_config(state["config"], self.location), config)
+        self.run_id = run.get("run_id") or state.get("run_id") or f"{config.name}-{secrets.token_hex(4)}"
         self._write_config(config)
-        if not begun:
+        if run.get("run_id") != self.run_id:
             # Last: a folder with run.json has a config, too, wherever the start was cut off.
-            self.storage.write("run.json", json.dumps(run).encode())
-        run_id: str = run["run_id"]
-        return run_id
+            self.write_json("run.json", {"run_id": self.run_id})
+        return self.run_id
+
+    def _trains_otherwise(self, config: RunConfig) -> bool:
+        """Whether `config.yaml` is that of another training, or cannot be read any more."""
+        try:
+            return self.config().trajectory_hash() != config.trajectory_hash()
+        except UserError as error:
+            self._set_aside("config.yaml", str(error))
+            return True
+
+    def _newest_state(self) -> dict[str, Any]:
+        """The state of the newest whole checkpoint; empty where there is none."""
+        newest, _ = find_checkpoint(self.storage)
+        return read_state(self.storage, newest) if newest else {}
 
     def continue_as(self, config: RunConfig, previous: "RunFolder") -> None:
         """Begin the run of `config`, which is the tracked run of `previous` with another config."""
-        run = previous.storage.read("run.json")
-        ledger = f"wandb/{json.loads(run)['run_id']}.json"
+        run = previous.read_or_set_aside("run.json") or {"run_id": f"{config.name}-{secrets.token_hex(4)}"}
+        ledger = f"wandb/{run['run_id']}.json"
         if previous.storage.exists(ledger):
             self.storage.write(ledger, previous.storage.read(ledger))
-        if (history := previous.read_json("history.json")) is not None:
+        if (history := previous.read_or_set_aside("history.json")) is not None:
             self.write_json("history.json", history)
         self._write_config(config)
-        self.storage.write("run.json", run)
+        self.write_json("run.json", run)
 
     def _write_config(self, config: RunConfig) -> None:
         text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
@@ -84,11 +109,13 @@ class RunFolder:
             tree = yaml.safe_load(text)
         except yaml.YAMLError as error:
             raise UserError(f"{self.location}/config.yaml: not valid YAML: {' '.join(str(error).split())}") from None
+        if not isinstance(tree, dict):
+            raise UserError(f"{self.location}/config.yaml: must be a mapping of keys")
         return parse_config(tree, f"{self.location}/config.yaml")
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        """Replace `result.json`."""
-        self.write_json("result.json", result)
+        """Replace `result.json`, with the attempt that wrote it."""
+        self.write_json("result.json", {**result, **written_by(self.storage)})
 
     def result(self) -> dict[str, Any] | None:
         """`result.json`; None before the first evaluation."""
@@ -102,7 +129,7 @@ class RunFolder:
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Replace a JSON file of the folder."""
-        self.storage.write(name, (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode())
+        self.storage.write(name, encode_json(value))
 
     def read_json(self, name: str) -> dict[str, Any] | None:
         """A JSON file of the folder; None where there is none.
@@ -113,13 +140,30 @@ class RunFolder:
         if not self.storage.exists(name):
             return None
         try:
-            value: dict[str, Any] = json.loads(self.storage.read(name))
+            value = json.loads(self.storage.read(name))
         except ValueError as error:
             raise UserError(f"{self.location}/{name}: not valid JSON: {error}") from None
+        if not isinstance(value, dict):
+            raise UserError(f"{self.location}/{name}: must be a JSON object")
         return value
 
-    def _check_same(self, config: RunConfig) -> None:
-        old = self.config()
+    def read_or_set_aside(self, name: str) -> dict[str, Any] | None:
+        """A JSON file of the folder; None where there is none, or where it was damaged and now has another name (`notes`)."""
+        try:
+            value = self.read_json(name)
+        except UserError as error:
+            self._set_aside(name, str(error))
+            return None
+        return value
+
+    def _set_aside(self, name: str, problem: str) -> None:
+        if not self.storage.exists(name):
+            return
+        aside = f"{name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
+        self.storage.rename_file(name, aside)
+        self.notes.append(f"{problem}; it was set aside as {aside}")
+
+    def _check_same(self, old: RunConfig, config: RunConfig) -> None:
         if old.trajectory_hash() == config.trajectory_hash():
             return
         changed = ", ".join(_differences(old.trajectory(), config.trajectory()))

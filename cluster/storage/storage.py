@@ -1,20 +1,27 @@
 """The folder of a run, on a disk or in an object store."""
 
+import copy
 import os
 import socket
+from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
 
+from cluster.storage.exclusive import create_exclusively
+from cluster.storage.retry import retried
 from multitask.errors import UserError
+
+T = TypeVar("T")
 
 
 class Storage:
     """Files below one location: a folder, or a URI that pyarrow or fsspec knows. Paths are relative, with `/`.
 
     Methods raise `OSError` where the disk or the store refuses; what a store's own library raises besides comes through as it
-    is, pyarrow's as `pyarrow.ArrowException`.
+    is, pyarrow's as `pyarrow.ArrowException`. What may pass by itself is tried again for some seconds first.
 
     Raises:
         UserError: the location cannot be used at all.
@@ -31,8 +38,10 @@ class Storage:
             raise UserError(f"cluster.storage: cannot use {location!r}: {error}") from None
 
     def below(self, path: str) -> "Storage":
-        """The storage of a folder inside this one."""
-        return Storage(f"{self.location.rstrip('/')}/{path}")
+        """The storage of a folder inside this one, by the same file system: an object store's is no small thing to open."""
+        inner = copy.copy(self)
+        inner.location, inner._root = f"{self.location.rstrip('/')}/{path}", self.path(path)
+        return inner
 
     @property
     def is_local(self) -> bool:
@@ -49,7 +58,12 @@ class Storage:
         Raises:
             OSError, pyarrow.ArrowException: it cannot be written.
         """
-        target = self.path(path)
+        self._retried(lambda: self._write(self.path(path), data))
+
+    def _retried(self, action: Callable[[], T]) -> T:
+        return retried(action, is_local=self.is_local)
+
+    def _write(self, target: str, data: bytes) -> None:
         self._fs.create_dir(os.path.dirname(target), recursive=True)
         if not self.is_local:
             with self._fs.open_output_stream(target) as stream:
@@ -65,38 +79,72 @@ class Storage:
         finally:
             Path(temporary).unlink(missing_ok=True)
 
+    def create(self, path: str, data: bytes) -> bool:
+        """Write a file that nobody has written yet; False where it is there already.
+
+        Of several processes one alone succeeds, on disks and on stores of fsspec that put on a condition.
+
+        Raises:
+            OSError, pyarrow.ArrowException: it cannot be written.
+        """
+        return create_exclusively(self._fs, self.path(path), data)
+
     def read(self, path: str) -> bytes:
         """A whole file.
 
         Raises:
             FileNotFoundError: there is none.
         """
-        with self._fs.open_input_stream(self.path(path)) as stream:
+        return self._retried(lambda: self._read(self.path(path)))
+
+    def _read(self, target: str) -> bytes:
+        with self._fs.open_input_stream(target) as stream:
             return stream.read()
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file or folder."""
-        return self._fs.get_file_info(self.path(path)).type != fs.FileType.NotFound
+        return self._retried(lambda: self._fs.get_file_info(self.path(path))).type != fs.FileType.NotFound
 
     def folders(self, path: str = "") -> list[str]:
         """Names of the folders directly below `path`, sorted; none where there is no such folder."""
-        selector = fs.FileSelector(self.path(path), allow_not_found=True)
-        return sorted(info.base_name for info in self._fs.get_file_info(selector) if info.type == fs.FileType.Directory)
+        return self._names(path, fs.FileType.Directory)
 
     def files(self, path: str = "") -> list[str]:
         """Names of the files directly below `path`, sorted; none where there is no such folder."""
+        return self._names(path, fs.FileType.File)
+
+    def _names(self, path: str, kind: fs.FileType) -> list[str]:
         selector = fs.FileSelector(self.path(path), allow_not_found=True)
-        return sorted(info.base_name for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File)
+        return sorted(
+            info.base_name for info in self._retried(lambda: self._fs.get_file_info(selector)) if info.type == kind
+        )
+
+    def rename_file(self, path: str, name: str) -> None:
+        """Give the file `path` another name, in the same folder.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        self._retried(lambda: self._fs.move(self.path(path), self.path(str(Path(path).with_name(name)))))
+
+    def tree(self, path: str) -> dict[str, float]:
+        """All files below the folder `path`, by their path in it: when each was written, in Unix seconds, 0 where the store
+        does not tell; none where there is no such folder.
+        """
+        selector = fs.FileSelector(self.path(path), recursive=True, allow_not_found=True)
+        files = [info for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
+        start = len(self.path(path).lstrip("/")) + 1
+        return {info.path.lstrip("/")[start:]: (info.mtime_ns or 0) / 1e9 for info in files}
 
     def delete_file(self, path: str) -> None:
         """Remove a file, if it is there."""
         if self.exists(path):
-            self._fs.delete_file(self.path(path))
+            self._retried(lambda: self._fs.delete_file(self.path(path)))
 
     def delete_folder(self, path: str) -> None:
         """Remove a folder with all that is in it, if it is there."""
         if self.exists(path):
-            self._fs.delete_dir(self.path(path))
+            self._retried(lambda: self._fs.delete_dir(self.path(path)))
 
     def copy_folder(self, source: "Storage", path: str) -> None:
         """Copy the folder `path` of `source` to the same place here.

@@ -10,6 +10,9 @@ from ray.util.placement_group import PlacementGroup, remove_placement_group
 
 ABORT_TIMEOUT_S = 30.0
 _INTERVAL_S = 1.0
+# So often placement groups are looked at after a controller has ended, and after one was killed or has died with its trial's
+# process: Ray may take a while to see that.
+_LOOKS, _LOOKS_AFTER_DEATH = 3, 30
 
 
 class TrialCleanup:
@@ -22,18 +25,22 @@ class TrialCleanup:
     def __init__(self, board: Any) -> None:
         self._board = board
         self._leaving: list[tuple[Any, Any, float]] = []
-        self._swept = 0.0
+        self._looked, self._looks = 0.0, 0
 
     def end_training(self, run: str) -> None:
         """End the training of `run`, if it is still at it; `poll` sees it through."""
         for controller in ray.get(self._board.unregister.remote(run)):
             self._leaving.append((controller, controller.abort.remote(), time.monotonic() + ABORT_TIMEOUT_S))
 
+    def expect_orphans(self) -> None:
+        """A controller has died with its trial's process, or is about to: `poll` looks for its placement group."""
+        self._looks = _LOOKS_AFTER_DEATH
+
     def poll(self) -> None:
-        """Forget controllers that are gone, kill those that linger, and remove orphaned placement groups."""
-        self._leaving = [ending for ending in self._leaving if not _is_gone(*ending)]
-        if time.monotonic() - self._swept >= _INTERVAL_S:
-            self._swept = time.monotonic()
+        """Forget controllers that are gone, kill those that linger, and remove orphaned placement groups after them."""
+        self._leaving = [ending for ending in self._leaving if not self._is_gone(*ending)]
+        if self._looks and time.monotonic() - self._looked >= _INTERVAL_S:
+            self._looked, self._looks = time.monotonic(), self._looks - 1
             remove_orphaned_placement_groups()
 
     @property
@@ -48,14 +55,14 @@ class TrialCleanup:
             time.sleep(0.05)
         remove_orphaned_placement_groups()
 
-
-def _is_gone(controller: Any, aborted: Any, deadline: float) -> bool:
-    done, _ = ray.wait([aborted], timeout=0)
-    if not done and time.monotonic() < deadline:
-        return False
-    # Also after an abort: a controller whose run had just ended ignores it and stays as long as there are handles.
-    ray.kill(controller)
-    return True
+    def _is_gone(self, controller: Any, aborted: Any, deadline: float) -> bool:
+        done, _ = ray.wait([aborted], timeout=0)
+        if not done and time.monotonic() < deadline:
+            return False
+        self._looks = max(self._looks, _LOOKS if done else _LOOKS_AFTER_DEATH)
+        # Also after an abort: a controller whose run had just ended ignores it and stays as long as there are handles.
+        ray.kill(controller)
+        return True
 
 
 def orphaned_placement_groups() -> list[bytes]:
@@ -76,7 +83,17 @@ def _has_lost_creator(group: Any) -> bool:
     return bool(group.creator_actor_id.strip(b"\xff")) and group.creator_actor_dead
 
 
-def remove_orphaned_placement_groups() -> None:
-    """Give back their resources."""
-    for identity in orphaned_placement_groups():
+def remove_orphaned_placement_groups() -> int:
+    """Give back their resources; gives how many there were."""
+    orphans = orphaned_placement_groups()
+    for identity in orphans:
         remove_placement_group(PlacementGroup(ray.PlacementGroupID(identity)))
+    return len(orphans)
+
+
+def release_dead_controller() -> None:
+    """Give back what a controller held that has just died, as soon as Ray knows of it."""
+    for _ in range(_LOOKS):
+        if remove_orphaned_placement_groups():
+            return
+        time.sleep(_INTERVAL_S)

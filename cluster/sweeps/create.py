@@ -2,23 +2,32 @@
 
 import itertools
 import re
+import secrets
 import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
 
+from cluster.storage.lease import Launch, Lease, clear_folder
 from cluster.storage.storage import Storage
 from cluster.sweeps.options import check_options
+from cluster.sweeps.plan import plain_sample
 from cluster.sweeps.records import Options, Sweep
 from cluster.sweeps.search import Search, reopen_search
-from cluster.sweeps.status import check_no_driver
 from cluster.sweeps.store import SweepStore
 from multitask.errors import UserError
+from tune_spaces import Space
 
 
 @dataclass(frozen=True)
 class OpenedSweep:
-    """A sweep that is ready to run: its files, its plan with the trials so far, and what it searches."""
+    """A sweep that is ready to run: its files, its plan with the trials so far, and what it searches.
 
+    Its folder is this process's own until `lease` is released.
+    """
+
+    lease: Lease
     store: SweepStore
     sweep: Sweep
     search: Search
@@ -53,6 +62,7 @@ def create_sweep(search: Search, name: str, options: Options, store: SweepStore)
         options=options,
         created=time.time(),
         versions=installed_versions(),
+        id=f"{name}-{secrets.token_hex(4)}",
     )
     store.write_plan(sweep)
     return sweep
@@ -63,35 +73,49 @@ def open_sweep(
 ) -> OpenedSweep:
     """The sweep `name` in `storage`: a new one, or the one that lies there with the same plan.
 
-    `resume`: also where its plan is another one, which then holds. `new`: a new one, under the next free name.
+    The folder is this process's from here on. `resume`: also where its plan is another one, which then holds. `new`: a new one, under the next free name.
 
     Raises:
+        LeaseHeldError: another process is at the sweep.
         UserError: the name cannot be a folder's, it is another plan's, or the options cannot work.
     """
     check_name(name)
+    if not resume:
+        check_options(options, search)
     if new:
         name = _free_name(name, storage)
-    store = SweepStore(Storage(storage).below(name))
-    if not store.exists():
-        return OpenedSweep(store, create_sweep(search, name, options, store), search)
-    planned = store.read()
-    if resume or _is_same_plan(planned, search, options):
-        return OpenedSweep(store, planned, reopen_search(planned))
-    if not any(trial.attempts for trial in planned.trials):
-        # What was refused before a trial began, for want of CPUs perhaps, may be planned anew under its name.
-        check_no_driver(store)
-        store.storage.delete_folder("")
-        return OpenedSweep(store, create_sweep(search, name, options, store), search)
-    raise UserError(
-        f"--name {name}: {store.location} holds a sweep over {planned.space['name']} with another plan; "
-        "go on with that one by --resume, or begin another by --new or --name"
-    )
+    with _owned(Storage(storage).below(name)) as lease:
+        store = SweepStore(lease.storage)
+        if not store.exists():
+            return OpenedSweep(lease, store, create_sweep(search, name, options, store), search)
+        planned = store.read()
+        if resume or _is_same_plan(planned, search, options):
+            return OpenedSweep(lease, store, planned, reopen_search(planned))
+        if not any(trial.attempts for trial in planned.trials):
+            # What was refused before a trial began, for want of CPUs perhaps, may be planned anew under its name.
+            clear_folder(store.storage)
+            return OpenedSweep(lease, store, create_sweep(search, name, options, store), search)
+        raise UserError(
+            f"--name {name}: {store.location} holds a sweep over {planned.space['name']} with another plan; "
+            "go on with that one by --resume, or begin another by --new or --name"
+        )
+
+
+@contextmanager
+def _owned(storage: Storage) -> Iterator[Lease]:
+    """The lease of a sweep's folder, released again where the sweep cannot be opened."""
+    lease = Lease.acquire(storage, Launch.here())
+    try:
+        yield lease
+    except BaseException:
+        lease.release()
+        raise
 
 
 def _free_name(name: str, storage: str) -> str:
-    """`name`, or the first of `name-2`, `name-3`, … that no sweep has."""
+    """`name`, or the first of `name-2`, `name-3`, … that no sweep has or is about to have."""
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    return next(free for free in names if not SweepStore(Storage(storage).below(free)).exists())
+    return next(free for free in names if not Storage(storage).below(free).exists(""))
 
 
 def _is_same_plan(planned: Sweep, search: Search, options: Options) -> bool:
@@ -99,15 +123,38 @@ def _is_same_plan(planned: Sweep, search: Search, options: Options) -> bool:
     return same_space and planned.base == search.base.to_dict() and planned.options == options
 
 
-def reopen_sweep(name: str, storage: str, **bounds: Any) -> OpenedSweep:
-    """The sweep `name` in `storage`, to go on with; for `bounds` see `with_bounds`.
+def reopen_sweep(name: str, storage: str, tries: Sequence[Mapping[str, Any]] = (), **bounds: Any) -> OpenedSweep:
+    """The sweep `name` in `storage`, to go on with; for `tries` see `with_tries`, for `bounds` `with_bounds`.
 
     Raises:
-        UserError: there is none, or its space means something else by now.
+        LeaseHeldError: another process is at the sweep.
+        UserError: there is none, its space means something else by now, or one of `tries` cannot be tried.
     """
-    store = SweepStore.find(name, storage)
-    sweep = with_bounds(store.read(), **bounds)
-    return OpenedSweep(store, sweep, reopen_search(sweep))
+    with _owned(SweepStore.find(name, storage).storage) as lease:
+        store = SweepStore(lease.storage)
+        sweep = store.read()
+        search = reopen_search(sweep)
+        return OpenedSweep(lease, store, with_bounds(with_tries(sweep, search.space, tries), **bounds), search)
+
+
+def with_tries(sweep: Sweep, space: Space, samples: Sequence[Mapping[str, Any]]) -> Sweep:
+    """The sweep with `samples` to try, each one trial more than it had; one that was tried or asked for before is none.
+
+    Raises:
+        UserError: a sample is not one of the space's, or no run can be trained so.
+    """
+    if samples and sweep.options.scheduler == "pbt":
+        raise UserError("--try: a population is begun as a whole, a configuration cannot be added to it")
+    known = [trial.sample for trial in sweep.trials if trial.role in ("recipe", "sample")]
+    tries = list(sweep.tries)
+    for sample in samples:
+        active = plain_sample(space.active(sample))
+        space.config(space.base, active)
+        if active not in known and active not in tries:
+            tries.append(active)
+    more = len(tries) - len(sweep.tries)
+    options = replace(sweep.options, trials=sweep.options.trials + more)
+    return replace(sweep, options=options, tries=tuple(tries))
 
 
 def with_bounds(sweep: Sweep, **changes: Any) -> Sweep:

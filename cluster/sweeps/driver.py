@@ -1,40 +1,34 @@
 """The sweep's driver: Ray Tune runs the trials that the ledger plans, until they are through, time is up or somebody says stop."""
 
-import os
 import random
 import shutil
-import socket
-import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
 from ray import tune
-from ray.tune import Callback, Stopper
 from ray.tune.schedulers import TrialScheduler
 
+from cluster.launch.growth import read_growth
+from cluster.launch.nodes import live_nodes
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.scratch import create_scratch
-from cluster.step.stopwatch import clock
+from cluster.launch.waiting import PendingWatch
+from cluster.storage.lease import Launch
 from cluster.sweeps.cleanup import TrialCleanup
-from cluster.sweeps.concurrency import driver_bundle
+from cluster.sweeps.concurrency import Concurrency, Nodes, TrialLimit, driver_bundle
+from cluster.sweeps.driver_callback import MAX_DRIVER_FAILURES, DriverCallback, Halt, Watch
 from cluster.sweeps.population import Population
-from cluster.sweeps.records import Options, Sweep
-from cluster.sweeps.schedulers import STOPPING, StoppingScheduler, TakeReport, why_stopped
-from cluster.sweeps.store import STOP
+from cluster.sweeps.records import Options
+from cluster.sweeps.schedulers import STOPPING, StoppingScheduler, TakeReport
+from cluster.sweeps.search import Search
 from cluster.sweeps.trial_actor import TrialRunner
-from cluster.sweeps.trial_checkpoints import keep_best_checkpoints
-from cluster.sweeps.trial_failures import TrialFailures, driver_failure
 from cluster.sweeps.trials import TrialLedger
 from cluster.sweeps.tune_searcher import LedgerSearcher
 from cluster.training.observer import Observer
 from multitask.config import RunConfig
 from tune_spaces import Space
 
-HEARTBEAT_S = 2.0
-# A driver's death is no fault of its trial; more of them than this are.
-MAX_DRIVER_FAILURES = 3
-Watch = Callable[[Sweep], None]
 # What watches a trial's run where its controller is.
 Trackers = Callable[[RunConfig], Sequence[Observer]]
 
@@ -43,22 +37,30 @@ Trackers = Callable[[RunConfig], Sequence[Observer]]
 class DriverSettings:
     """What the driver is given besides the ledger. `bundle`: what Tune reserves for a trial's own process.
 
-    `concurrent`: how many trials Tune may begin; a population is begun as a whole, and its trials take turns.
+    `limit`: how many trials may be under way now; a population is begun as a whole, and its trials take turns. `labels`:
+    those of the nodes that hold the trials' own processes.
     """
 
     bundle: dict[str, float]
-    concurrent: int
+    limit: Callable[[], int]
+    labels: dict[str, str]
     space: Space
     watch: Watch
 
     @classmethod
-    def of(
-        cls, space: Space, options: Options, nodes: Sequence[Mapping[str, float]], at_a_time: int, watch: Watch
-    ) -> "DriverSettings":
-        """Those of a sweep with `options`, of whose trials `at_a_time` fit on `nodes`."""
-        is_population = options.scheduler == "pbt"
-        bundle = driver_bundle(nodes, at_a_time, is_population=is_population)
-        return cls(bundle, options.trials if is_population else at_a_time, space, watch)
+    def of(cls, search: Search, options: Options, nodes: Nodes, fits: Concurrency, watch: Watch) -> "DriverSettings":
+        """Those of a sweep of `search` with `options`, of whose trials `fits` tells, with their own processes on `nodes`."""
+        is_population, plan = options.scheduler == "pbt", fits.resources
+        bundle = driver_bundle(nodes, plan, fits.trials, is_population=is_population)
+        follow = TrialLimit(plan, options.concurrent, lambda: (live_nodes()[0], read_growth()))
+        labels = search.base.cluster.driver_labels
+        return cls(bundle, (lambda: options.trials) if is_population else follow, labels, search.space, watch)
+
+    @property
+    def placement(self) -> tune.PlacementGroupFactory:
+        """The bundle as Tune asks Ray for it."""
+        selector: dict[str, Any] = {"bundle_label_selector": [self.labels]} if self.labels else {}
+        return tune.PlacementGroupFactory([self.bundle], **selector)
 
 
 def run_driver(ledger: TrialLedger, board: Any, settings: DriverSettings) -> str | None:
@@ -72,12 +74,11 @@ def run_driver(ledger: TrialLedger, board: Any, settings: DriverSettings) -> str
     scratch = create_scratch("tune")
     try:
         tuner = tune.Tuner(
-            tune.with_resources(TrialRunner, tune.PlacementGroupFactory([settings.bundle])),
+            tune.with_resources(TrialRunner, settings.placement),
             tune_config=tune.TuneConfig(
-                search_alg=LedgerSearcher(ledger),
+                search_alg=LedgerSearcher(ledger, settings.limit),
                 scheduler=_scheduler(ledger, settings.space, callback.take_report),
                 num_samples=-1,
-                max_concurrent_trials=settings.concurrent,
                 reuse_actors=True,
                 trial_name_creator=_name,
                 trial_dirname_creator=_name,
@@ -86,20 +87,21 @@ def run_driver(ledger: TrialLedger, board: Any, settings: DriverSettings) -> str
                 name="tune",
                 storage_path=scratch,
                 callbacks=[callback],
-                stop=_Halt(callback),
+                stop=Halt(callback),
                 failure_config=tune.FailureConfig(max_failures=MAX_DRIVER_FAILURES),
                 verbose=0,
             ),
         )
-        tuner.fit()
+        with PendingWatch():
+            tuner.fit()
         return callback.close()
     finally:
         shutil.rmtree(scratch, ignore_errors=True)
 
 
 def shared_config(board: Any, plan: ResourcePlan, trackers: Trackers) -> dict[str, Any]:
-    """What every trial's actor is given besides its config."""
-    return {"board": [board], "plan": asdict(plan), "trackers": [trackers]}
+    """What every trial's actor is given besides its config; all of them are one launch, this driver's."""
+    return {"board": [board], "plan": asdict(plan), "trackers": [trackers], "launch": Launch.here().to_dict()}
 
 
 def _name(trial: Any) -> str:
@@ -111,138 +113,3 @@ def _scheduler(ledger: TrialLedger, space: Space, take_report: TakeReport) -> Tr
     if ledger.options.scheduler == "pbt":
         return Population(ledger, space, take_report)
     return StoppingScheduler(STOPPING[ledger.options.scheduler](ledger.options), ledger, take_report)
-
-
-class DriverCallback(Callback):
-    """What Tune tells goes into the ledger. One object is one attempt at the sweep: from the driver's start to its end or death."""
-
-    def __init__(self, ledger: TrialLedger, cleanup: TrialCleanup, watch: Watch) -> None:
-        self._ledger, self._cleanup, self._watch = ledger, cleanup, watch
-        self._began, self._before = time.time(), ledger.sweep.elapsed
-        self._beat, self._untidy = 0.0, False
-        self._failures = TrialFailures(ledger)
-        self.halt: str | None = None
-        self.error: BaseException | None = None
-        self._write_state("running")
-
-    def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        """Not pickled, as the ledger."""
-        return str, ("driver callback",)
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of all attempts."""
-        return self._before + time.time() - self._began
-
-    def take_report(self, run: str, result: dict[str, Any]) -> None:
-        """An evaluation of trial `run` has come in."""
-        self._guard(lambda: self._ledger.report(run, result))
-        self._failures.none_now()
-
-    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """The trial ended by itself, or the scheduler or the sweep ended it."""
-        self._guard(lambda: self._complete(trial))
-
-    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """The trial's own process died too often."""
-        failed = driver_failure(trial.get_pickled_error(), MAX_DRIVER_FAILURES + 1)
-        self._guard(lambda: self._fail(trial.config["run"], failed, again=False))
-
-    def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
-        """Now and then, at least once a second."""
-        self._guard(self._step)
-
-    def close(self) -> str | None:
-        """End the attempt: release what is left and write how it stands."""
-        for trial in self._ledger.trials:
-            if trial.status == "running":
-                self._cleanup.end_training(trial.current_run)
-        self._cleanup.wait()
-        if self.error is not None:
-            raise self.error
-        left = any(not trial.has_ended for trial in self._ledger.trials)
-        reason = self.halt or ("interrupted" if left else None)
-        self._ledger.halt(reason or "interrupted")
-        keep_best_checkpoints(self._ledger)
-        self._write_state("stopped" if reason else "finished", reason)
-        return reason
-
-    def _guard(self, action: Callable[[], Any]) -> None:
-        """Tune would end on an error with its own traceback; ours ends the attempt in order."""
-        try:
-            action()
-        except Exception as error:
-            self.error = self.error or error
-            self.halt = self.halt or "error"
-
-    def _complete(self, trial: Any) -> None:
-        result, run = trial.last_result, trial.config["run"]
-        if result.get("status") == "failed":
-            self._fail(run, result, again=self.halt is None)
-        elif "status" in result:
-            self._end(run, result["status"], result["reason"])
-            self._failures.none_now()
-        elif self.halt is not None:
-            self._end(run, "waiting", self.halt)
-        else:
-            self._end(run, "stopped", why_stopped(self._ledger.trial(run), self._ledger.options))
-
-    def _fail(self, run: str, failed: Mapping[str, Any], *, again: bool) -> None:
-        """The trial has failed; `again`: it may be tried another time."""
-        self._cleanup.end_training(self._ledger.trial(run).current_run)
-        why = self._failures.take(run, failed, again=again)
-        self.halt = self.halt or why
-        self._untidy = True
-
-    def _end(self, run: str, status: Any, reason: str | None) -> None:
-        self._cleanup.end_training(self._ledger.trial(run).current_run)
-        self._ledger.end(run, status, reason)
-        self._untidy = True
-
-    def _step(self) -> None:
-        self._cleanup.poll()
-        if time.time() - self._beat < HEARTBEAT_S:
-            return
-        if self._untidy and self._cleanup.is_idle:
-            keep_best_checkpoints(self._ledger)
-            self._untidy = False
-        self.halt = self.halt or self._reason_to_halt()
-        self._write_state("running")
-
-    def _reason_to_halt(self) -> str | None:
-        options = self._ledger.options
-        if self._ledger.store.storage.exists(STOP):
-            return "stopped by concord sweep stop"
-        if options.budget_seconds is not None and self.elapsed >= options.budget_seconds:
-            return f"the time budget of {clock(options.budget_seconds)} is spent"
-        if options.budget_tokens is not None and self._ledger.tokens >= options.budget_tokens:
-            return f"the budget of {options.budget_tokens:,} tokens is spent"
-        return None
-
-    def _write_state(self, status: str, reason: str | None = None) -> None:
-        self._beat = time.time()
-        self._watch(self._ledger.snapshot(status, self.elapsed))
-        self._ledger.store.write_state(
-            {
-                "status": status,
-                "reason": reason,
-                "elapsed": round(self.elapsed, 1),
-                "heartbeat": self._beat,
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-            }
-        )
-
-
-class _Halt(Stopper):
-    """Ends the experiment as soon as the attempt wants to."""
-
-    def __init__(self, callback: DriverCallback) -> None:
-        self._callback = callback
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        """Whether there is a reason to halt."""
-        return self._callback.halt is not None

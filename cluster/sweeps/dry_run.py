@@ -47,7 +47,8 @@ def dry_run(search: Search, options: Options, name: str) -> DryRun:
     Raises:
         UserError: a trial could not be trained, or the cluster cannot hold one.
     """
-    fits = plan_concurrency(search.base.cluster, available_nodes(search.base), options.concurrent)
+    nodes, growth = available_nodes(search.base)
+    fits = plan_concurrency(search.base.cluster, nodes, options.concurrent, growth)
     tables = prepare_tables(search.base)
     with tempfile.TemporaryDirectory() as place:
         store = SweepStore(Storage(place))

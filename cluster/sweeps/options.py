@@ -1,12 +1,13 @@
 """Options that cannot work, refused before anything starts."""
 
+from cluster.sweeps.optuna_samplers import check_sampler
 from cluster.sweeps.records import Options
 from cluster.sweeps.search import Search
 from multitask.config import METRICS, RunConfig
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
 
-SEARCHES = ("random", "grid", "optuna", "nsga2")
+SEARCHES = ("random", "grid", "tpe", "gp", "cmaes", "qmc", "nsga2")
 SCHEDULERS = ("fifo", "asha", "median", "pbt")
 # The command line refuses smaller numbers by itself.
 LEAST = {"trials": 1, "repeats": 1, "evaluations": 1, "grace": 1, "reduction": 2, "seed": 0, "keep": 1, "concurrent": 1}
@@ -27,8 +28,7 @@ def check_options(options: Options, search: Search) -> None:
         raise UserError(f"--metric names the same score twice: {', '.join(options.metrics)}")
     if options.search == "grid":
         search.space.grid()
-    if options.search == "nsga2" and len(options.metrics) == 1:
-        raise UserError("--search nsga2 searches a Pareto front: give --metric twice or more, or use --search optuna")
+    check_sampler(options, search.space)
     if options.scheduler == "pbt":
         _check_population(options, search)
     if options.scheduler != "fifo" and len(options.metrics) > 1:

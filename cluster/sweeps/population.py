@@ -24,7 +24,7 @@ class Population(PopulationBasedTraining):
     """Tune's scheduler with our donors: weights come from the donor's run folder, settings from the space.
 
     Tune exploits a donor only when it has a checkpoint of Tune's own, which trials that drive a Train run do not have; ours
-    save a note of where their weights are (`TrialRunner.save_checkpoint`).
+    save a note of where their weights are (`TrialRunner.save`).
     """
 
     def __init__(self, ledger: "TrialLedger", space: "Space", take_report: TakeReport) -> None:

@@ -5,7 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal
 
-from cluster.storage.plain_json import finite
+from multitask.plain_json import finite
 
 Status = Literal["waiting", "running", "finished", "stopped", "failed"]
 Role = Literal["recipe", "sample", "baseline", "refit"]
@@ -139,11 +139,11 @@ class Trial:
 
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Trial":
-        """The trial that `to_dict` wrote."""
-        reports = tuple(_report(report) for report in values["reports"])
-        trial = cls(
-            **{**values, "reports": reports, "generations": tuple(Generation(**g) for g in values["generations"])}
-        )
+        """The trial that `to_dict` wrote, with the attempt beside it that the sweep's folder was in."""
+        tree = {key: value for key, value in values.items() if key != "attempt"}
+        tree["reports"] = tuple(_report(report) for report in tree["reports"])
+        tree["generations"] = tuple(Generation(**generation) for generation in tree["generations"])
+        trial = cls(**tree)
         return trial if all("run" in report for report in values["reports"]) else _with_runs(trial)
 
 
@@ -202,7 +202,8 @@ class Options:
     @classmethod
     def from_dict(cls, values: Mapping[str, Any]) -> "Options":
         """The options that `to_dict` wrote."""
-        return cls(**{**values, "metrics": tuple(values["metrics"])})
+        search = "tpe" if values["search"] == "optuna" else values["search"]  # its name in older sweeps
+        return cls(**{**values, "search": search, "metrics": tuple(values["metrics"])})
 
 
 @dataclass(frozen=True)
@@ -211,7 +212,8 @@ class Sweep:
 
     `base`: the recipe's config as plain values. `space`: `name`, `about`, `identity` and `parameters`, each a name to its
     description (`tune_spaces.Space.describe`). `elapsed`: seconds that it ran, over all attempts; `status` is `running` also
-    where its driver was killed.
+    where its driver was killed. `id` tells it from others of its name, in W&B as the group of its runs; the name where it has none.
+    `tries`: samples that somebody asked for beside what the search proposes.
     """
 
     name: str
@@ -225,3 +227,10 @@ class Sweep:
     elapsed: float = 0.0
     created: float = 0.0
     versions: dict[str, str] = field(default_factory=dict)
+    id: str = ""
+    tries: tuple[dict[str, Any], ...] = ()
+
+    @property
+    def group(self) -> str:
+        """What W&B groups its runs by."""
+        return self.id or self.name

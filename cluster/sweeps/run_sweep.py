@@ -4,11 +4,13 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING
 
+from cluster.launch.growth import read_growth
 from cluster.launch.launch import ray_cluster
+from cluster.launch.nodes import driver_nodes
+from cluster.launch.waiting import say_device, wait_for_resources
 from cluster.sweeps.concurrency import plan_concurrency
 from cluster.sweeps.create import OpenedSweep
 from cluster.sweeps.records import Sweep
-from cluster.sweeps.status import check_no_driver
 from cluster.sweeps.store import STOP
 from multitask.config import RunConfig
 
@@ -23,26 +25,28 @@ def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Tr
     `watch` is shown the sweep as it stands; `trackers` gives what watches a trial's run, in its controller's process.
 
     Raises:
-        UserError: another driver is at the sweep, or data, resources or storage are not as the config wants them.
+        LeaseLostError: another process has taken the sweep over, this one having been silent for too long.
+        UserError: data, resources or storage are not as the config wants them.
     """
-    check_no_driver(opened.store)
     opened.store.write_plan(opened.sweep)
     opened.store.storage.delete_file(STOP)
     base = opened.search.base
     with ThreadPoolExecutor(1) as background:
         tables = background.submit(_prepare, base)
-        with ray_cluster(base) as nodes:
+        with ray_cluster(base, lambda: f"concord sweep resume {opened.sweep.name}") as nodes:
             from cluster.sweeps.driver import DriverSettings, run_driver, shared_config
             from cluster.sweeps.sweep_board import create_sweep_board
             from cluster.sweeps.trials import open_ledger
 
-            fits = plan_concurrency(base.cluster, nodes, opened.sweep.options.concurrent)
-            board = create_sweep_board()
-            shared = shared_config(board, fits.resources, trackers)
+            options, growth = opened.sweep.options, read_growth()
+            drivers = driver_nodes(base.cluster.driver_labels, can_grow=bool(growth))
+            fits = plan_concurrency(base.cluster, nodes, options.concurrent, growth, drivers)
+            say_device(base.cluster, fits.resources, growth)
+            shared = shared_config(board := create_sweep_board(), fits.resources, trackers)
             ledger = open_ledger(opened.store, opened.sweep, opened.search, tables.result(), shared)
-            return run_driver(
-                ledger, board, DriverSettings.of(opened.search.space, opened.sweep.options, nodes, fits.trials, watch)
-            )
+            wait_for_resources(fits.resources, base.cluster.wait)
+            settings = DriverSettings.of(opened.search, options, nodes if drivers is None else drivers, fits, watch)
+            return run_driver(ledger, board, settings)
 
 
 def _prepare(config: RunConfig) -> "Tables":

@@ -6,9 +6,11 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
+from cluster.sweeps.optuna_samplers import OPTUNA_SAMPLERS, with_failures_as_worst
 from cluster.sweeps.plan import plain_sample
 from cluster.sweeps.records import Options, Trial
 from cluster.sweeps.told import told
+from tune_spaces.core.distributions import told_sample
 
 if TYPE_CHECKING:
     import optuna
@@ -43,11 +45,9 @@ class GridSampler:
 
     def __init__(self, space: "Space", options: Options) -> None:
         self._samples = grid_samples(space)
-        self._first = 1 + len(space.first)
 
     def sample(self, number: int, trials: Sequence[Trial]) -> dict[str, Any] | None:
-        index = number - self._first
-        return self._samples[index] if index < len(self._samples) else None
+        return _first_new(self._samples, trials)
 
 
 def grid_samples(space: "Space") -> list[dict[str, Any]]:
@@ -67,14 +67,14 @@ def _first_new(samples: Iterable[dict[str, Any]], trials: Sequence[Trial]) -> di
 
 
 class OptunaSampler:
-    """Optuna's samplers by define-by-run, so that a parameter is searched only where its choice is active.
+    """Optuna's samplers (`optuna_samplers`) by define-by-run, so that a parameter is searched only where its choice is active.
 
-    `optuna` is the tree-structured Parzen estimator (Bergstra et al. 2011; with several metrics Ozaki et al. 2022), `nsga2`
-    the evolutionary search of Deb et al. 2002. The study is made anew for each proposal from the trials' records.
+    The study is made anew for each proposal from the trials' records.
     """
 
     def __init__(self, space: "Space", options: Options) -> None:
         self._space, self._options = space, options
+        self._parameters = space.describe()["parameters"]
 
     def sample(self, number: int, trials: Sequence[Trial]) -> dict[str, Any] | None:
         import optuna
@@ -82,24 +82,11 @@ class OptunaSampler:
         optuna.logging.set_verbosity(optuna.logging.ERROR)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
-            study = optuna.create_study(
-                directions=["maximize"] * len(self._options.metrics), sampler=self._optuna_sampler(number)
-            )
-            study.add_trials([frozen for trial in trials if (frozen := self._frozen_trial(trial)) is not None])
+            sampler = OPTUNA_SAMPLERS[self._options.search](self._space, self._options, number)
+            study = optuna.create_study(directions=["maximize"] * len(self._options.metrics), sampler=sampler)
+            known = [frozen for trial in trials if (frozen := self._frozen_trial(trial)) is not None]
+            study.add_trials(with_failures_as_worst(known) if self._options.search == "gp" else known)
             return _first_new((self._space.suggest(study.ask()) for _ in range(_DRAWS)), trials)
-
-    def _optuna_sampler(self, number: int) -> "optuna.samplers.BaseSampler":
-        import optuna
-
-        seed = int(np.random.default_rng([self._options.seed, number]).integers(2**31))
-        if self._options.search == "nsga2":
-            from cluster.sweeps.nsga2 import RecordedNSGAII
-
-            return RecordedNSGAII(population_size=max(4, self._options.trials // 4), seed=seed)
-        startup = min(10, max(3, self._options.trials // 4))
-        return optuna.samplers.TPESampler(
-            n_startup_trials=startup, multivariate=True, group=True, constant_liar=True, seed=seed
-        )
 
     def _frozen_trial(self, trial: Trial) -> "optuna.trial.FrozenTrial | None":
         import optuna
@@ -109,16 +96,13 @@ class OptunaSampler:
         best = trial.best(self._options.selection)
         # A population's trial may have been best with other settings than its first.
         sample = best.sample if best is not None and best.run else trial.sample
-        return optuna.trial.create_trial(
-            params=sample, distributions=self._space.distributions(sample), **told(trial, best, self._options)
-        )
+        return optuna.trial.create_trial(**told_sample(sample, self._parameters), **told(trial, best, self._options))
 
 
 SAMPLERS: dict[str, Callable[["Space", Options], Sampler]] = {
     "random": RandomSampler,
     "grid": GridSampler,
-    "optuna": OptunaSampler,
-    "nsga2": OptunaSampler,
+    **dict.fromkeys(OPTUNA_SAMPLERS, OptunaSampler),
 }
 
 

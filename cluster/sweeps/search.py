@@ -31,7 +31,7 @@ def open_search(recipe: Recipe, changes: Sequence[str], spec: str) -> Search:
         UserError: recipe, space or a change is not right, or no sample of the space can be trained.
     """
     plain = load_recipe(recipe, [change for change in changes if change.startswith("+")])
-    names = _names(open_space(spec, plain))
+    names = parameter_names(open_space(spec, plain))
     fixed = [change for change in changes if change.partition("=")[0] in names]
     base = absolute(_recipe_with(recipe, [change for change in changes if change not in fixed], fixed, names))
     values = {names[key]: read_value(text) for key, _, text in (change.partition("=") for change in fixed)}
@@ -54,7 +54,7 @@ def _recipe_with(recipe: Recipe, changes: list[str], fixed: list[str], names: di
         return plain
 
 
-def _names(space: Space) -> dict[str, str]:
+def parameter_names(space: Space) -> dict[str, str]:
     """What a change may call a parameter: its name, or the key that it stands for."""
     names = {name: name for name in space.parameters}
     return names | {p.key: name for name, p in space.parameters.items() if p.key is not None}

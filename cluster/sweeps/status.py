@@ -11,7 +11,6 @@ from typing import Any
 from cluster.sweeps.records import Sweep, Trial
 from cluster.sweeps.standing import standings
 from cluster.sweeps.store import SweepStore
-from multitask.errors import UserError
 
 # A driver writes its heartbeat every few seconds; one that has been silent for longer is dead.
 SILENCE_S = 60.0
@@ -55,18 +54,6 @@ def describe_status(store: SweepStore) -> dict[str, Any]:
         "selection": selection,
         "trials": [trial.to_dict() for trial in sweep.trials],
     }
-
-
-def check_no_driver(store: SweepStore) -> None:
-    """Raises:
-    UserError: another driver is at this sweep.
-    """
-    state = store.state()
-    if state.get("status") == "running" and time.time() - state["heartbeat"] < SILENCE_S and is_alive(state):
-        raise UserError(
-            f"{store.location} is being run by process {state['pid']} on {state['host']}; "
-            "stop it with concord sweep stop, or wait until it has been silent for a minute"
-        )
 
 
 def is_alive(state: dict[str, Any]) -> bool:

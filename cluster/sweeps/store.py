@@ -5,11 +5,13 @@ from typing import Any
 
 import pyarrow as pa
 
+from cluster.storage.lease import written_by
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Options, Sweep, Trial
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
+from multitask.plain_json import encode_json
 
 PLAN, STATE, TRIAL, STOP, TRIALS = "sweep.json", "state.json", "trial.json", "stop", "trials"
 FORMAT = 1
@@ -79,6 +81,8 @@ class SweepStore:
             elapsed=state.get("elapsed", 0.0),
             created=plan["created"],
             versions=plan["versions"],
+            id=plan.get("id", ""),
+            tries=tuple(plan.get("tries", [])),
         )
 
     def _read_trial(self, name: str) -> Trial | None:
@@ -88,12 +92,19 @@ class SweepStore:
 
     def write_plan(self, sweep: Sweep) -> None:
         """Write what does not change while the sweep runs."""
-        plan: dict[str, Any] = {"format": FORMAT, "name": sweep.name, "recipe": sweep.recipe, "created": sweep.created}
+        plan: dict[str, Any] = {
+            "format": FORMAT,
+            "name": sweep.name,
+            "id": sweep.id,
+            "recipe": sweep.recipe,
+            "created": sweep.created,
+        }
         plan |= {
             "options": sweep.options.to_dict(),
             "space": sweep.space,
             "base": sweep.base,
             "versions": sweep.versions,
+            "tries": list(sweep.tries),
         }
         self._write(PLAN, plan)
 
@@ -122,7 +133,8 @@ class SweepStore:
         return f"{TRIALS}/{trial.run}/traceback-{trial.attempts}.txt"
 
     def _write(self, path: str, value: dict[str, Any]) -> None:
-        data = (json.dumps(value, indent=1, ensure_ascii=False) + "\n").encode()
+        """Replace a file, which names the attempt that wrote it."""
+        data = encode_json(value | written_by(self.storage))
         try:
             self.storage.write(path, data)
         except (OSError, pa.ArrowException) as error:

@@ -1,5 +1,7 @@
 """One small Ray actor that carries messages between the sweep's driver, its trials and their Train controllers."""
 
+import asyncio
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any, cast
 
@@ -15,21 +17,35 @@ DELIVERY_TIMEOUT_S = 10.0
 
 
 class SweepBoard:
-    """What each trial's controller posts for its trial to take off, and the controllers themselves for the driver to end."""
+    """What each trial's controller posts for its trial to take off, and the controllers themselves for the driver to end.
+
+    Its methods are coroutines, so that it serves others while a trial waits for events.
+    """
 
     def __init__(self) -> None:
         self._events: dict[str, list[tuple[str, dict[str, Any]]]] = {}
+        self._arrivals: dict[str, asyncio.Event] = {}
         self._controllers: dict[str, list[Any]] = {}
 
-    def post(self, run: str, event: str, values: dict[str, Any]) -> None:
-        """Add an event of `run`: `start`, `report` or `finish` with its values."""
+    async def post(self, run: str, event: str, values: dict[str, Any]) -> None:
+        """Add an event of `run`: `start`, `report`, `finish` or `end` with its values."""
         self._events.setdefault(run, []).append((event, values))
+        if run in self._arrivals:
+            self._arrivals[run].set()
 
-    def take_events(self, run: str) -> list[tuple[str, dict[str, Any]]]:
-        """All events of `run` since the last call, oldest first."""
+    async def take_events(self, run: str, wait_s: float) -> list[tuple[str, dict[str, Any]]]:
+        """All events of `run` since the last call, oldest first; where there are none, those that come within `wait_s`."""
+        if run not in self._events:
+            arrival = self._arrivals[run] = asyncio.Event()
+            with suppress(TimeoutError):
+                await asyncio.wait_for(arrival.wait(), wait_s)
+            if self._arrivals.get(run) is not arrival:
+                # The trial has asked again since, from another process: what comes is for that one.
+                return []
+            del self._arrivals[run]
         return self._events.pop(run, [])
 
-    def register(self, run: str, controller: list[Any]) -> None:
+    async def register(self, run: str, controller: list[Any]) -> None:
         """`run` is trained by this controller from now on; what an earlier one posted is forgotten.
 
         The handle comes in a list, in which Ray leaves it as it is.
@@ -37,11 +53,11 @@ class SweepBoard:
         self._events.pop(run, None)
         self._controllers[run] = controller
 
-    def is_registered(self, run: str) -> bool:
+    async def is_registered(self, run: str) -> bool:
         """Whether `run` is to be trained: it has entered, and the driver has not ended it."""
         return run in self._controllers
 
-    def unregister(self, run: str) -> list[Any]:
+    async def unregister(self, run: str) -> list[Any]:
         """The controller of `run` in a list, empty if there is none; it is forgotten."""
         return self._controllers.pop(run, [])
 

@@ -7,13 +7,17 @@ from collections import deque
 from typing import Any
 
 import ray
+from pyarrow.fs import LocalFileSystem
 from ray import tune
 from ray.exceptions import RayActorError
+from ray.train._internal.session import _TrainingResult as TrainingResult
 
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_board import ControllerObserver
 from cluster.launch.trainer import RunTrainer
 from cluster.step.stopwatch import clock
+from cluster.storage.lease import Launch
+from cluster.sweeps.cleanup import release_dead_controller
 from cluster.sweeps.sweep_board import TrialObserver
 from cluster.sweeps.trial_checkpoints import take_over_checkpoints
 from cluster.sweeps.trial_failures import failure
@@ -21,7 +25,11 @@ from cluster.training.observer import Outcome
 from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
 
-POLL_S = 0.1
+# So long the board keeps a trial waiting. Events are seen at once; a longer silence is that of a board that lost some.
+WAIT_S = 10.0
+MIN_WAIT_S = 0.1
+# What the training thread still does after it has said that it ends.
+END_S = 1.0
 MAX_CONTROLLER_FAILURES = 3
 SCORE, CURRENT, ITERATION = "score", "current", "training_iteration"
 # Below every dev score: correlations begin at −1.
@@ -49,7 +57,7 @@ class TrialRunner(tune.Trainable):
 
     def _take(self, config: dict[str, Any]) -> None:
         self._board, self._selection = config["board"][0], config["selection"]
-        self._trackers = config["trackers"][0]
+        self._trackers, self._launch = config["trackers"][0], Launch.from_dict(config["launch"])
         self._plan, self._donor, self._started = ResourcePlan(**config["plan"]), config["donor"], config["started"]
         self._run: RunConfig = parse_config(config["config"], "trial")
         self._events: deque[tuple[str, dict[str, Any]]] = deque()
@@ -68,24 +76,30 @@ class TrialRunner(tune.Trainable):
             self._thread.start()
         while True:
             alive = self._thread.is_alive()
-            self._events += ray.get(self._board.take_events.remote(self._run.name))
+            self._events += ray.get(self._board.take_events.remote(self._run.name, self._wait_s() if alive else 0))
             while self._events:
                 event, values = self._events.popleft()
                 if event == "report":
                     return self._evaluated(values)
                 if event == "finish":
                     self._end = _ending(Outcome(**values))
+                if event == "end":
+                    self._thread.join(timeout=END_S)
             if alive and time.monotonic() >= self._until and self._controller is not None:
                 return self._out_of_time()
             if not alive:
                 return self._ended()
-            time.sleep(POLL_S)
 
-    def save_checkpoint(self, checkpoint_dir: str) -> dict[str, Any]:
-        """Where the weights are: they stay in the run folder."""
-        return {"run": self._run.name, "step": self._latest.get("step", 0)}
+    def _wait_s(self) -> float:
+        """How long to wait for news: till the trial's time is over, if that is sooner than usual."""
+        return min(WAIT_S, max(MIN_WAIT_S, self._until - time.monotonic()))
 
-    def load_checkpoint(self, checkpoint: Any) -> None:
+    def save(self, checkpoint_dir: str | None = None) -> TrainingResult:
+        """A note of where the weights are, which stay in the run folder: a file of Tune's own would lie on this host alone."""
+        note = tune.Checkpoint(self._run.name, filesystem=LocalFileSystem())
+        return TrainingResult(checkpoint=note, metrics=dict(self._latest))
+
+    def restore(self, checkpoint_path: Any) -> None:
         """Nothing: the run folder holds what the run goes on from, a donor's weights, too."""
 
     def cleanup(self) -> None:
@@ -102,12 +116,14 @@ class TrialRunner(tune.Trainable):
     def _fit(self) -> None:
         try:
             if self._donor is not None:
-                take_over_checkpoints(self._run, **self._donor)
+                take_over_checkpoints(self._run, **self._donor, launch=self._launch)
             self._end = self._train()
         except UserError as error:
             self._end = {"status": "failed", "reason": str(error).splitlines()[0]}
         except Exception as error:
             self._failure = failure(error)
+        finally:
+            self._board.post.remote(self._run.name, "end", {})
 
     def _train(self) -> dict[str, Any]:
         """Train to the end, and once more where the controller dies of itself: the run goes on from its checkpoint."""
@@ -115,16 +131,14 @@ class TrialRunner(tune.Trainable):
             observers = [*self._trackers(self._run), TrialObserver(self._board, self._run.name)]
             observer = ControllerObserver(observers, when_aborted="ended early by the sweep")
             try:
-                result = RunTrainer(self._run, self._plan, self._started, [observer], self._entered).fit()
+                result = RunTrainer(self._run, self._plan, self._started, [observer], self._entered, self._launch).fit()
             except RayActorError:
                 ended = not ray.get(self._board.is_registered.remote(self._run.name))
                 if ended or attempt == MAX_CONTROLLER_FAILURES:
                     raise
+                release_dead_controller()
                 continue
-            returned = result.return_value or {}
-            if "user_error" in returned:
-                raise UserError(returned["user_error"])
-            return _ending(Outcome(**returned["outcome"]))
+            return _ending(Outcome(**result.return_value))
         raise AssertionError("the last attempt returns or raises")
 
     def _entered(self, controller: Any) -> None:

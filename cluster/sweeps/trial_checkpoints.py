@@ -1,8 +1,11 @@
 """Which checkpoints a sweep keeps when trials have ended, and which a population's trial takes over from a better one."""
 
+from dataclasses import dataclass, field
+
 import pyarrow as pa
 
 from cluster.storage.checkpoint import FOLDER, checkpoint_name, find_checkpoint, read_state, verify
+from cluster.storage.lease import Launch, Lease
 from cluster.storage.run_folder import INHERITED, RunFolder
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Report, Trial
@@ -14,24 +17,50 @@ from multitask.errors import UserError
 _COPY_ATTEMPTS = 20
 
 
-def keep_best_checkpoints(ledger: TrialLedger) -> None:
+@dataclass
+class KnownFolders:
+    """What a driver knows of its run folders, so that it need not ask the storage again after each trial.
+
+    `left`: ended run to its only checkpoint, None where it has none. `begun`: generations that have taken over their donor's.
+    """
+
+    left: dict[str, str | None] = field(default_factory=dict)
+    begun: set[str] = field(default_factory=set)
+
+
+def keep_best_checkpoints(ledger: TrialLedger, known: KnownFolders | None = None) -> None:
     """Remove the checkpoints of ended trials but for the best seed's best one of the best `options.keep` configurations.
 
     A configuration of which a seed is still to come keeps each seed's best one, for it may yet become one of them. Baselines
     keep none: their mean is of one task, and nobody exports them. A donor keeps all until its heir has them.
+    `known` is of earlier calls: a folder that needs no change since then is not looked at.
     """
-    donors = {trial.generations[-1].donor for trial in ledger.trials if _waits_for_donor(ledger, trial)}
-    kept = {(report.run, checkpoint_name(report.step)) for report in _kept_reports(ledger)}
+    known = known or KnownFolders()
+    donors = {trial.generations[-1].donor for trial in ledger.trials if _waits_for_donor(ledger, trial, known)}
+    kept = {report.run: checkpoint_name(report.step) for report in _kept_reports(ledger)}
     for trial in (trial for trial in ledger.trials if trial.has_ended):
         for run in {trial.run, *(generation.run for generation in trial.generations)} - donors:
-            storage = ledger.store.run(run).storage
-            for name in storage.folders(FOLDER):
-                if (run, name) not in kept:
-                    storage.delete_folder(f"{FOLDER}/{name}")
+            _leave_only(ledger, run, kept.get(run), known)
 
 
-def _waits_for_donor(ledger: TrialLedger, trial: Trial) -> bool:
-    return bool(trial.generations) and not trial.has_ended and not ledger.run_folder(trial).has_begun
+def _leave_only(ledger: TrialLedger, run: str, name: str | None, known: KnownFolders) -> None:
+    """Remove all checkpoints of `run` but `name`."""
+    if run in known.left and known.left[run] == name:
+        return
+    storage = ledger.store.run(run).storage
+    for other in storage.folders(FOLDER):
+        if other != name:
+            storage.delete_folder(f"{FOLDER}/{other}")
+    known.left[run] = name
+
+
+def _waits_for_donor(ledger: TrialLedger, trial: Trial, known: KnownFolders) -> bool:
+    if not trial.generations or trial.has_ended or trial.current_run in known.begun:
+        return False
+    if not ledger.run_folder(trial).has_begun:
+        return True
+    known.begun.add(trial.current_run)
+    return False
 
 
 def _kept_reports(ledger: TrialLedger) -> list[Report]:
@@ -45,29 +74,31 @@ def _kept_reports(ledger: TrialLedger) -> list[Report]:
     return best[: options.keep] + [report for own in unsettled for report in own.best.values()]
 
 
-def take_over_checkpoints(config: RunConfig, donor: str, previous: str) -> None:
+def take_over_checkpoints(config: RunConfig, donor: str, previous: str, launch: Launch) -> None:
     """Give the run of `config`, if it has not begun, the newest and the best checkpoint of the run `donor`.
 
-    It stays the W&B run that the trial's `previous` run was. `donor` and `previous` lie beside the run's folder.
+    It stays the W&B run that the trial's `previous` run was. `donor` and `previous` lie beside the run's folder, which
+    `launch` takes for it.
 
     Raises:
         UserError: the donor holds no whole checkpoint.
     """
     storage = Storage(config.cluster.storage)
-    folder = RunFolder.of(config)
-    if folder.has_begun:
-        return
     source = storage.below(donor)
-    for _ in range(_COPY_ATTEMPTS):
-        folder.storage.delete_folder(FOLDER)
-        # The donor trains on and may remove a checkpoint while it is read.
-        try:
-            if (inherited := _copy_checkpoints(source, folder.storage)) is not None:
-                folder.write_json(INHERITED, inherited)
-                folder.continue_as(config, RunFolder(storage.below(previous)))
-                return
-        except (OSError, pa.ArrowException, KeyError):
-            continue
+    with Lease.acquire(storage.below(config.name), launch) as lease:
+        folder = RunFolder(lease.storage)
+        if folder.has_begun:
+            return
+        for _ in range(_COPY_ATTEMPTS):
+            folder.storage.delete_folder(FOLDER)
+            # The donor trains on and may remove a checkpoint while it is read.
+            try:
+                if (inherited := _copy_checkpoints(source, folder.storage)) is not None:
+                    folder.write_json(INHERITED, inherited)
+                    folder.continue_as(config, RunFolder(storage.below(previous)))
+                    return
+            except (OSError, pa.ArrowException, KeyError):
+                continue
     raise UserError(f"{source.location} holds no whole checkpoint to go on from")
 
 

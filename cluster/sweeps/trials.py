@@ -79,19 +79,26 @@ class TrialLedger:
             tasks = self._base.selected_tasks
             for place, task in enumerate(tasks):
                 self._add("baseline", place - len(tasks), {"task": task})
-        for place, point in enumerate(self._space.first[: self.options.trials - 1], start=1):
-            self._add("sample", place, point)
+        points = self._space.first[: max(0, self.options.trials - 1 - len(self.sweep.tries))]
+        for sample in map(plain_sample, (*points, *self.sweep.tries)):
+            known = [trial.number for trial in self.trials if trial.role == "sample" and trial.sample == sample]
+            self._add("sample", known[0] if known else 1 + max(trial.number for trial in self.trials), sample)
+        self._recover()
+
+    def _recover(self) -> None:
+        """Take in what trials of an earlier attempt reached without the driver; those that have not ended wait."""
         for trial in self.trials:
             if not trial.has_ended or trial.cause == "cluster":
-                self._change(replace(with_history(trial, self.run_folder(trial)), status="waiting", interruptions=0))
-                if (self._result(trial) or {}).get("status") == "finished":
+                folder = self.run_folder(trial)
+                self._change(replace(with_history(trial, folder), status="waiting", interruptions=0))
+                if (folder.result() or {}).get("status") == "finished":
                     self.end(trial.run, "finished", None)
 
     def next(self) -> Trial | None:
         """The next trial to start, now running; None where there is none by now.
 
-        The recipe comes first and then the baselines, so that a budget that ends the sweep leaves what others are compared with.
-        What the cluster has interrupted comes last: it may have recovered by then.
+        The recipe comes first, then the baselines: a budget may end the sweep, and others are compared with them. What the
+        cluster has interrupted comes last: it may have recovered by then.
         """
         waiting = [trial for trial in self.trials if trial.status == "waiting"]
         waiting.sort(key=lambda trial: (trial.interruptions, _ORDER.get(trial.role, len(_ORDER))))
@@ -119,7 +126,8 @@ class TrialLedger:
         else:
             config = self.sampled_config(trial.current_sample)
         made = trial_config(config, trial, self.sweep.name, f"{self.store.location}/trials", self.options, budget)
-        return made.model_copy(update={"name": trial.current_run})
+        tracking = made.tracking.model_copy(update={"group": self.sweep.group})
+        return made.model_copy(update={"name": trial.current_run, "tracking": tracking})
 
     def sampled_config(self, sample: Mapping[str, Any]) -> RunConfig:
         """What the space makes of the recipe by `sample`.
@@ -133,8 +141,8 @@ class TrialLedger:
         """What Tune hands to the trial's actor."""
         best, donor = trial.best(self.options.selection), None
         if trial.generations:
-            runs = [trial.run, *(generation.run for generation in trial.generations)]
-            donor = {"donor": trial.generations[-1].donor, "previous": runs[-2]}
+            previous = [trial.run, *(generation.run for generation in trial.generations)][-2]
+            donor = {"donor": trial.generations[-1].donor, "previous": previous}
         return {
             **self._shared,
             "run": trial.run,
@@ -152,14 +160,13 @@ class TrialLedger:
         """Take in one evaluation of trial `run`."""
         trial = with_start(self._trials[run], self.run_folder(self._trials[run]))
         seconds = self._seconds(trial)
-        scores = {key: value for key, value in values.items() if key.startswith("dev/") and key != "dev/best"}
         report = Report(
             iteration=values["train/evaluations"],
             step=values["step"],
             rows=values["train/rows"],
             tokens=values["train/tokens"],
             seconds=round(seconds, 1),
-            scores=scores,
+            scores={key: value for key, value in values.items() if key.startswith("dev/") and key != "dev/best"},
             run=trial.current_run,
             sample=trial.current_sample,
         )
@@ -176,8 +183,8 @@ class TrialLedger:
     def interrupted(self, run: str, reason: str) -> Trial:
         """The cluster has ended trial `run`: it is tried again, unless that has happened too often."""
         count = self._trials[run].interruptions + 1
-        ended = self.end(run, "waiting" if count <= MAX_RETRIES else "failed", reason, "cluster")
-        return self._change(replace(ended, interruptions=count))
+        status: Status = "waiting" if count <= MAX_RETRIES else "failed"
+        return self._change(replace(self.end(run, status, reason, "cluster"), interruptions=count))
 
     def blame_cluster(self, run: str) -> None:
         """What trial `run` failed of was the cluster: it is no evidence, and is tried again when the sweep goes on."""
@@ -185,8 +192,7 @@ class TrialLedger:
 
     def exploit(self, run: str, generation: Generation) -> Trial:
         """From now on trial `run` goes on with a donor's weights and another sample."""
-        trial = self._trials[run]
-        return self._change(replace(trial, generations=(*trial.generations, generation)))
+        return self._change(replace(self._trials[run], generations=(*self._trials[run].generations, generation)))
 
     def run_folder(self, trial: Trial) -> RunFolder:
         """Where the trial trains now."""
@@ -232,9 +238,6 @@ class TrialLedger:
             return trial.seconds
         self._counted_until[trial.run] = now = time.time()
         return trial.seconds + now - began
-
-    def _result(self, trial: Trial) -> dict[str, Any] | None:
-        return self.run_folder(trial).result()
 
 
 def open_ledger(

@@ -1,5 +1,6 @@
 """Ray Tune asks a searcher for the next trial; this one gives the trials of the ledger."""
 
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.search import Searcher
@@ -16,12 +17,15 @@ class LedgerSearcher(Searcher):
     Results need not be told: the proposals are made from the ledger's records, which outlive this process.
     """
 
-    def __init__(self, ledger: "TrialLedger") -> None:
+    def __init__(self, ledger: "TrialLedger", limit: Callable[[], int]) -> None:
+        """`limit`: how many trials may be under way now."""
         super().__init__(metric=SCORE, mode="max")
-        self._ledger = ledger
+        self._ledger, self._limit = ledger, limit
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial's config, or that there is none: none by now, where one that still runs may have to be tried again."""
+        """The next trial's config, that there is none, or None: none now, as where one that runs may have to be tried again."""
+        if sum(trial.status == "running" for trial in self._ledger.trials) >= self._limit():
+            return None
         trial = self._ledger.next()
         if trial is None:
             return self.FINISHED if self._ledger.is_through else None

@@ -3,7 +3,7 @@
 import json
 from typing import Any
 
-from cluster.storage.plain_json import finite
+from multitask.plain_json import finite
 
 
 def print_json(value: Any) -> None:

@@ -6,10 +6,10 @@ from typing import Any
 
 from rich.console import Console
 
-from cluster.storage.plain_json import finite
 from cluster.terminal.run_lines import PlainLines
 from cluster.terminal.run_live import LiveView
 from cluster.training.observer import Observer, Outcome, RunInfo
+from multitask.plain_json import finite
 
 
 class Display:

@@ -15,7 +15,7 @@ from cluster.terminal.run_tables import (
     dev_title,
     heading,
     number,
-    resumed,
+    opening_lines,
     skipped,
     speed,
     start_table,
@@ -38,7 +38,7 @@ class PlainLines:
             self._progress = Progress(run)
             self._print(heading(run))
             self._print(start_table(run))
-        if line := resumed(run, restarted):
+        for line in opening_lines(run, restarted):
             self._print(line)
 
     def report(self, metrics: dict[str, Any]) -> None:

@@ -17,8 +17,8 @@ from cluster.terminal.run_tables import (
     dev_title,
     heading,
     number,
+    opening_lines,
     percent,
-    resumed,
     skipped,
     speed,
     start_table,
@@ -44,7 +44,7 @@ class LiveView:
             self._console.print(start_table(run), Text(""))
             self._live = Live(console=self._console, get_renderable=self.render, refresh_per_second=4, transient=True)
             self._live.start()
-        if line := resumed(run, restarted):
+        for line in opening_lines(run, restarted):
             self._console.print(line, style="yellow", markup=False, highlight=False)
 
     def report(self, metrics: dict[str, Any]) -> None:

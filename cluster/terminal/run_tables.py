@@ -19,11 +19,13 @@ def heading(run: RunInfo) -> Text:
     return text.append(f"  {run.folder}", "dim")
 
 
-def resumed(run: RunInfo, restarted: bool) -> str | None:
-    """A line that says where the run goes on; None for a fresh one."""
+def opening_lines(run: RunInfo, restarted: bool) -> Iterator[str]:
+    """Where the run goes on, if it is not fresh, and what was wrong with its files."""
     if restarted:
-        return f"the workers were restarted; going on from step {run.resumed_step:,}"
-    return f"going on from step {run.resumed_step:,}" if run.resumed_step else None
+        yield f"the workers were restarted; going on from step {run.resumed_step:,}"
+    elif run.resumed_step:
+        yield f"going on from step {run.resumed_step:,}"
+    yield from run.notes
 
 
 def start_table(run: RunInfo) -> Table:
@@ -99,6 +101,7 @@ def closing_lines(run: RunInfo, outcome: Outcome) -> Iterator[tuple[str, str]]:
         yield "best", f"{score}at step {outcome.best_step:,}"
     if outcome.seconds:
         yield "time", "  ".join(f"{part} {clock(seconds)}" for part, seconds in outcome.seconds.items())
+    yield from (("note", note) for note in outcome.notes)
     yield from outcome.files.items()
     if "export" not in outcome.files and outcome.best_step is not None:
         yield "to export", f"concord export {run.folder}"

@@ -9,6 +9,7 @@ from rich.text import Text
 
 from cluster.step.stopwatch import clock
 from cluster.sweeps.dry_run import DryRun
+from cluster.sweeps.optuna_samplers import LEARNING
 from cluster.sweeps.records import Trial
 
 
@@ -18,7 +19,7 @@ def show_sweep_plan(plan: DryRun, console: Console) -> None:
     for trial in plan.trials:
         table.add_row(trial.run, f"{trial.planned_rows:,}", str(trial.planned_iterations), Text(_what(trial)))
     console.print(table)
-    if plan.options.search in ("optuna", "nsga2"):
+    if plan.options.search in LEARNING:
         console.print("Later configurations will depend on the results of earlier ones.")
     at_a_time = f"{len(plan.trials)}, {plan.concurrent} at a time"
     console.print(f"trials       {at_a_time}; all configs are valid", highlight=False)

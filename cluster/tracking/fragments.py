@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from cluster.tracking.offline_log import LogEnd, read_log
+from cluster.tracking.resume_state import kinds_of
 from cluster.training.history import FILE
 
 PATTERN = "wandb/*run-*-*"
@@ -96,6 +97,16 @@ def lost_rows(fragment: Fragment, first: int) -> list[dict[str, Any]]:
     return rows
 
 
+def recorded_steps(folder: Path, run_id: str) -> dict[str, int]:
+    """The last step of each kind of row that W&B run `run_id` has recorded in the run folder `folder`; empty if nothing."""
+    steps: dict[str, int] = {}
+    for fragment in find_fragments(folder):
+        if fragment.run_id == run_id and fragment.state != "live":
+            for row in lost_rows(fragment, 0):
+                steps |= {kind: max(steps.get(kind, -1), row["step"]) for kind in kinds_of(row) if "step" in row}
+    return steps
+
+
 def unwritten_rows(folder: Path, run_id: str, resumed_step: int) -> list[dict[str, Any]]:
     """Rows of the run in `folder` up to `resumed_step` that come after all that W&B run `run_id` recorded there.
 
@@ -134,9 +145,12 @@ def _state(end: LogEnd, named: bool, live: bool) -> State:
 
 
 def _is_live(file: Path, host: str) -> bool:
-    """Whether a process writes the file: on this host one that has it open, elsewhere one that wrote to it of late."""
+    """Whether a process writes the file: on this host one that has it open, elsewhere one that wrote to it of late.
+
+    It may have its own open, of which this one is a copy; the name of the folder above is the process's alone.
+    """
     if host in ("", socket.gethostname()) and Path("/proc/self/fd").exists():
-        return file.resolve() in _open_files()
+        return file.parts[-2:] in {own.parts[-2:] for own in _open_files()}
     return time.time() - file.stat().st_mtime < QUIET_S
 
 

@@ -3,6 +3,8 @@
 import netrc
 import os
 import re
+import socket
+import sys
 from pathlib import Path
 from typing import Literal
 from urllib.parse import urlsplit
@@ -12,6 +14,7 @@ from multitask.errors import UserError
 
 PUBLIC_HOSTS = ("api.wandb.ai", "api.forge.coreweave.com")
 TIMEOUT_S = 10
+_LOG_IN = "`wandb login` there, or WANDB_API_KEY in its environment, or tracking.mode=offline"
 Mode = Literal["online", "offline", "disabled", "missing"]
 
 
@@ -29,6 +32,37 @@ def choose_mode(configured: str) -> Mode:
     if logged_in():
         return "online"
     return "offline" if mode == "auto" else "missing"
+
+
+def decide_mode(configured: str) -> Mode:
+    """The mode for `tracking.mode`, as the process that begins a run decides it for all that track it; one line says what
+    `auto` came to.
+
+    Raises:
+        UserError: it is to be online, and nobody is logged in.
+    """
+    mode = choose_mode(configured)
+    if mode == "missing":
+        raise UserError(f"W&B is to be online, and nobody is logged in; {_LOG_IN}")
+    if configured == "auto" and mode != "disabled":
+        why = ", as WANDB_MODE says" if os.environ.get("WANDB_MODE") else ""
+        offline = "" if mode == "online" else "; `concord wandb sync` sends it later"
+        print(f"W&B: {mode}{why or _why(mode)}{offline}", file=sys.stderr)
+    return mode
+
+
+def _why(mode: Mode) -> str:
+    return "" if mode == "online" else ", nobody is logged in"
+
+
+def check_key() -> None:
+    """Raises:
+    UserError: nobody is logged in on this host, which is to track a run online.
+    """
+    if not logged_in():
+        raise UserError(
+            f"W&B is to be online, as where the run was begun, but host {socket.gethostname()} has no key; {_LOG_IN}"
+        )
 
 
 def logged_in() -> bool:

@@ -7,9 +7,17 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+TRAIN = ("train/", "combination/", "throughput/")
+
+
+def kinds_of(row: Mapping[str, Any]) -> set[str]:
+    """What a row holds of a step: `train` records, `dev` scores, both or neither."""
+    kinds = {"train"} if any(key.startswith(TRAIN) for key in row) else set()
+    return kinds | {"dev"} if any(key.startswith("dev/") for key in row) else kinds
+
 
 class ResumeState:
-    """The W&B id of a run, its next free row and its best dev scores, kept in a file that is replaced at every row.
+    """The W&B id of a run, its next free row, its last steps and its best dev scores, in a file that is replaced at every row.
 
     An offline run that goes on knows nothing of the process before it: neither the rows, nor the best scores, so that its
     summary would take the place of a better one.
@@ -25,6 +33,7 @@ class ResumeState:
         self.continued = bool(known)
         self.wandb_id: str = known.get("id", wandb_id)
         self.next_row: int = known.get("next_row", 0)
+        self.steps: dict[str, int] = known.get("steps", {})
         self.scores: dict[str, dict[str, float]] = known.get("scores", {})
 
     def recall(self, summary: Mapping[str, Any]) -> None:
@@ -38,14 +47,21 @@ class ResumeState:
         """Replace the file: as a whole, since the process may be killed at any moment."""
         if self._file is None:
             return
-        values = {"id": self.wandb_id, "next_row": self.next_row, "scores": self.scores}
+        values = {"id": self.wandb_id, "next_row": self.next_row, "steps": self.steps, "scores": self.scores}
         temporary = self._file.with_suffix(f".{os.getpid()}.part")
         temporary.write_text(json.dumps(values))
         temporary.replace(self._file)
 
+    def has(self, metrics: Mapping[str, Any]) -> bool:
+        """Whether a row of this step was sent before: steps after the last checkpoint are trained twice when a run goes on."""
+        kinds = kinds_of(metrics)
+        return bool(kinds) and all(metrics["step"] <= self.steps.get(kind, -1) for kind in kinds)
+
     def take(self, row: int, metrics: dict[str, Any]) -> None:
         """Note that `row` was sent with `metrics`."""
         self.next_row = row + 1
+        for kind in kinds_of(metrics):
+            self.steps[kind] = metrics["step"]
         for key, score in metrics.items():
             if key.startswith("dev/") and isinstance(score, int | float):
                 self.add_score(key, score)

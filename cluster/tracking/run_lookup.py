@@ -1,24 +1,44 @@
-"""From what a user names, a sweep or a run, to folders of runs on this disk."""
+"""From what a user names, a sweep or a run, to folders in which W&B runs were recorded."""
 
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
 from cluster.sweeps.store import TRIALS, SweepStore
+from cluster.tracking.mirror import Mirror
 from multitask.errors import UserError
 
 
-def run_folders(name: str, storage: str) -> list[Path]:
-    """The run folders of sweep `name`, or the one run that `name` stands for: a name in `storage`, or a folder.
+@contextmanager
+def tracked_folders(names: Sequence[str], storage: str) -> Iterator[list[Path]]:
+    """The folders in which the sweeps and runs called `names` were tracked; of those at a URI a copy, whose changes are taken back.
 
     Raises:
-        UserError: there is neither, or it does not lie on this disk.
+        UserError: a name is neither a sweep nor a run.
     """
+    places = {place.location: place for name in names for place in _tracked_at(name, storage)}
+    mirrors = [Mirror(place.location) for place in places.values() if not place.is_local]
+    try:
+        for mirror in mirrors:
+            mirror.fetch()
+        local = [Path(place.path("")) for place in places.values() if place.is_local]
+        yield [*local, *(mirror.folder for mirror in mirrors)]
+        for mirror in mirrors:
+            mirror.copy()
+    finally:
+        for mirror in mirrors:
+            mirror.close()
+
+
+def _tracked_at(name: str, storage: str) -> list[Storage]:
+    """The run that `name` stands for, or the sweep and all of its trials."""
     run = find_run(name, storage)
     if run is not None:
-        return [local_folder(run.storage)]
-    trials = local_folder(SweepStore.find(name, storage).storage.below(TRIALS))
-    return sorted(folder for folder in trials.iterdir() if folder.is_dir()) if trials.is_dir() else []
+        return [run.storage]
+    sweep = SweepStore.find(name, storage).storage
+    return [sweep, *(sweep.below(f"{TRIALS}/{folder}") for folder in sweep.folders(TRIALS))]
 
 
 def find_run(name: str, storage: str) -> RunFolder | None:

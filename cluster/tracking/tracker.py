@@ -6,11 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
-from cluster.tracking.fragments import find_fragments, lost_rows, mark_sent, unwritten_rows
-from cluster.tracking.login import choose_mode, why_not_online
+from cluster.tracking.fragments import find_fragments, lost_rows, mark_sent, recorded_steps, unwritten_rows
+from cluster.tracking.login import Mode, check_key, decide_mode, why_not_online
+from cluster.tracking.mirror import Mirror
 from cluster.tracking.model_artifact import model_artifact
 from cluster.tracking.resume_state import ResumeState
 from cluster.tracking.run_panels import CONFLICTS, conflict_chart, cosines_of, tables_as_panels
+from cluster.tracking.run_settings import run_settings
 from cluster.tracking.tracked_config import agent_settings, tracked_config, without_secrets
 from cluster.training.observer import Observer, Outcome, RunInfo, one_line
 from multitask.config import RunConfig
@@ -19,8 +21,6 @@ from multitask.config.cluster import TrackingConfig
 if TYPE_CHECKING:
     import wandb
 
-INIT_TIMEOUT_S = 30.0
-FINISH_TIMEOUT_S = 300.0
 NOT_PLOTTED = ("dev/best", "tables")
 STATES = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
 
@@ -34,21 +34,32 @@ class WandbTracker:
     Steps: W&B ignores rows whose step is not above that of the last row, and an offline run that goes on in a new process
     counts from 0 again. So the training step is a metric of its own, `step`, which all curves are drawn over, and the row
     number is the step or the next free number, whichever is higher; the latter is kept in a file beside the run, with the
-    best dev scores, which the summary holds as `<metric>.max`.
+    best dev scores, which the summary holds as `<metric>.max`. Steps that are trained a second time, since a process died
+    after the last checkpoint, are not recorded again: no curve goes back.
 
     A run that a W&B agent started takes the id that the agent gave it, also where it is tracked in another process than the
     one in which the tracker was made.
     """
 
-    def __init__(self, tracking: TrackingConfig) -> None:
+    def __init__(self, tracking: TrackingConfig, mode: Mode | None = None) -> None:
+        """`mode`: as `decide_mode` gives it; it decides itself if not given."""
         self.files: dict[str, str] = {}
-        self._tracking = tracking
+        self._tracking, self._mode = tracking, mode or decide_mode(tracking.mode)
         self._agent = agent_settings() if tracking.job_type == "train" else {}
         self._run: wandb.Run | None = None
+        self._mirror: Mirror | None = None
+        self._folder = Path()
         self._resume_state = ResumeState(None, "")
         self._cosines: dict[str, float] = {}
         self._started = False
         self._warned = False
+
+    def check(self) -> None:
+        """Raises:
+        UserError: the run is to be tracked online, and this host has no key.
+        """
+        if self._mode == "online":
+            check_key()
 
     def start(self, run: RunInfo) -> None:
         """Begin the W&B run; nothing on a restart, which goes on in the same one."""
@@ -61,6 +72,8 @@ class WandbTracker:
         """Send one row."""
         if self._run is not None:
             self._guard(lambda: self._report(metrics))
+            if self._mirror is not None:
+                self._guard(self._mirror.copy_now_and_then)
 
     def finish(self, outcome: Outcome) -> None:
         """Send the outcome and the exported model, and end the W&B run: exit code 1 where it failed, else 0.
@@ -74,6 +87,9 @@ class WandbTracker:
             if self._tracking.log_model and export and "://" not in export:
                 self.log_model(export, self._run.name or self._run.id, ("best",))
             self._guard(lambda: self._finish(1 if outcome.status == "failed" else 0))
+        if self._mirror is not None:
+            self._guard(self._mirror.copy)
+            self._mirror.close()
 
     def log_model(self, path: str, name: str, aliases: tuple[str, ...]) -> None:
         """Send a folder as a model artifact, without a copy: its files must stay until they are uploaded."""
@@ -81,21 +97,23 @@ class WandbTracker:
             self._guard(lambda: self._log_model(Path(path), name, aliases))
 
     def _start(self, run: RunInfo) -> None:
-        mode = choose_mode(self._tracking.mode)
-        if mode == "disabled":
+        if self._mode == "disabled":
             return
-        if mode == "missing":
-            self._warn("not logged in (wandb login)", "recording offline")
-            mode = "offline"
-        self._run = self._init(self._arguments(run), mode)
+        if "://" in run.folder:
+            self._mirror = Mirror(run.folder)
+            self._mirror.fetch()
+        self._folder = self._mirror.folder if self._mirror else Path(run.folder)
+        self._run = self._init(self._arguments(run), "online" if self._mode == "online" else "offline")
         if self._run.resumed and self._resume_state.next_row == 0:
             self._resume_state.recall(dict(cast(Any, self._run.summary)))
         self._resume_state.next_row = max(self._run.step, self._resume_state.next_row)
         self._resume_state.keep()
         self._define_metrics(self._run)
-        self.files["W&B"] = str(Path(self._run.dir).parent) if self._run.offline else self._run.url or ""
-        if self._resume_state.continued and "://" not in run.folder:
-            self._send_lost_rows(self._run, run)
+        place = Path(self._run.dir).parent
+        kept = f"{run.folder}/wandb/{place.name}" if self._mirror else str(place)
+        self.files["W&B"] = kept if self._run.offline else self._run.url or ""
+        if self._resume_state.continued:
+            self._send_lost_rows(self._run, run.resumed_step)
 
     def _define_metrics(self, run: "wandb.Run") -> None:
         run.define_metric("step")
@@ -110,10 +128,12 @@ class WandbTracker:
             return {key: own["max"] for key, own in self._resume_state.scores.items()}
         return dict(self._resume_state.scores)
 
-    def _send_lost_rows(self, run: "wandb.Run", info: RunInfo) -> None:
+    def _send_lost_rows(self, run: "wandb.Run", resumed_step: int) -> None:
         """Send what an earlier process of this run had not yet sent, or not even written, when it was killed."""
-        unwritten = unwritten_rows(Path(info.folder), run.id, info.resumed_step)
-        for fragment in find_fragments(Path(info.folder)) if run.resumed else ():
+        unwritten = unwritten_rows(self._folder, run.id, resumed_step)
+        # What a killed process had sent may not have been written: the files say what is there.
+        self._resume_state.steps = recorded_steps(self._folder, run.id) or self._resume_state.steps
+        for fragment in find_fragments(self._folder) if run.resumed else ():
             if fragment.run_id == run.id and fragment.state != "live" and fragment.waits and not fragment.offline:
                 for row in lost_rows(fragment, run.step):
                     number = row["_step"]
@@ -140,11 +160,8 @@ class WandbTracker:
     def _arguments(self, run: RunInfo) -> dict[str, Any]:
         # W&B's own reports of what went wrong would go out, and say on stderr when they cannot.
         os.environ.setdefault("WANDB_ERROR_REPORTING", "false")
-        local = "://" not in run.folder
-        folder = Path(run.folder) / "wandb"
-        if local:
-            folder.mkdir(parents=True, exist_ok=True)
-        self._resume_state = ResumeState(folder / f"{run.run_id}.json" if local else None, run.run_id)
+        (self._folder / "wandb").mkdir(parents=True, exist_ok=True)
+        self._resume_state = ResumeState(self._folder / "wandb" / f"{run.run_id}.json", run.run_id)
         self._resume_state.wandb_id = self._agent.get("run_id", self._resume_state.wandb_id)
         return {
             "project": self._agent.get("project", self._tracking.project),
@@ -154,36 +171,18 @@ class WandbTracker:
             "id": self._resume_state.wandb_id,
             "name": run.name,
             "job_type": self._tracking.job_type,
-            "dir": run.folder if local else None,
+            "dir": str(self._folder),
             "config": without_secrets(tracked_config(run, self._tracking.extra)),
             "resume": "allow",
             "reinit": "create_new",
-            "settings": self._settings(),
+            "settings": run_settings(self._agent.get("sweep_id")),
         }
-
-    def _settings(self) -> "wandb.Settings":
-        import wandb
-
-        # Statistics and metadata are of this process's machine, its command line and its user: not of the workers.
-        settings = wandb.Settings(
-            console="off",
-            silent=True,
-            init_timeout=INIT_TIMEOUT_S,
-            finish_timeout=FINISH_TIMEOUT_S,
-            x_disable_stats=True,
-            x_disable_meta=True,
-            x_save_requirements=False,
-            disable_git=True,
-            disable_code=True,
-            x_transaction_log_flush_interval=1,
-        )
-        if self._agent:
-            settings.sweep_id = self._agent["sweep_id"]
-        return settings
 
     def _report(self, metrics: dict[str, Any]) -> None:
         assert self._run is not None
         row = {key: value for key, value in metrics.items() if key not in NOT_PLOTTED}
+        if self._resume_state.has(row):
+            return
         row |= tables_as_panels(metrics.get("tables", {}))
         self._cosines |= cosines_of(metrics)
         number = max(metrics["step"], self._resume_state.next_row)
@@ -244,6 +243,6 @@ class WandbTracker:
             print(f"W&B: {problem}; {consequence}", file=sys.stderr)
 
 
-def trackers(config: RunConfig) -> list[Observer]:
-    """What tracks the run of `config` beside its training."""
-    return [WandbTracker(config.tracking)]
+def trackers(config: RunConfig, mode: Mode | None = None) -> list[Observer]:
+    """What tracks the run of `config` beside its training, in `mode`, or as it is decided here."""
+    return [WandbTracker(config.tracking, mode)]

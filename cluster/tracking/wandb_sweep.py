@@ -6,20 +6,27 @@ from typing import Any
 
 import yaml
 
+from cluster.sweeps.plan import Budget, measure_budget
+from cluster.sweeps.records import Options
 from cluster.sweeps.search import open_search
+from multitask.config import RunConfig
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
 from tune_spaces import Parameter, Space, open_space
 
 METHODS = ("bayes", "random", "grid")
+EVALUATIONS = Options(trials=1).evaluations
 
 
 def make_definition(recipe: str, changes: Sequence[str], spec: str, method: str) -> tuple[dict[str, Any], str]:
-    """What `sweep.yaml` holds, and the W&B project of the recipe.
+    """What `sweep.yaml` holds, and the W&B project of the recipe. All of its runs train as many rows as the recipe, whose data are
+    read for that.
 
     Raises:
-        UserError: there is no such recipe, space or method, or a change is not right.
+        UserError: there is no such recipe, space or method, or a change or the data are not right.
     """
+    from multitask.data import prepare_tables
+
     search = open_search(recipe, changes, spec)
     definition = sweep_definition(search.space, recipe, spec, method=method)
     every = open_space(spec, search.base).parameters
@@ -28,8 +35,19 @@ def make_definition(recipe: str, changes: Sequence[str], spec: str, method: str)
     # A name of its own for every run: the same name would go on with the run before it.
     name = f"name={search.base.name}-${{envvar:WANDB_RUN_ID}}"
     place = definition["command"].index(recipe) + 1
-    definition["command"][place:place] = [name, *rest]
+    rows = equal_rows(search.base, measure_budget(search.base, prepare_tables(search.base), EVALUATIONS))
+    definition["command"][place:place] = [name, *rest, *rows]
     return definition, search.base.tracking.project
+
+
+def equal_rows(base: RunConfig, budget: Budget) -> list[str]:
+    """The changes of the recipe by which it trains and evaluates by rows: as much with every sampling strategy and batch size."""
+    changes = []
+    for number, (phase, rows) in enumerate(zip(base.phases, budget.phase_rows, strict=True)):
+        changes += [f"phases.{number}.steps_per_epoch=null"] if phase.steps_per_epoch is not None else []
+        changes.append(f"phases.{number}.rows_per_epoch={rows}")
+    changes += ["training.evaluate_every=null"] if base.training.evaluate_every is not None else []
+    return [*changes, f"training.evaluate_rows={budget.unit}"]
 
 
 def write_definition(definition: dict[str, Any], output: Path) -> None:

@@ -47,7 +47,7 @@ def build_workspace(sweep: Sweep, entity: str) -> "ws.Workspace":
 
     recipe = RunConfig.model_validate(sweep.base)
     runs = ws.RunsetSettings(
-        filters=ws.And(ws.Metric("Group") == sweep.name),
+        filters=ws.And(ws.Metric("Group") == sweep.group),
         groupby=[ws.Config("run.sampling"), ws.Config("run.combination")],
         order=[ws.Ordering(ws.Summary(BEST), ascending=False)],
         pinned_columns=["run:displayName", f"summary:{BEST}", "summary:state", "run:jobType"],

@@ -1,8 +1,10 @@
 """Everything that was reported of a run by step, for those who look at it afterwards."""
 
+from collections.abc import Callable
 from typing import Any
 
 from cluster.storage.run_folder import RunFolder
+from multitask.trainer.progress import Progress
 
 FILE = "history.json"
 _LIMIT = 2000
@@ -21,11 +23,22 @@ class History:
         self.train, self.dev = train or [], dev or []
 
     @classmethod
-    def restore(cls, folder: RunFolder, step: int) -> "History":
-        """What `folder` holds of steps up to `step`; later ones are trained again."""
-        found = folder.read_json(FILE) or {}
-        train, dev = ([p for p in found.get(kind, []) if p["step"] <= step] for kind in ("train", "dev"))
+    def restore(cls, folder: RunFolder, progress: Progress, phase_of: Callable[[int], int]) -> "History":
+        """What `folder` holds of steps up to that of `progress`; later ones are trained again.
+
+        Where the file is lost, dev scores come from `progress`, with the phase that `phase_of` gives for their steps; records of
+        training are lost, too.
+        """
+        saved = folder.read_or_set_aside(FILE)
+        if saved is None:
+            return cls(dev=[cls._point(point, phase_of(int(point["step"]))) for point in progress.history])
+        train, dev = ([p for p in saved.get(kind, []) if p["step"] <= progress.step] for kind in ("train", "dev"))
         return cls(train, dev)
+
+    @staticmethod
+    def _point(evaluation: Point, phase: int) -> Point:
+        scores = {key: value for key, value in evaluation.items() if key.startswith("dev/")}
+        return {"step": evaluation["step"], "epoch": evaluation["epoch"], "phase": phase, **scores}
 
     def add(self, metrics: Point) -> None:
         """Take in one report."""

@@ -1,35 +1,37 @@
 """A run inside one worker: train, evaluate, save, go on."""
 
-from typing import Any
+from collections.abc import Mapping
+from typing import Any, Literal
 
 import numpy as np
 import torch
 
 from cluster.step.step import MultitaskStep
 from cluster.step.stopwatch import Stopwatch
-from cluster.storage.checkpoint import find_checkpoint, prune, read_state, read_tensors
+from cluster.storage.checkpoint import checkpoint_name, find_checkpoint, prune, read_state, read_tensors
 from cluster.storage.checkpoint_restore import restore_engine
 from cluster.storage.checkpoint_save import save_checkpoint
 from cluster.storage.export_checkpoint import export_checkpoint
 from cluster.storage.run_folder import RunFolder
-from cluster.training.agreement import from_rank_zero, on_every_rank
 from cluster.training.history import History
-from cluster.training.observer import Outcome
+from cluster.training.observer import Outcome, one_line
 from cluster.training.outcome import Ending, RunSummary, result_values, run_outcome
 from cluster.training.session import Session
 from cluster.zero.engine import Engine, start_engine
 from multitask.combination import build_combination
 from multitask.config import RunConfig
-from multitask.data import Tables
+from multitask.data import Tables, check_same_rows, collate
 from multitask.evaluation import dev_scores, error_tables, evaluate, task_scores
 from multitask.learning_rate import LearningRate
-from multitask.model import EmbeddingTap, build_model
+from multitask.model import build_model, tap_embedding
 from multitask.model.freezing import lowest_trained_layer
 from multitask.objectives import RowObjective, Teacher
 from multitask.sampling import Schedule
 from multitask.trainer.progress import Progress
 from multitask.trainer.record import TrainRecord
 from multitask.work import WorkSource
+
+_OTHER_ROWS = "give the run another name, or start over with --restart"
 
 
 class Run:
@@ -44,11 +46,11 @@ class Run:
         )
         self.schedule = Schedule(config, self.source.sizes())
         self.learning_rate = LearningRate(config, self.schedule)
-        model = on_every_rank(lambda: build_model(config))
+        model = session.agreement.on_every_rank(lambda: build_model(config)).to(session.device)
         bregman = config.regularization.bregman
-        self.teacher = Teacher(model.to(session.device), bregman.momentum) if bregman else None
-        embedding = model.token_embedding()
-        tap = EmbeddingTap(embedding[1]) if embedding else None
+        self.teacher = Teacher(model, bregman.momentum) if bregman else None
+        table = next(iter(tables.train.values()))
+        tap = tap_embedding(model, collate(table, range(min(4, table.rows)), tables.pad_id).to(session.device))
         self.engine: Engine = start_engine(model, config, session.device)
         objective = RowObjective(config, self.engine.model, self.teacher, lambda: watch("regularization"))
         self.combination = build_combination(config, self.source.used_rows())
@@ -56,24 +58,29 @@ class Run:
         self.progress = Progress()
         self.history = History()
         self.resumed_step = 0
-        self.notes: list[str] = []
+        self.damaged: dict[str, str] = {}
 
     def restore(self) -> None:
-        """Go on from the newest whole checkpoint, if there is one."""
-        storage = self.folder.storage
-        found, self.notes = from_rank_zero(lambda: find_checkpoint(storage))
-        if found is None:
+        """Go on from the newest whole checkpoint, if there is one.
+
+        Raises:
+            UserError: the rows are not those that it was trained on.
+        """
+        storage, agreement = self.folder.storage, self.session.agreement
+        newest, self.damaged = agreement.from_rank_zero(lambda: find_checkpoint(storage))
+        if newest is None:
             return
         with self.watch("save"):
-            state = read_state(storage, found)
-            restore_engine(storage, found, self.engine)
+            state = agreement.on_every_rank(lambda: read_state(storage, newest))
+            check_same_rows(self.config, state["data"], self.tables.hashes(), _OTHER_ROWS)
+            restore_engine(storage, newest, self.engine)
             if self.teacher:
-                self.teacher.load_state_dict(read_tensors(storage, found))
+                self.teacher.load_state_dict(read_tensors(storage, newest))
         self.combination.load_state_dict({k: torch.tensor(v) for k, v in state["combination"].items()})
-        self.progress = Progress(**state["progress"])
+        self.progress = Progress.from_dict(state["progress"])
         self.resumed_step = self.progress.step
         if self.session.rank == 0:
-            self.history = History.restore(self.folder, self.resumed_step)
+            self.history = History.restore(self.folder, self.progress, self._phase_after)
 
     def train(self) -> Outcome:
         """Train to the end, and give the outcome, the same on every rank."""
@@ -138,23 +145,39 @@ class Run:
             record.restart_clock()
 
     def _end(self, status: Ending, error: str | None) -> Outcome:
-        """Export the best checkpoint, write the result, and say how it went."""
+        """Write the result, export the best checkpoint, and say how it went.
+
+        The result comes first: a run whose export fails is finished none the less.
+        """
+        if error is None and (error := self.progress.diverged_problem(self.config.training.selection)):
+            status = "failed"
         files = {"run folder": self.folder.location}
+        self._write_result(status, error, files)
         if self.progress.best_step is not None and status != "failed":
+            tables = self.session.agreement.from_rank_zero(
+                lambda: self.folder.read_or_set_aside("best_tables.json") or {}
+            )
+            self.session.report(self.position() | {"tables": tables})
             if self.config.cluster.export:
                 with self.watch("save"):
-                    files |= from_rank_zero(self._export)
-            tables = self.folder.read_json("best_tables.json") if self.session.rank == 0 else {}
-            self.session.report(self.position() | {"tables": from_rank_zero(lambda: tables)})
-        summary = self.summary()
-        if self.session.rank == 0:
-            self.folder.write_result(result_values(summary, status) | {"error": error, "files": files})
+                    files |= self.session.agreement.from_rank_zero(self._export)
+        self._write_result(status, error, files)
         result = self.folder.storage.path("result.json")
-        return run_outcome(summary, status, error, files | {"result": result})
+        return run_outcome(self.summary(), status, error, files | {"result": result})
+
+    def _write_result(self, status: Ending | Literal["running"], error: str | None, files: Mapping[str, str]) -> None:
+        if self.session.rank == 0:
+            self.folder.write_result(result_values(self.summary(), status) | {"error": error, "files": dict(files)})
 
     def _export(self) -> dict[str, str]:
+        """Places of checkpoint and export; without the export, which `concord export` does later, where it cannot be written."""
         assert self.progress.best_step is not None
-        checkpoint, export = export_checkpoint(self.folder, self.progress.best_step)
+        try:
+            checkpoint, export = export_checkpoint(self.folder, self.progress.best_step)
+        except Exception as error:
+            again = f"`concord export {self.folder.location}` does it later"
+            self.folder.notes.append(f"the best checkpoint was not exported: {one_line(error)}; {again}")
+            return {}
         return {"best checkpoint": checkpoint, "export": export}
 
     def summary(self) -> RunSummary:
@@ -167,7 +190,7 @@ class Run:
             device=self.session.device.type,
             steps=self.schedule.steps,
             resumed_step=self.resumed_step,
-            notes=tuple(self.notes),
+            notes=(*(f"{name}: {problem}" for name, problem in self.damaged.items()), *self.folder.notes),
             progress=self.progress,
             seconds={part: round(value, 3) for part, value in self.watch.seconds.items()},
         )
@@ -194,6 +217,7 @@ class Run:
     def _save(self) -> None:
         with self.watch("save"):
             state = {
+                "run_id": self.folder.run_id,
                 "config": self.config.to_dict(),
                 "trajectory": self.config.trajectory_hash(),
                 "data": self.tables.hashes(),
@@ -203,13 +227,16 @@ class Run:
                 "combination": {k: v.tolist() for k, v in self.combination.state_dict().items()},
             }
             tensors = self.teacher.state_dict() if self.teacher else {}
-            save_checkpoint(self.folder.storage, self.engine, self.progress.step, state, tensors)
-            if self.session.rank == 0:
-                self.history.write(self.folder)
-                prune(self.folder.storage, self.progress.best_step)
+            storage, step, agreement = self.folder.storage, self.progress.step, self.session.agreement
+            self.damaged.pop(checkpoint_name(step), None)
+            save_checkpoint(storage, self.engine, step, state, tensors, agreement)
+            agreement.from_rank_zero(lambda: self.history.write(self.folder))
+            agreement.from_rank_zero(lambda: prune(storage, step, self.progress.best_step, self.damaged))
 
     def position(self) -> dict[str, Any]:
         """Step, epoch and phase of the last step done."""
         step = self.progress.step
-        phase = self.schedule.phase_of(max(0, step - 1))
-        return {"step": step, "epoch": self.schedule.epochs_done(step), "phase": phase}
+        return {"step": step, "epoch": self.schedule.epochs_done(step), "phase": self._phase_after(step)}
+
+    def _phase_after(self, step: int) -> int:
+        return self.schedule.phase_of(max(0, step - 1))

@@ -13,6 +13,7 @@ class RunInfo:
     `tasks` maps each task to `{"train_rows", "dev_rows", "cut_rows", "kind", "metric"}`: `cut_rows` of the training rows are
     longer than `data.max_length`, an unscored task has no dev rows and the metric "". `data_hashes` and `versions` map names to
     strings. `resumed_step` is the optimizer step of the checkpoint that the run goes on from, 0 if it is fresh.
+    `notes`: sentences on files of the run that were damaged.
     """
 
     run_id: str
@@ -26,6 +27,7 @@ class RunInfo:
     data_hashes: dict[str, str] = field(default_factory=dict)
     resumed_step: int = 0
     versions: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 @dataclass(frozen=True)
@@ -33,7 +35,8 @@ class Outcome:
     """How a run ended. Plain JSON values only, as in `RunInfo`.
 
     `dev` and `baseline_dev` hold the scores after and before training under their metric names (`dev/<task>/<metric>`,
-    `dev/mean`); `seconds` says how long each part took; `files` maps a label to the path or URL of something left behind.
+    `dev/mean`); `seconds` says how long each part took; `files` maps a label to the path or URL of something left behind;
+    `notes` are sentences on what went wrong without ending the run.
     """
 
     status: Literal["finished", "stopped", "failed"]
@@ -46,6 +49,7 @@ class Outcome:
     seconds: dict[str, float] = field(default_factory=dict)
     tokens_per_s: float | None = None
     files: dict[str, str] = field(default_factory=dict)
+    notes: list[str] = field(default_factory=list)
 
 
 class Observer(Protocol):
@@ -58,7 +62,8 @@ class Observer(Protocol):
     evaluation may carry `tables`: `confusion/<task>` (`labels`, `matrix`: a row for each true label) and `worst/<task>`
     (`columns`, `rows`).
 
-    An observer that leaves something behind names it in a dict attribute `files` (label → path or URL).
+    An observer that cannot watch in every process has a method `check`, which is called in the one that watches before anything
+    is trained, and raises a `UserError` that ends the run. One that leaves something behind names it in a dict attribute `files` (label → path or URL).
     """
 
     def start(self, run: RunInfo) -> None:

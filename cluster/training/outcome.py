@@ -20,7 +20,7 @@ class RunSummary:
     """A run as it stands.
 
     `location`: folder or URI; `steps`: of the whole run; `notes`: what was wrong with newer checkpoints than that of step
-    `resumed_step`; `seconds`: by part.
+    `resumed_step` and with other files; `seconds`: by part.
     """
 
     config: RunConfig
@@ -66,6 +66,7 @@ def run_info(summary: RunSummary, run_id: str) -> RunInfo:
         data_hashes=tables.hashes(),
         resumed_step=summary.resumed_step,
         versions=installed_versions(),
+        notes=list(summary.notes),
     )
 
 
@@ -100,4 +101,5 @@ def run_outcome(summary: RunSummary, status: Ending, error: str | None, files: M
         seconds=dict(summary.seconds),
         tokens_per_s=summary.tokens_per_s,
         files=dict(files),
+        notes=list(summary.notes),
     )

@@ -5,6 +5,7 @@ worker of Ray Train.
 """
 
 import os
+import secrets
 from collections.abc import Sequence
 from datetime import timedelta
 from typing import Any, Protocol
@@ -13,6 +14,8 @@ import torch
 import torch.distributed as dist
 from torch._C._distributed_c10d import HashStore
 
+from cluster.storage.lease import Launch
+from cluster.training.agreement import Agreement
 from cluster.training.observer import Observer, Outcome, RunInfo
 
 _ALONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
@@ -22,7 +25,8 @@ class Session(Protocol):
     """Rank, device, and a way to say how it goes. All ranks call `report` equally often, with the same metrics.
 
     `attempt`: names this start of the ranks, the same on all of them and another at each restart; folders that belong to one
-    start alone, such as the probe of the storage, are called by it.
+    start alone, such as the probe of the storage, are called by it. `launch`: the command that started them, the same at each
+    restart. `agreement`: how ranks tell each other what they met.
     """
 
     rank: int
@@ -30,25 +34,36 @@ class Session(Protocol):
     local_rank: int
     device: torch.device
     attempt: str
+    launch: Launch
+    agreement: Agreement
 
     def report(self, metrics: dict[str, Any]) -> None:
         """Hand on metrics that are reduced over ranks already."""
 
 
 class LocalSession:
-    """One plain process, or one of `torchrun`'s; observers run on rank 0."""
+    """One plain process, or one of `torchrun`'s; observers run on rank 0.
 
-    def __init__(self, device: str, observers: Sequence[Observer] = ()) -> None:
+    `timeout_s`: of collectives.
+
+    Raises:
+        UserError: `device` is not there.
+    """
+
+    def __init__(self, device: str, observers: Sequence[Observer] = (), timeout_s: float = 1800.0) -> None:
         self.rank = int(os.environ.get("RANK", 0))
         self.world = int(os.environ.get("WORLD_SIZE", 1))
         self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
         self.device = _device(device, self.local_rank)
-        self.attempt = os.environ.get("TORCHELASTIC_RUN_ID", str(os.getpid()))
+        # What `torchrun` restarts has the same parent.
+        self.launch = Launch.by(os.getppid()) if "TORCHELASTIC_RUN_ID" in os.environ else Launch.here()
         self._observers = observers if self.rank == 0 else ()
         self._alone = "MASTER_ADDR" not in os.environ
-        self._join()
+        self._join(timedelta(seconds=timeout_s))
+        self.agreement = Agreement(timeout_s)
+        self.attempt = self.agreement.from_rank_zero(lambda: secrets.token_hex(8))
 
-    def _join(self) -> None:
+    def _join(self, timeout: timedelta) -> None:
         backend = "nccl" if self.device.type == "cuda" else "gloo"
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
@@ -59,7 +74,7 @@ class LocalSession:
             os.environ.update(_ALONE)
             dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
         else:
-            dist.init_process_group(backend, timeout=timedelta(minutes=30))
+            dist.init_process_group(backend, timeout=timeout)
 
     def report(self, metrics: dict[str, Any]) -> None:
         """Hand `metrics` to the observers."""

@@ -3,19 +3,20 @@
 import time
 from dataclasses import asdict
 
-import torch.distributed as dist
+import torch
 
 from cluster.step.stopwatch import Stopwatch
-from cluster.storage.probe import probe
 from cluster.storage.run_folder import RunFolder
-from cluster.training.agreement import from_rank_zero, on_every_rank
+from cluster.training.agreement import RankError, rank_error
 from cluster.training.allocator import keep_freed_memory
 from cluster.training.loop import Run
 from cluster.training.observer import Outcome
 from cluster.training.outcome import run_info
+from cluster.training.run_lease import owned_folder
 from cluster.training.session import Session
 from multitask.config import RunConfig
 from multitask.data import Tables, prepare_tables
+from multitask.errors import UserError
 
 
 def train(config: RunConfig, session: Session, started: float | None = None) -> Outcome:
@@ -25,14 +26,34 @@ def train(config: RunConfig, session: Session, started: float | None = None) -> 
 
     Raises:
         UserError: on every rank, where one of them met something that the user can mend.
+        RankError: with several ranks, anything else that one of them met, with its number and host.
     """
+    try:
+        return _train(config, session, started)
+    except (UserError, RankError):
+        raise
+    except torch.OutOfMemoryError as error:
+        mend = "lower tasks.<task>.batch_size or data.max_length, or raise cluster.workers or zero.stage"
+        raise UserError(f"{rank_error(error)}; {mend}") from error
+    except Exception as error:
+        if session.world == 1:
+            raise
+        raise rank_error(error) from error
+
+
+def _train(config: RunConfig, session: Session, started: float | None) -> Outcome:
     keep_freed_memory()
     watch = Stopwatch(session.device)
-    folder = RunFolder.of(config)
-    on_every_rank(lambda: probe(folder.storage, session.rank, session.world, session.attempt, dist.barrier))
-    run_id = from_rank_zero(lambda: folder.start(config))
+    with owned_folder(session.agreement.on_every_rank(lambda: RunFolder.of(config)), session) as folder:
+        return _train_in(folder, config, session, watch, started)
+
+
+def _train_in(
+    folder: RunFolder, config: RunConfig, session: Session, watch: Stopwatch, started: float | None
+) -> Outcome:
+    run_id = session.agreement.from_rank_zero(lambda: folder.start(config))
     with watch("data"):
-        tables = on_every_rank(lambda: open_tables(config, session.local_rank == 0))
+        tables = open_tables(config, session)
     run = Run(config, session, folder, tables, watch)
     run.restore()
     session.report({"run_info": asdict(run_info(run.summary(), run_id))})
@@ -42,19 +63,12 @@ def train(config: RunConfig, session: Session, started: float | None = None) -> 
     return outcome
 
 
-def open_tables(config: RunConfig, first_on_host: bool) -> Tables:
-    """Prepare the tables where `first_on_host`, then open them; all ranks take part.
+def open_tables(config: RunConfig, session: Session) -> Tables:
+    """Prepare the tables on the first rank of each host, then open them on the others; all ranks take part.
 
     Raises:
         UserError: the data or the tokenizer cannot be used.
     """
-    tables, problem = None, None
-    if first_on_host:
-        try:
-            tables = prepare_tables(config)
-        except Exception as error:
-            problem = error
-    dist.barrier()
-    if problem is not None:
-        raise problem
-    return tables if tables is not None else prepare_tables(config)
+    agreement, is_first = session.agreement, session.local_rank == 0
+    prepared = agreement.on_every_rank(lambda: prepare_tables(config) if is_first else None)
+    return agreement.on_every_rank(lambda: prepared or prepare_tables(config))

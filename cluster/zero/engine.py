@@ -87,11 +87,16 @@ def start_engine(model: MultitaskModel, config: RunConfig, device: torch.device)
     Needs an initialised process group. Precision `autocast` leaves the weights in fp32 (the step opens the autocast
     region), `bf16` keeps bf16 weights with fp32 masters in the shards.
     """
-    deepspeed = import_deepspeed()
+    deepspeed = import_deepspeed(device.type)
+    if device.type == "cuda":
+        # DeepSpeed takes the GPU of this number; workers that share a GPU have another number on their host.
+        os.environ["LOCAL_RANK"] = str(device.index)
     model.to(device)
     names = {id(parameter): name for name, parameter in model.named_parameters()}
     optimizer = _build_optimizer(parameter_groups(model, config), config)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config))
+    assert torch.device(engine.device).type == device.type, f"DeepSpeed took {engine.device}, not {device}"
+    assert device.index is None or torch.device(engine.device).index == device.index, (engine.device, device)
     read_partition = zero3_partition if config.zero.stage == 3 else zero12_partition
     partition = read_partition(engine.optimizer, names)
     sizes = partition.group_sizes
@@ -127,8 +132,10 @@ def deepspeed_config(config: RunConfig) -> dict[str, Any]:
     }
 
 
-def import_deepspeed() -> Any:
-    """DeepSpeed, quiet, on the device that torch has."""
+def import_deepspeed(device: str | None = None) -> Any:
+    """DeepSpeed, quiet, on `device`, or on what torch has; the first import in a process decides."""
+    if device is not None:
+        os.environ["DS_ACCELERATOR"] = device
     os.environ.setdefault("DS_ACCELERATOR", "cuda" if torch.cuda.is_available() else "cpu")
     logging.getLogger("DeepSpeed").setLevel(logging.ERROR)
     import deepspeed

@@ -5,7 +5,7 @@ randomness is keyed by (seed, step).
 """
 
 from multitask.combination.base import Combination
-from multitask.combination.gramian import combined_norm, cosines, gramian
+from multitask.combination.gramian import cosines, gramian
 from multitask.combination.registry import COMBINATIONS, build_combination
 
-__all__ = ["COMBINATIONS", "Combination", "build_combination", "combined_norm", "cosines", "gramian"]
+__all__ = ["COMBINATIONS", "Combination", "build_combination", "cosines", "gramian"]

@@ -33,8 +33,3 @@ def cosines(gramian: Tensor) -> Tensor:
     norms = gramian.diagonal().clamp(min=0).sqrt()
     scale = torch.outer(norms, norms)
     return torch.where(scale > 0, gramian / scale.clamp(min=torch.finfo(gramian.dtype).tiny), torch.zeros_like(gramian))
-
-
-def combined_norm(gramian: Tensor, weights: Tensor) -> Tensor:
-    """Norm of the weighted sum of the gradients, √(wᵀGw), a scalar."""
-    return (weights @ gramian @ weights).clamp(min=0).sqrt()

@@ -17,7 +17,14 @@ class ClusterConfig(Config):
     storage: str = Field(
         default="runs", description="run folders are made here: a folder or URI that every worker can write"
     )
+    collective_timeout: float = Field(
+        default=1800, gt=0, description="seconds after which a rank that the others wait for is taken for dead"
+    )
     max_failures: int = Field(default=3, ge=0, description="worker failures after which the run is given up")
+    wait: float = Field(default=600, ge=0, description="seconds to wait for nodes that an autoscaler has to bring")
+    driver_labels: dict[str, str] = Field(
+        default={}, description="labels of the nodes that hold the processes which drive a sweep's trials; all if empty"
+    )
     export: bool = Field(default=True, description="write the best checkpoint as an export when the run ends")
     address: str | None = Field(default=None, description="a running Ray cluster; found or started if not given")
 

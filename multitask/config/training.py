@@ -78,7 +78,9 @@ class TrainingConfig(Config):
     stop_after: int | None = Field(
         default=None, ge=1, description="steps after which the run stops; its schedule stays that of the whole run"
     )
-    non_finite_limit: int = Field(default=10, ge=0, description="skipped non-finite steps after which the run stops")
+    non_finite_limit: int = Field(
+        default=10, ge=0, description="skipped non-finite steps in a row after which the run has failed"
+    )
     log_every: int = Field(default=10, ge=1, description="steps between two records of losses, weights and norms")
 
     @model_validator(mode="after")

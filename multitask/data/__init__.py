@@ -15,7 +15,7 @@ from multitask.data.location import resolve_location
 from multitask.data.memory import MemoryTables, declare_memory, tables_from_memory
 from multitask.data.memory_readers import Rows
 from multitask.data.order import EpochBatches, epoch_batches, number_of_batches
-from multitask.data.prepared import Tables, prepare_tables
+from multitask.data.prepared import Tables, check_same_rows, prepare_tables
 from multitask.data.reading import ReadResult, read_split
 from multitask.data.schema import BadRow
 from multitask.data.table import TaskTable
@@ -36,6 +36,7 @@ __all__ = [
     "TaskTable",
     "TokenLengths",
     "check",
+    "check_same_rows",
     "collate",
     "declare_memory",
     "encode_texts",

@@ -4,10 +4,12 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 
 from multitask.config import RunConfig
+from multitask.config.task import MEMORY
 from multitask.data.source import RowSource
 from multitask.data.table import TaskTable
 from multitask.data.tokenised import prepare
 from multitask.data.tokenizer import load_tokenizer, tokenizer_id
+from multitask.errors import UserError
 
 
 @dataclass(frozen=True)
@@ -48,3 +50,19 @@ def prepare_tables(config: RunConfig, sources: Mapping[tuple[str, str], RowSourc
         for split, tasks in wanted.items()
     }
     return Tables(opened["train"], opened["dev"], int(tokenizer.pad_token_id), opened["test"])
+
+
+def check_same_rows(config: RunConfig, before: Mapping[str, str], now: Mapping[str, str], mend: str) -> None:
+    """Compare the hashes of what a training has read so far with those of what it would read now.
+
+    Raises:
+        UserError: they differ; it names the files and says `mend`.
+    """
+    for name in sorted(before.keys() | now.keys()):
+        if before.get(name) != now.get(name):
+            task, _, split = name.partition("/")
+            names = next((own for name, own in config.tasks[task].files.items() if name == split), ())
+            files = "memory" if MEMORY in names else ", ".join(names)
+            raise UserError(
+                f"tasks.{task}.files.{split}: {files} no longer holds the rows that training began with; {mend}"
+            )

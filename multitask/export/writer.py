@@ -1,7 +1,6 @@
 """Writes the folder."""
 
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -16,6 +15,7 @@ from multitask.data import load_tokenizer
 from multitask.errors import UserError
 from multitask.export.card import model_card
 from multitask.model import ContrastiveHead, MultitaskModel, merge_lora
+from multitask.plain_json import encode_json
 
 FORMAT = 2
 DESCRIPTION = "concord.json"
@@ -57,7 +57,7 @@ def write_export(
             "versions": dict(versions),
             "sha256": {name: file_hash(made / name) for name in (ENCODER, HEADS)},
         }
-        (made / DESCRIPTION).write_text(json.dumps(description, indent=1, ensure_ascii=False), encoding="utf-8")
+        (made / DESCRIPTION).write_bytes(encode_json(description))
         (made / "README.md").write_text(model_card(description), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(made, folder)

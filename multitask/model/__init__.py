@@ -1,6 +1,6 @@
 """The shared encoder, its pooling and adapters, and one head per task."""
 
-from multitask.model.embedding import EmbeddingTap, TokenGradient
+from multitask.model.embedding import EmbeddingTap, TokenGradient, tap_embedding
 from multitask.model.encoder import Encoder, load_encoder
 from multitask.model.freezing import lowest_trained_layer
 from multitask.model.heads import HEADS, ContrastiveHead, Head, build_head
@@ -21,4 +21,5 @@ __all__ = [
     "load_encoder",
     "lowest_trained_layer",
     "merge_lora",
+    "tap_embedding",
 ]

@@ -12,6 +12,11 @@ from typing import NamedTuple
 import torch
 from torch import Tensor, nn
 
+from multitask.data import Batch
+from multitask.model.network import MultitaskModel
+
+_MOST_SEQUENCES, _MOST_TOKENS = 4, 32
+
 
 class TokenGradient(NamedTuple):
     """Rows of an embedding's gradient: `ids` (U,) int64 ascending without repetition, `rows` (U, D)."""
@@ -30,7 +35,11 @@ class EmbeddingTap:
     def __init__(self, embedding: nn.Embedding) -> None:
         self.padding_id = -1 if embedding.padding_idx is None else embedding.padding_idx
         self._taken: list[tuple[Tensor, Tensor]] | None = None
-        embedding.register_forward_hook(self._take)
+        self._hook = embedding.register_forward_hook(self._take)
+
+    def remove(self) -> None:
+        """Leave the embedding as it was."""
+        self._hook.remove()
 
     @contextmanager
     def record(self) -> Iterator[list[tuple[Tensor, Tensor]]]:
@@ -60,3 +69,32 @@ class EmbeddingTap:
         rows = torch.ops.aten.embedding_dense_backward(flat, inverse, len(unique), -1, False)
         kept = unique != self.padding_id
         return TokenGradient(unique[kept], rows[kept])
+
+
+def tap_embedding(model: MultitaskModel, batch: Batch) -> EmbeddingTap | None:
+    """A tap on the token embedding of `model`; None where there is none that is a plain lookup.
+
+    It is compared with autograd once, on a few tokens of `batch`: an encoder may use the embedding's weight in another way, too.
+    """
+    embedding = model.token_embedding()
+    if embedding is None:
+        return None
+    tap, weight = EmbeddingTap(embedding[1]), embedding[1].weight
+    dense = torch.autograd.grad(_some_loss(model, batch), weight)[0]
+    with tap.record() as taken:
+        loss = _some_loss(model, batch)
+    gradient = tap.gradient([i for i, _ in taken], list(torch.autograd.grad(loss, [leaf for _, leaf in taken])))
+    tapped = torch.zeros_like(dense).index_copy(0, gradient.ids, gradient.rows)
+    if torch.allclose(tapped, dense, rtol=1e-3, atol=1e-5 * float(dense.abs().max())):
+        return tap
+    tap.remove()
+    return None
+
+
+def _some_loss(model: MultitaskModel, batch: Batch) -> Tensor:
+    """A number that depends on every embedding of a few sequences, without dropout."""
+    cut = [t[:_MOST_SEQUENCES, :_MOST_TOKENS] for t in (batch.input_ids, batch.attention_mask, batch.token_type_ids)]
+    was_training = model.training
+    embeddings = model.eval().encoder(*cut)
+    model.train(was_training)
+    return (embeddings * torch.linspace(-1, 1, embeddings.numel(), device=embeddings.device).view_as(embeddings)).sum()

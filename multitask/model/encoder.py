@@ -1,8 +1,9 @@
 """Any Hugging Face encoder, with one dropout setting and one vector per sequence."""
 
 import inspect
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -107,7 +108,9 @@ def load_encoder(config: EncoderConfig) -> Encoder:
     try:
         shape = AutoConfig.from_pretrained(location)
         _set_dropout(shape, config.dropout)
-        model = AutoModel.from_pretrained(location, config=shape, attn_implementation="sdpa", dtype=torch.float32)
+        model, loading = AutoModel.from_pretrained(
+            location, config=shape, attn_implementation="sdpa", dtype=torch.float32, output_loading_info=True
+        )
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"encoder.name: cannot load an encoder from {config.name!r}: {_first_line(error)}") from None
     if getattr(model.config, "is_encoder_decoder", False):
@@ -116,9 +119,24 @@ def load_encoder(config: EncoderConfig) -> Encoder:
         raise UserError(
             f"encoder.pooling: a {model.config.model_type} has no pooler; use {', '.join(p for p in POOLINGS if p != 'pooler')}"
         )
+    _check_loaded(config.name, model, loading)
     if isinstance(config.adapter, LoRA):
         add_lora(model, config.adapter)
     return Encoder(model, config.pooling, token_types=config.token_types)
+
+
+def _check_loaded(name: str, model: PreTrainedModel, loading: Mapping[str, Any]) -> None:
+    """Every weight but the pooler's must come from the files: what is missing there would be random."""
+    wanted = [own for own, _ in model.named_parameters() if not own.startswith("pooler.")]
+    missing = set(wanted) & set(loading["missing_keys"])
+    if missing:
+        example = min(missing)
+        strange = sorted(loading["unexpected_keys"])
+        also = f", {len(strange)} weights there fit nowhere, such as {strange[0]}" if strange else ""
+        raise UserError(
+            f"encoder.name: {name!r} lacks {len(missing)} of {len(wanted)} weights of a {model.config.model_type}, "
+            f"such as {example}{also}; they would be random"
+        )
 
 
 def _set_dropout(shape: PretrainedConfig, dropout: float) -> None:

@@ -79,9 +79,12 @@ class MultitaskModel(nn.Module):
         return int(rest[0]) + 1 if (kind, part) == ("adapters", "attention") else self.number_of_layers + 1
 
     def token_embedding(self) -> tuple[str, nn.Embedding] | None:
-        """Name of the weight, and the module, of the trainable word embedding; None where there is no such module."""
+        """Name of the weight, and the module, of the trainable token embedding; None where it is more than a lookup."""
         embedding = self.encoder.model.get_input_embeddings()
-        if not isinstance(embedding, nn.Embedding) or not embedding.weight.requires_grad:
+        # A subclass may scale what it looks up, as Gemma's does.
+        if type(embedding) is not nn.Embedding or not embedding.weight.requires_grad:
+            return None
+        if embedding.max_norm is not None or embedding.scale_grad_by_freq or embedding.sparse:
             return None
         names = [n for n, p in self.named_parameters(remove_duplicate=False) if p is embedding.weight]
         return (names[0], embedding) if len(names) == 1 else None

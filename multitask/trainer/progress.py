@@ -1,6 +1,7 @@
 """How far a run is, and how well it does: the part of a checkpoint that is no tensor."""
 
 import math
+from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -14,6 +15,7 @@ class Progress:
 
     `history`: one dict per evaluation with `step`, `epoch`, `rows`, `tokens` and the dev scores. `waited`: evaluations since
     the best. `trained_steps`: task to steps that trained it. `rows` and `tokens`: trained so far, padding not counted.
+    `skipped`: task to steps that were left out since its loss or gradient was not finite.
     """
 
     step: int = 0
@@ -24,6 +26,7 @@ class Progress:
     tokens: int = 0
     skipped: dict[str, int] = field(default_factory=dict)
     skipped_steps: int = 0
+    skipped_in_a_row: int = 0
     trained_steps: dict[str, int] = field(default_factory=dict)
     baseline: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
@@ -36,18 +39,25 @@ class Progress:
         for task in result.losses:
             self.trained_steps[task] = self.trained_steps.get(task, 0) + 1
         self.skipped_steps += not result.applied
+        self.skipped_in_a_row = 0 if result.applied else self.skipped_in_a_row + 1
         for task in result.culprits:
             self.skipped[task] = self.skipped.get(task, 0) + 1
 
     def non_finite_problem(self, limit: int) -> str | None:
-        """Why the run must end, if more than `limit` steps had a loss or gradient that is not finite."""
-        if self.skipped_steps <= limit:
+        """Why the run must end, if more than `limit` steps in a row had a loss or gradient that is not finite."""
+        if self.skipped_in_a_row <= limit:
             return None
         tasks = ", ".join(f"{task} {count}" for task, count in self.skipped.items())
         return (
-            f"{self.skipped_steps} steps had a loss or gradient that is not finite ({tasks}); "
-            f"the limit is training.non_finite_limit={limit}"
+            f"{self.skipped_in_a_row} steps in a row, up to step {self.step}, had a loss or gradient that is not finite "
+            f"(in all: {tasks}); the limit is training.non_finite_limit={limit}"
         )
+
+    def diverged_problem(self, selection: str) -> str | None:
+        """Why a run that is over has failed, if it was evaluated and the score it is chosen by was never a number."""
+        if self.best_step is not None or not self.history:
+            return None
+        return f"{selection} was not a finite number in any evaluation: the training has diverged; lower optimizer.lr"
 
     def stops_early(self, training: TrainingConfig) -> bool:
         """Whether the run ends before its schedule does: out of patience, or as far as it is to go."""
@@ -72,5 +82,14 @@ class Progress:
         return {k: v for k, v in found[-1].items() if k.startswith("dev/")} if found else {}
 
     def to_dict(self) -> dict[str, Any]:
-        """Plain JSON values; `Progress(**values)` gives it back."""
+        """Plain values; `from_dict` gives it back, also from JSON, which has null where a score is not a number."""
         return asdict(self)
+
+    @classmethod
+    def from_dict(cls, values: Mapping[str, Any]) -> "Progress":
+        """What `to_dict` gave."""
+        history = [
+            {key: math.nan if value is None else value for key, value in point.items()} for point in values["history"]
+        ]
+        baseline = {key: math.nan if value is None else value for key, value in values["baseline"].items()}
+        return cls(**{**values, "history": history, "baseline": baseline})

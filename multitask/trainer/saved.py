@@ -12,8 +12,10 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from multitask.config import RunConfig
+from multitask.data import check_same_rows
 from multitask.errors import UserError
 from multitask.export.writer import file_hash
+from multitask.plain_json import encode_json
 
 TENSORS, STATE, MANIFEST = "tensors.safetensors", "state.json", "manifest.json"
 _KEPT = 2
@@ -45,9 +47,9 @@ class SavedSteps:
             for name, t in own.items()
         }
         save_file(flat, made / TENSORS)
-        (made / STATE).write_text(json.dumps(saved.state, indent=1), encoding="utf-8")
+        (made / STATE).write_bytes(encode_json(saved.state))
         manifest = {name: file_hash(made / name) for name in (TENSORS, STATE)}
-        (made / MANIFEST).write_text(json.dumps(manifest, indent=1), encoding="utf-8")
+        (made / MANIFEST).write_bytes(encode_json(manifest))
         shutil.rmtree(place, ignore_errors=True)
         os.replace(made, place)
         for old in self._newest()[_KEPT:]:
@@ -65,8 +67,7 @@ class SavedSteps:
         state = json.loads((place / STATE).read_text(encoding="utf-8"))
         if state["trajectory"] != config.trajectory_hash():
             raise UserError(f"folder: {self._folder} holds a training with another config; name another folder")
-        if state["data"] != dict(data_hashes):
-            raise UserError(f"folder: {self._folder} holds a training on other data; name another folder")
+        check_same_rows(config, state["data"], data_hashes, f"name another folder than {self._folder}")
         tensors: dict[str, dict[str, Tensor]] = {}
         for full, tensor in load_file(place / TENSORS).items():
             kind, _, name = full.partition(":")

@@ -53,8 +53,7 @@ def train(
         device: such as `cpu` or `cuda`; a GPU where there is one, if not given.
 
     Raises:
-        UserError: config, data or encoder cannot be used; `folder` holds another training; more steps than
-            `training.non_finite_limit` had a loss or gradient that is not finite.
+        UserError: config, data or encoder cannot be used; `folder` holds another training; the training has diverged.
     """
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     config, opened = _open(_config_of(config), tables)
@@ -123,6 +122,8 @@ class Trainer:
                     status = "interrupted"
                     self._save()
                     break
+        if status != "interrupted" and (problem := progress.diverged_problem(self.config.training.selection)):
+            raise UserError(problem)
         line.close(f"{status} after {progress.step} of {self.schedule.steps} steps")
         return self._trained(status)
 
@@ -205,7 +206,7 @@ class Trainer:
             self.teacher.load_state_dict(dict(tensors["teacher"]))
         self.combination.load_state_dict(dict(tensors.get("combination", {})))
         self.best = {name: value.to(self.device) for name, value in tensors.get("best", {}).items()}
-        self.progress, self.history = Progress(**state["progress"]), state["history"]
+        self.progress, self.history = Progress.from_dict(state["progress"]), state["history"]
 
     def _trained(self, status: str) -> Trained:
         if self.best:

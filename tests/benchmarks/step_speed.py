@@ -234,11 +234,12 @@ def measure_under_ray(arguments: argparse.Namespace) -> dict[str, Any]:
 
 def _ray_worker(arguments: dict[str, Any]) -> dict[str, Any]:
     from cluster.launch.ray_session import RaySession
+    from cluster.storage.lease import Launch
 
     warnings.filterwarnings("ignore")
     torch.set_num_threads(arguments["threads"])
     keep_freed_memory()
-    return measure(argparse.Namespace(**arguments), RaySession())
+    return measure(argparse.Namespace(**arguments), RaySession(Launch.here()))
 
 
 def main() -> None:

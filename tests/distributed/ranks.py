@@ -8,6 +8,8 @@ import multiprocessing
 import os
 import socket
 import sys
+import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +29,15 @@ def run_ranks(
     folder.mkdir(parents=True, exist_ok=True)
     job = folder / "job.json"
     job.write_text(json.dumps({"jobs": jobs, "steps": steps, "out": str(folder), "save": save}))
+    for code, output in fork_ranks(world, _work, (job,), folder):
+        assert code == 0, output[-6000:]
+    return [dict(np.load(folder / f"{i}.npz")) for i in range(len(jobs))]
+
+
+def fork_ranks(
+    world: int, target: Callable[..., None], arguments: tuple[Any, ...], folder: Path, timeout_s: float = 600
+) -> list[tuple[int | None, str]]:
+    """Call `target` of a module with `arguments` in `world` processes; exit code (None: it went on) and output of each."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -34,25 +45,27 @@ def run_ranks(
     ranks = [where | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)]
     outputs = [folder / f"rank{rank}.log" for rank in range(world)]
     processes = [
-        _FORKS.Process(target=_work_apart, args=(job, rank, output), daemon=True)
+        _FORKS.Process(target=_be_rank, args=(rank, output, target, arguments), daemon=True)
         for rank, output in zip(ranks, outputs, strict=True)
     ]
     for process in processes:
         process.start()
+    ends = time.monotonic() + timeout_s
     for process in processes:
-        process.join(600)
-    for process, output in zip(processes, outputs, strict=True):
-        assert process.exitcode == 0, output.read_text()[-6000:]
-    return [dict(np.load(folder / f"{i}.npz")) for i in range(len(jobs))]
+        process.join(max(0, ends - time.monotonic()))
+    told = [(process.exitcode, output.read_text()) for process, output in zip(processes, outputs, strict=True)]
+    for process in processes:
+        process.kill()
+    return told
 
 
-def _work_apart(job: Path, rank: dict[str, str], output: Path) -> None:
+def _be_rank(rank: dict[str, str], output: Path, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
     """Be one rank in a forked process, whose output goes to a file."""
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ.update(rank)
-    _work(job)
+    target(*arguments)
 
 
 def _train(config: Any, session: Any, steps: int, save: bool) -> dict[str, np.ndarray]:
@@ -64,7 +77,7 @@ def _train(config: Any, session: Any, steps: int, save: bool) -> dict[str, np.nd
     from multitask.evaluation import evaluate
     from multitask.trainer.record import TrainRecord
 
-    tables = open_tables(config, session.local_rank == 0)
+    tables = open_tables(config, session)
     run = Run(config, session, RunFolder.of(config), tables, Stopwatch(session.device))
     run.restore()
     run.engine.deepspeed.train()

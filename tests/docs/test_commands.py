@@ -25,11 +25,14 @@ COMMANDS = [own for own in concord_commands() if own not in NAMED]
 ELSEWHERE = {
     ("sweep", "resume"): "trains on Ray",
     ("sweep", "stop"): "needs a sweep that runs",
+    ("sweep", "enqueue"): "needs points",
     ("best", "--refit"): "trains on Ray",
     ("best", "--export"): "needs the checkpoints of a sweep",
     ("wandb", "dashboard"): "asks W&B's server",
     ("wandb", "publish"): "asks W&B's server",
 }
+# Of `concord sweep`, what trains nothing.
+AS_THEY_STAND = ("status", "list", "spaces", "trials", "export-study")
 PLACEHOLDERS = {
     "RECIPE": "main",
     "NAME": "main-default",
@@ -69,7 +72,7 @@ def small(arguments: list[str], folder: Path) -> list[str]:
     if arguments[0] == "train":
         kept = [word for word in arguments if word not in ("--dry-run", "--restart")]
         return [*kept, *on_sample, "--dry-run"]
-    if arguments[0] == "sweep" and arguments[1] not in ("status", "list", "spaces"):
+    if arguments[0] == "sweep" and arguments[1] not in AS_THEY_STAND:
         return [*(word for word in arguments if word != "--dry-run"), *on_sample, "--dry-run"]
     if arguments[:2] in (["data", "check"], ["wandb", "sweep"], ["recipes", "show"]):
         return [*arguments, *on_sample]

@@ -3,15 +3,17 @@
 import os
 import shutil
 import tempfile
+from contextlib import closing
 from dataclasses import asdict
 from pathlib import Path
 
 import pytest
 import ray
 import ray.train
-from ray.train.torch import TorchTrainer
 
+from cluster.launch.ray_session import Reporter
 from cluster.launch.run_board import BoardObserver, BoardReader, ControllerObserver, create_board
+from cluster.launch.trainer import ObservedTrainer
 from cluster.tracking.tracker import WandbTracker
 from multitask.config.cluster import TrackingConfig
 from tests.unit.training.samples import dev_record, outcome, run_info, train_record
@@ -50,23 +52,26 @@ def local_ray():
 
 def train(config: dict) -> None:
     """Reports steps 10 … 40 and crashes after step 30 the first time; it then goes on from step 10."""
-    crashed = Path(config["folder"]) / "crashed"
-    resumed = 10 if crashed.exists() else 0
-    ray.train.report({"run_info": asdict(run_info(config["folder"], resumed_step=resumed))})
-    for step in range(resumed + 10, 50, 10):
-        ray.train.report(train_record(step) | dev_record(step, step / 100 + (0.001 if resumed else 0)))
-        if step == 30 and not resumed:
-            crashed.touch()
-            raise RuntimeError("the worker crashes\nwith details")
-    ray.train.report({"outcome": asdict(outcome(files={}))})
+    with closing(Reporter(config["controller"])) as reporter:
+        crashed = Path(config["folder"]) / "crashed"
+        resumed = 10 if crashed.exists() else 0
+        reporter.report({"run_info": asdict(run_info(config["folder"], resumed_step=resumed))})
+        for step in range(resumed + 10, 50, 10):
+            reporter.report(train_record(step) | dev_record(step, step / 100 + (0.001 if resumed else 0)))
+            if step == 30 and not resumed:
+                crashed.touch()
+                raise RuntimeError("the worker crashes\nwith details")
+        reporter.report({"outcome": asdict(outcome(files={}))})
 
 
 def fit(folder: Path, max_failures: int) -> Recorder:
     seen, board = Recorder(), create_board()
     observers = [WandbTracker(TrackingConfig(project="p")), BoardObserver(board)]
-    trainer = TorchTrainer(
-        train,
-        train_loop_config={"folder": str(folder)},
+    controller = f"observed-{max_failures}"
+    trainer = ObservedTrainer(
+        controller,
+        train_loop_per_worker=train,
+        train_loop_config={"folder": str(folder), "controller": controller},
         scaling_config=ray.train.ScalingConfig(num_workers=1, resources_per_worker={"CPU": 1}),
         run_config=ray.train.RunConfig(
             name="observed",

@@ -69,7 +69,7 @@ def _run(name: str, search: Any, nodes: list, options: Options, folder: Path, wa
     ledger = open_ledger(
         place, sweep, search, prepare_tables(search.base), shared_config(board, fits.resources, trackers)
     )
-    reason = run_driver(ledger, board, DriverSettings.of(search.space, options, nodes, fits.trials, watch))
+    reason = run_driver(ledger, board, DriverSettings.of(search, options, nodes, fits, watch))
     ray.kill(board)
     return Ran(place.read(), reason)
 

@@ -7,7 +7,7 @@ import pytest
 import ray
 import wandb
 
-from cluster.tracking import tracker as tracking_module
+from cluster.tracking import run_settings
 from cluster.tracking.tracker import WandbTracker
 from cluster.training.observer import Observer
 from multitask.config.cluster import TrackingConfig
@@ -123,7 +123,7 @@ def test_nothing_of_the_environment_is_sent(tmp_path, monkeypatch):
     assert not list((tmp_path / "wandb").rglob("requirements.txt"))
 
 
-def test_a_restart_of_the_workers_stays_one_run_and_loses_no_evaluation(tmp_path):
+def test_a_restart_of_the_workers_stays_one_run_whose_curves_do_not_go_back(tmp_path):
     tracker = WandbTracker(TrackingConfig())
     tracker.start(run_info(str(tmp_path)))
     for step in (10, 20, 30):
@@ -133,7 +133,7 @@ def test_a_restart_of_the_workers_stays_one_run_and_loses_no_evaluation(tmp_path
         tracker.report(dev_record(step, step / 100 + 0.001))
     tracker.finish(outcome(status="failed", error="worker 0: boom"))
     (run,) = read_runs(tmp_path)
-    expected = [(10, 0.1), (20, 0.2), (30, 0.3), (20, 0.201), (30, 0.301), (40, 0.401)]
+    expected = [(10, 0.1), (20, 0.2), (30, 0.3), (40, 0.401)]
     assert run.points("dev/sst/accuracy") == expected
     assert run.exit_code == 1
     assert run.summary["error"] == "worker 0: boom"
@@ -145,7 +145,7 @@ def test_a_new_process_adds_rows_of_the_same_run_above_the_old_ones(tmp_path):
     first, second = read_runs(tmp_path)
     assert first.id == second.id == "main-1"
     rows = [row["_step"] for run in (first, second) for row in run.history]
-    assert rows == [10, 20, 21, 30]
+    assert rows == [10, 20, 30]
 
 
 def test_what_is_logged_can_be_read_within_a_second_or_two(tmp_path):
@@ -157,7 +157,7 @@ def test_what_is_logged_can_be_read_within_a_second_or_two(tmp_path):
 
 
 def test_an_unreachable_server_means_an_offline_run(tmp_path, monkeypatch, capfd):
-    monkeypatch.setattr(tracking_module, "INIT_TIMEOUT_S", 1.0)
+    monkeypatch.setattr(run_settings, "INIT_TIMEOUT_S", 1.0)
     monkeypatch.setenv("WANDB_BASE_URL", "http://127.0.0.1:9")
     monkeypatch.setenv("WANDB_API_KEY", "a" * 40)
     wandb.teardown()
@@ -189,8 +189,9 @@ def test_a_killed_process_loses_nothing_and_its_run_goes_on_in_the_next(tmp_path
     first, second = read_runs(tmp_path)
     assert first.id == second.id
     assert second.summary["state"] == "finished"
-    assert [row["_step"] for run in (first, second) for row in run.history] == [10, 20, 21, 30]
-    # The second process saw nothing better than 0.7, and its summary is the one that W&B keeps.
+    # Step 20 was trained again, and is one point of one curve all the same.
+    assert [row["step"] for run in (first, second) for row in run.history] == [10, 20, 30]
+    # The second process recorded nothing better than 0.6, and its summary is the one that W&B keeps.
     assert second.summary["dev/sst/accuracy"] == {"max": 0.9, "last": 0.6}
 
 
@@ -203,8 +204,16 @@ def test_what_a_killed_process_had_not_written_is_taken_from_the_runs_history(tm
     assert second.points("dev/sst/accuracy") == [(20, 0.9), (30, 0.6)]
     assert second.points("train/loss/sst") == [(20, 1.213), (25, 1.213)]
     assert second.summary["dev/sst/accuracy"] == {"max": 0.9, "last": 0.6}
-    track(tmp_path, dev_record(40, 0.7), resumed_step=30)
+    track(tmp_path, dev_record(30, 0.6), dev_record(40, 0.7), resumed_step=25)
     assert read_runs(tmp_path)[2].points("dev/sst/accuracy") == [(40, 0.7)]
+
+
+def test_steps_that_were_sent_and_not_written_are_recorded_when_they_are_trained_again(tmp_path):
+    track_and_kill(tmp_path, (10, 0.5))
+    state = next((tmp_path / "wandb").glob("*.json"))
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"next_row": 31, "steps": {"dev": 30}}))
+    track(tmp_path, dev_record(20, 0.6), dev_record(30, 0.7), resumed_step=10)
+    assert read_runs(tmp_path)[1].points("dev/sst/accuracy") == [(20, 0.6), (30, 0.7)]
 
 
 def test_a_run_killed_before_its_first_row_in_a_new_process_keeps_its_best_scores(tmp_path):

@@ -8,7 +8,6 @@ from multitask.errors import UserError
 
 if TYPE_CHECKING:
     import numpy as np
-    import optuna
     from ray.tune.search.sample import Domain
 
 SCALARS = (str, bool, int, float, type(None))
@@ -104,23 +103,6 @@ class Parameter:
             return any(own == value and isinstance(own, bool) is is_bool for own in self.values or ())
         kinds = int if self.kind == "int" else int | float
         return isinstance(value, kinds) and not is_bool and self.low <= value <= self.high
-
-    def distribution(self) -> "optuna.distributions.BaseDistribution":
-        """The range as Optuna writes it."""
-        from optuna.distributions import CategoricalDistribution, FloatDistribution, IntDistribution
-
-        if self.kind == "choice":
-            return CategoricalDistribution(self.values or ())
-        kind = IntDistribution if self.kind == "int" else FloatDistribution
-        return kind(self.low, self.high, log=self.log)
-
-    def suggest(self, trial: "optuna.trial.BaseTrial") -> Any:
-        """A value that Optuna proposes."""
-        if self.kind == "choice":
-            return trial.suggest_categorical(self.name, self.values or ())
-        if self.kind == "int":
-            return trial.suggest_int(self.name, self.low, self.high, log=self.log)
-        return trial.suggest_float(self.name, self.low, self.high, log=self.log)
 
     def describe(self) -> dict[str, Any]:
         """Plain JSON: `kind`, `low`, `high` (it belongs to the range) and `log` or `values`, and `when`."""

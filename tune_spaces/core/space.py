@@ -11,6 +11,7 @@ from multitask.config.messages import valid_names
 from multitask.errors import UserError
 from multitask.keys import generator_key
 from tune_spaces.core.definition import Definition, ordered
+from tune_spaces.core.distributions import suggested
 from tune_spaces.core.parameter import Parameter
 from tune_spaces.core.settings import MISSING, own_value
 
@@ -92,14 +93,10 @@ class Space:
         """What Optuna proposes, parameter by parameter; where that is not valid, one that is drawn."""
         import numpy as np
 
-        sample = self._build(lambda own: own.suggest(trial))
+        sample = self._build(lambda own: suggested(trial, own.name, own.describe()))
         if self.refusal(sample) is None:
             return sample
         return self.draw(np.random.default_rng(generator_key(json.dumps(sample, sort_keys=True))))
-
-    def distributions(self, sample: Mapping[str, Any]) -> "dict[str, optuna.distributions.BaseDistribution]":
-        """The ranges of the sample's active parameters, to tell Optuna of a trial."""
-        return {name: self.parameters[name].distribution() for name in self.active(sample)}
 
     def grid(self) -> list[dict[str, Any]]:
         """Every valid sample of choices and whole numbers, the last parameter changing first.

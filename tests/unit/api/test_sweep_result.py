@@ -1,5 +1,7 @@
 """Sweeps as Python sees them: read from folders written by hand."""
 
+import csv
+import io
 import json
 import math
 import os
@@ -195,3 +197,41 @@ def test_stop_asks_a_sweep_that_runs(found: cluster.SweepResult, tmp_path: Path)
     )
     cluster.load_sweep(found.folder).stop()
     assert running.storage.exists(STOP)
+
+
+def test_trials_as_csv_are_the_table(
+    found: cluster.SweepResult, storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    def run(*arguments: str) -> str:
+        monkeypatch.setattr("sys.argv", ["concord", "sweep", "trials", "s", "--storage", storage, *arguments])
+        with pytest.raises(SystemExit) as ended:
+            main()
+        assert ended.value.code == 0
+        return str(capsys.readouterr().out)
+
+    rows = list(csv.DictReader(io.StringIO(run())))
+    assert [row["run"] for row in rows] == list(found.trials["run"])
+    again = next(row for row in rows if row["run"] == "s-001-r1")
+    assert (again["dev/sst/accuracy"], again["sample.mix"], again["reason"]) == ("0.62", "drawn", "")
+    file = tmp_path / "trials.csv"
+    assert run("-o", str(file)) == ""
+    assert list(csv.DictReader(file.open())) == rows
+    told = json.loads(run("--json"))["trials"]
+    one = next(row for row in told if row["run"] == "s-001")
+    assert (one["number"], one["sample.lr"], one["dev/sst/accuracy"]) == (1, 1e-4, 0.6)
+    assert "reason" not in one
+
+
+def test_study_is_written_by_the_command(
+    storage: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: Any
+) -> None:
+    url = f"sqlite:///{tmp_path}/study.db"
+    monkeypatch.setattr("sys.argv", ["concord", "sweep", "export-study", "s", url, "--storage", storage])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 0
+    assert capsys.readouterr().out == f"5 trials in study s; optuna-dashboard {url} shows it\n"
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code == 2
+    assert "--replace" in capsys.readouterr().err

@@ -2,6 +2,7 @@
 
 import dataclasses
 import json
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -12,6 +13,8 @@ import pytest
 import cluster
 import multitask
 from cluster.cli import main
+from cluster.storage.lease import Launch, Lease
+from cluster.storage.run_folder import RunFolder
 from cluster.training.observer import Outcome, RunInfo
 from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
@@ -213,3 +216,18 @@ def test_nothing_is_printed_unless_it_is_to_be_shown(tree: dict[str, Any], capsy
     cluster.train(tree | {"name": "loud"}, ray=False, show="json")
     events = [json.loads(line)["event"] for line in capsys.readouterr().out.splitlines()]
     assert (events[0], events[-1]) == ("start", "finish")
+
+
+def test_restart_leaves_a_run_alone_that_another_process_trains(tree: dict[str, Any]) -> None:
+    config = parse_config(tree | {"name": "trained-elsewhere"}, "test")
+    with Lease.acquire(RunFolder.of(config).storage, Launch.here()) as lease:
+        RunFolder(lease.storage).start(config)
+        for settings in ({"restart": True}, {}):
+            with pytest.raises(UserError, match=rf"is held by process {os.getpid()} on .* since"):
+                cluster.train(tree | {"name": "trained-elsewhere"}, ray=False, **settings)
+        assert RunFolder.of(config).has_begun
+    cluster.train(tree | {"name": "trained-elsewhere"}, CHANGES, ray=False, restart=True)
+    folder = Path(RunFolder.of(config).location)
+    attempts = [json.loads(path.read_text())["attempt"] for path in folder.glob("checkpoints/*/manifest.json")]
+    assert set(attempts) == {json.loads((folder / "result.json").read_text())["attempt"]}
+    assert attempts[0].startswith("3-")

@@ -48,7 +48,7 @@ def refuse(recipe: Path, tmp_path: Path, concord: Callable[..., Any]) -> Refuse:
         (["--space", "nothing.here:space"], ["nothing.here"]),
         (["--metric", "dev/maen"], ["--metric", "dev/maen", "dev/mean"]),
         (["--metric", "dev/sst/pearson"], ["--metric", "dev/sst/accuracy"]),
-        (["--search", "optuan"], ["--search", "did you mean 'optuna'"]),
+        (["--search", "cmase"], ["--search", "did you mean 'cmaes'"]),
         (["--scheduler", "hyperband"], ["--scheduler", "asha"]),
         (["--search", "grid"], ["optimizer.lr"]),
         (["--search", "nsga2"], ["--search nsga2", "--metric"]),

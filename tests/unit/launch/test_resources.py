@@ -4,7 +4,7 @@ from typing import Any
 
 import pytest
 
-from cluster.launch.resources import plan_resources
+from cluster.launch.resources import plan_resources, workers_that_fit
 from multitask.config.cluster import ClusterConfig
 from multitask.errors import UserError
 
@@ -32,6 +32,29 @@ def test_node_that_lacks_gpus_is_told_by_its_gpus() -> None:
     nodes = [{"CPU": 8.0, "GPU": 1.0}, {"CPU": 8.0, "GPU": 1.0}]
     with pytest.raises(UserError, match=r"only 0 of them fit \(1 worker with 1 CPU, 2 GPU each\).* 1 GPU$"):
         plan_resources(ClusterConfig(workers=1, device="gpu", gpus_per_worker=2), nodes)
+
+
+@pytest.mark.parametrize(
+    ("gpus", "share", "fit"),
+    [
+        (4, 0.4, 8),
+        (4, 0.5, 8),
+        (4, 0.25, 16),
+        (1, 0.3, 3),
+        (3, 0.6, 3),
+        (4, 1, 4),
+        (5, 2, 2),
+        (10, 0.1, 100),
+        (0.6, 0.3, 2),
+    ],
+)
+def test_shares_of_a_gpu_are_cut_from_one_device_each(gpus: float, share: float, fit: int) -> None:
+    assert workers_that_fit([{"CPU": 999.0, "GPU": gpus}], {"CPU": 1, "GPU": share}) == fit
+
+
+def test_more_than_one_gpu_is_given_whole() -> None:
+    with pytest.raises(UserError, match=r"cluster\.gpus_per_worker=1\.5: .* whole"):
+        plan_resources(ClusterConfig(device="gpu", gpus_per_worker=1.5), [{"CPU": 8.0, "GPU": 4.0}])
 
 
 def test_workers_of_one_run_share_no_gpu() -> None:

@@ -1,11 +1,16 @@
+import pickle
 from dataclasses import asdict, replace
 from types import SimpleNamespace
 
 import pytest
 from ray.exceptions import GetTimeoutError
+from ray.train.torch import TorchTrainer
+from ray.train.v2.api.exceptions import ControllerError
 
 from cluster.launch import run_board
 from cluster.launch.run_board import Board, BoardReader, ControllerObserver
+from cluster.launch.trainer import RunTrainer
+from multitask.errors import UserError
 from tests.unit.training.samples import dev_record, outcome, run_info, train_record
 from tests.unit.training.test_observer import Recorder
 
@@ -17,9 +22,9 @@ def result(error=None):
 def test_reports_become_start_report_and_finish():
     seen = Recorder()
     controller = ControllerObserver([seen])
-    controller.after_report(None, [{"run_info": asdict(run_info())}, {"run_info": None}])
-    controller.after_report(None, [train_record(10), train_record(99)])
-    controller.after_report(None, [dev_record(10, 0.5) | {"outcome": asdict(outcome())}])
+    controller.take({"run_info": asdict(run_info())})
+    controller.take(train_record(10))
+    controller.take(dev_record(10, 0.5) | {"outcome": asdict(outcome())})
     assert [event for event, _ in seen.calls] == ["start", "report", "report"]
     controller.after_controller_finish(result())
     assert seen.calls == [
@@ -33,7 +38,7 @@ def test_reports_become_start_report_and_finish():
 def test_a_run_without_an_outcome_has_failed_and_names_the_worker():
     seen = Recorder()
     controller = ControllerObserver([seen])
-    controller.after_report(None, [{"run_info": asdict(run_info())}])
+    controller.take({"run_info": asdict(run_info())})
     error = RuntimeError("many\nlines")
     error.worker_failures = {1: ValueError("later"), 0: ValueError("first\ntraceback")}
     controller.after_controller_finish(result(error))
@@ -45,7 +50,7 @@ def test_a_run_without_an_outcome_has_failed_and_names_the_worker():
 def test_an_error_after_the_outcome_makes_it_a_failure_with_its_scores():
     seen = Recorder()
     controller = ControllerObserver([seen])
-    controller.after_report(None, [{"outcome": asdict(outcome())}])
+    controller.take({"outcome": asdict(outcome())})
     controller.after_controller_finish(result(RuntimeError("late")))
     assert seen.calls == [("finish", replace(outcome(), status="failed", error="RuntimeError: late"))]
 
@@ -64,9 +69,9 @@ def test_silence_is_a_failure_and_an_abort_is_a_stop_and_there_is_one_finish():
 
 def test_nothing_ever_raises_into_the_controller(capsys):
     controller = ControllerObserver([Recorder(fails_on="start")])
-    controller.after_report(None, [{"run_info": {"no": "such field"}}])
-    controller.after_report(None, [{"run_info": asdict(run_info())}])
-    controller.after_report(None, [{"outcome": 3}])
+    controller.take({"run_info": {"no": "such field"}})
+    controller.take({"run_info": asdict(run_info())})
+    controller.take({"outcome": 3})
     controller.after_controller_finish(result())
     assert len(capsys.readouterr().err.splitlines()) == 3
 
@@ -112,3 +117,26 @@ def test_a_reader_that_is_to_end_does_not_wait_for_ever(monkeypatch, capsys):
     with BoardReader(board, Recorder()):
         pass
     assert "can no longer be watched" in capsys.readouterr().err
+
+
+class _Keyless(Recorder):
+    def check(self):
+        raise UserError("host a has no key")
+
+
+def test_an_observer_that_cannot_watch_here_ends_the_run_before_it_starts():
+    with pytest.raises(UserError, match="host a has no key"):
+        ControllerObserver([Recorder(), _Keyless()]).after_controller_start(None)
+    ControllerObserver([Recorder()]).after_controller_start(None)
+
+
+@pytest.mark.parametrize("failure", [UserError("host a has no key"), RuntimeError("another")])
+def test_what_the_user_can_mend_comes_out_of_the_controller_as_it_is(monkeypatch, failure):
+    def fit(self):
+        raise pickle.loads(pickle.dumps(ControllerError(failure)))
+
+    monkeypatch.setattr(TorchTrainer, "fit", fit)
+    trainer = RunTrainer.__new__(RunTrainer)
+    trainer._storage = SimpleNamespace(delete_folder=lambda path: None)
+    with pytest.raises(UserError if isinstance(failure, UserError) else ControllerError, match=str(failure)):
+        trainer.fit()

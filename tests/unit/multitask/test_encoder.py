@@ -1,10 +1,12 @@
 """Encoders of several families under one set of settings: padding, dropout, token types, noise and the tap on words."""
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 from transformers import (
     AlbertConfig,
@@ -15,6 +17,8 @@ from transformers import (
     DistilBertModel,
     ElectraConfig,
     ElectraModel,
+    Gemma3TextConfig,
+    Gemma3TextModel,
     ModernBertConfig,
     ModernBertModel,
     PreTrainedModel,
@@ -26,8 +30,9 @@ from transformers import (
 
 from multitask.config import RunConfig, parse_config
 from multitask.config.model import EncoderConfig
+from multitask.data import Batch
 from multitask.errors import UserError
-from multitask.model import EmbeddingTap, Encoder, build_model, load_encoder
+from multitask.model import EmbeddingTap, Encoder, MultitaskModel, build_model, load_encoder, tap_embedding
 from multitask.model.layers import encoder_layers, layer_numbers
 
 _SIZE = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
@@ -214,3 +219,72 @@ def test_sequences_longer_than_the_encoders_positions_are_refused(tiny_tasks: di
     assert build_model(config(64)).encoder.longest == 64
     with pytest.raises(UserError, match=r"data\.max_length: .* takes at most 64 tokens, got 65"):
         build_model(config(65))
+
+
+def _some_batch() -> Batch:
+    ids = _ids(4, 6)
+    rows = torch.arange(4)
+    return Batch(ids, torch.ones_like(ids), torch.zeros_like(ids), torch.zeros(4), rows, 1)
+
+
+def test_plain_lookup_is_tapped(saved: Path) -> None:
+    assert tap_embedding(MultitaskModel(_load(saved), {}), _some_batch()) is not None
+
+
+def _gemma() -> PreTrainedModel:
+    """Its embedded tokens are scaled by the root of the width inside the embedding module."""
+    own = {"head_dim": 8, "num_key_value_heads": 1, "pad_token_id": 0}
+    return Gemma3TextModel(Gemma3TextConfig(**_LONG, **own))
+
+
+class _UsesTwice(BertModel):
+    """Its embedding is used as a matrix, too."""
+
+    def forward(self, *arguments: Any, **named: Any) -> Any:
+        output = super().forward(*arguments, **named)
+        weight = self.get_input_embeddings().weight
+        output.last_hidden_state = output.last_hidden_state + output.last_hidden_state @ weight.T @ weight
+        return output
+
+
+class _ScalesLater(BertModel):
+    """Its embedding module looks up what a hook then scales."""
+
+    def __init__(self, config: BertConfig) -> None:
+        super().__init__(config)
+        self.get_input_embeddings().register_forward_hook(lambda module, arguments, output: 5 * output)
+
+
+@pytest.mark.parametrize(
+    "build", [_gemma, lambda: _UsesTwice(BertConfig(**_LONG)), lambda: _ScalesLater(BertConfig(**_LONG))]
+)
+def test_embedding_that_is_more_than_a_lookup_is_left_to_autograd(build: Callable[[], PreTrainedModel]) -> None:
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = MultitaskModel(Encoder(build(), "mean"), {})
+    embedding = model.encoder.model.get_input_embeddings()
+    hooks = len(embedding._forward_hooks)
+    assert tap_embedding(model, _some_batch()) is None
+    assert len(embedding._forward_hooks) == hooks
+
+
+def test_encoder_whose_weights_do_not_fit_is_refused(saved: Path) -> None:
+    weights = load_file(saved / "model.safetensors")
+    whole = len([name for name in weights if not name.startswith("pooler.")])
+    save_file(
+        {f"module.encoder.{name}": w for name, w in weights.items()}, saved / "model.safetensors", {"format": "pt"}
+    )
+    told = rf"lacks {whole} of {whole} weights of a {saved.name}, such as .*, {len(weights)} weights there fit nowhere"
+    with pytest.raises(UserError, match=told):
+        _load(saved)
+
+
+def test_a_single_weight_that_is_missing_is_refused_but_the_poolers(saved: Path) -> None:
+    weights = load_file(saved / "model.safetensors")
+    without = {name: weight for name, weight in weights.items() if not name.startswith("pooler.")}
+    save_file(without, saved / "model.safetensors", {"format": "pt"})
+    _load(saved)
+    without.pop(max(without))
+    save_file(without, saved / "model.safetensors", {"format": "pt"})
+    with pytest.raises(UserError, match=r"lacks 1 of \d+ weights"):
+        _load(saved)

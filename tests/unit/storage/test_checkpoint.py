@@ -1,18 +1,16 @@
 """Checkpoints written by hand, broken in every way, and put together again."""
 
+import hashlib
 import json
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
 from safetensors.torch import save
 
 from cluster.storage.checkpoint import find_checkpoint, prune, verify
-from cluster.storage.run_folder import RunFolder
 from cluster.storage.shard_file import load_weights
 from cluster.storage.storage import Storage
-from multitask.config import override_config, parse_config
 
 FOLDER = "checkpoints/step-00000004"
 
@@ -53,17 +51,48 @@ def test_problems_come_newest_first_with_the_checkpoints_name(tmp_path: Path) ->
         _write(storage, f"checkpoints/step-{step:08d}", {"format": 2 if step == 9 else 7, "files": {}})
     found, problems = find_checkpoint(storage)
     assert found == "checkpoints/step-00000009"
-    assert [p.split(":")[0] for p in problems] == ["step-00000011", "step-00000010"]
+    assert list(problems) == ["step-00000011", "step-00000010"]
 
 
 @pytest.mark.parametrize(("best", "kept"), [(None, [4, 5]), (1, [1, 4, 5]), (5, [4, 5])])
 def test_pruning(tmp_path: Path, best: int | None, kept: list[int]) -> None:
     storage = Storage(str(tmp_path))
-    prune(storage, best)
+    prune(storage, 5, best)
     for step in range(1, 6):
         _write(storage, f"checkpoints/step-{step:08d}", {})
-    prune(storage, best)
+    prune(storage, 5, best)
     assert storage.folders("checkpoints") == [f"step-{step:08d}" for step in kept]
+
+
+def test_pruning_counts_only_what_is_whole_and_has_been_reached(tmp_path: Path) -> None:
+    """500 is the best and what was resumed, 600 was just written; of the newer ones one is unfinished and one is damaged."""
+    storage = Storage(str(tmp_path))
+    for step in (300, 400, 500, 600, 1200):
+        _write(storage, f"checkpoints/step-{step:08d}", {})
+    for step in (450, 1100):
+        storage.write(f"checkpoints/step-{step:08d}/state.json", b"{}")
+    damaged = ["step-00000400", "step-00001200"]
+    prune(storage, 600, 300, damaged)
+    assert storage.folders("checkpoints") == [f"step-{step:08d}" for step in (300, 500, 600, 1100, 1200)]
+
+
+def test_storage_that_does_not_answer_says_nothing_of_a_checkpoint(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    storage, folders, read = Storage(str(tmp_path)), [], Storage.read
+    for step in (1, 2):
+        folders.append(f"checkpoints/step-{step:08d}")
+        storage.write(f"{folders[-1]}/state.json", b"{}")
+        _write(storage, folders[-1], {"format": 2, "files": {"state.json": hashlib.sha256(b"{}").hexdigest()}})
+
+    def refuse(self: Storage, path: str) -> bytes:
+        if path == f"{folders[1]}/state.json":
+            raise TimeoutError("the store is away")
+        return read(self, path)
+
+    monkeypatch.setattr(Storage, "read", refuse)
+    with pytest.raises(TimeoutError):
+        find_checkpoint(storage)
 
 
 def _shard(storage: Storage, name: str, owned: dict[str, tuple[int, int, int, int]], *groups: torch.Tensor) -> None:
@@ -104,41 +133,3 @@ def test_shard_that_a_killed_writer_left_half_is_not_read(tmp_path: Path) -> Non
     _shard(storage, "shard-00000-of-00001.safetensors", {"one": (0, 4, 0, 0)}, torch.arange(4.0))
     storage.write(f"{FOLDER}/shard-00000-of-00001.safetensors.host.17.part", b"half")
     assert torch.equal(load_weights(storage, FOLDER)["one"], torch.arange(4.0))
-
-
-@pytest.mark.parametrize("writes", [0, 1])
-def test_run_killed_while_its_folder_was_begun_can_be_started_again(
-    tiny_tasks: dict[str, Any], monkeypatch: pytest.MonkeyPatch, writes: int
-) -> None:
-    config, write, done = parse_config(tiny_tasks, "test"), Storage.write, []
-
-    def killed(self: Storage, path: str, data: bytes) -> None:
-        if len(done) == writes:
-            raise KeyboardInterrupt
-        done.append(path)
-        write(self, path, data)
-
-    with monkeypatch.context() as patch:
-        patch.setattr(Storage, "write", killed)
-        with pytest.raises(KeyboardInterrupt):
-            RunFolder.of(config).start(config)
-    folder = RunFolder.of(config)
-    run_id = folder.start(config)
-    assert folder.start(config) == run_id
-    assert folder.config() == config
-
-
-def test_where_a_run_runs_may_change_and_is_kept(tiny_tasks: dict[str, Any]) -> None:
-    config = parse_config(tiny_tasks, "test")
-    folder = RunFolder.of(config)
-    folder.start(config)
-    moved = override_config(config, ["cluster.workers=2", "zero.stage=2", "tracking.tags=[a]", "training.log_every=3"])
-    folder.start(moved)
-    assert folder.config() == moved
-
-
-def test_result_is_none_before_the_first(tiny_tasks: dict[str, Any]) -> None:
-    folder = RunFolder.of(parse_config(tiny_tasks, "test"))
-    assert folder.result() is None
-    folder.write_result({"status": "finished", "words": "größer"})
-    assert folder.result() == {"status": "finished", "words": "größer"}

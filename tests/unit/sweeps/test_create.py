@@ -1,8 +1,8 @@
 """From what the user says to a sweep: fixed values, names, and sweeps that go on."""
 
+import json
 import os
 import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -10,6 +10,7 @@ import numpy as np
 import pytest
 import yaml
 
+from cluster.storage.lease import LeaseHeldError, LeaseLostError
 from cluster.storage.storage import Storage
 from cluster.sweeps.create import (
     check_name,
@@ -24,6 +25,7 @@ from cluster.sweeps.store import SweepStore
 from multitask.errors import UserError
 from tests.builders import tiny_config
 from tests.integration.commands import write_recipe
+from tests.unit.sweeps.tiny_sweeps import open_tiny
 
 SPACE: dict[str, Any] = {"parameters": {"optimizer.lr": {"loguniform": [1e-6, 1e-3]}}}
 
@@ -119,6 +121,7 @@ def test_same_command_again_goes_on_and_new_begins_another(recipe: str, tmp_path
 
     def opened(options: Options, *, resume: bool = False, new: bool = False) -> tuple[str, int]:
         found = open_sweep(search, options, "s", place, resume=resume, new=new)
+        found.lease.release()
         assert found.store.location.endswith(f"/{found.sweep.name}")
         return found.sweep.name, found.sweep.options.trials
 
@@ -138,13 +141,30 @@ def test_a_plan_of_which_no_trial_began_may_be_mended_under_its_name(recipe: str
     place, store = str(tmp_path / "sweeps"), SweepStore(Storage(str(tmp_path / "sweeps")).below("s"))
     for workers in (50, 1):
         search = open_search(recipe, [f"cluster.workers={workers}"], "learning_rate")
-        open_sweep(search, Options(3), "s", place)
+        open_sweep(search, Options(3), "s", place).lease.release()
         assert store.read().base["cluster"]["workers"] == workers
         store.write_trial(Trial(0, 0, "recipe", "s-000", {}))
-    host = socket.gethostname()
-    store.write_state({"status": "running", "pid": os.getppid(), "host": host, "heartbeat": time.time()})
-    with pytest.raises(UserError, match="is being run by process"):
-        open_sweep(search, Options(4), "s", place)
+
+
+def test_a_sweep_that_is_being_opened_or_run_is_left_alone(recipe: str, tmp_path: Path) -> None:
+    """Also one of which no trial has begun, whose folder a second start with another plan would empty."""
+    search, place = open_search(recipe, [], "learning_rate"), str(tmp_path / "sweeps")
+    first = open_sweep(search, Options(3), "s", place)
+    before = {path: path.read_bytes() for path in (tmp_path / "sweeps").rglob("*.json")}
+    for second in (lambda: open_sweep(search, Options(4), "s", place), lambda: reopen_sweep("s", place)):
+        with pytest.raises(
+            LeaseHeldError, match=rf"/s is held by process {os.getpid()} on {socket.gethostname()} since"
+        ):
+            second()
+    assert {path: path.read_bytes() for path in (tmp_path / "sweeps").rglob("*.json")} == before
+    assert first.store.read().options == Options(3)
+    first.lease.release()
+    mended = open_sweep(search, Options(4), "s", place)
+    with pytest.raises(LeaseLostError, match="no longer owns it"):
+        first.store.write_state({"status": "running"})
+    mended.store.write_state({"status": "running"})
+    assert json.loads((tmp_path / "sweeps/s/state.json").read_text())["attempt"] == mended.lease.fence.attempt
+    mended.lease.release()
 
 
 def test_bounds_of_a_sweep_may_change(recipe: str, tmp_path: Path) -> None:
@@ -156,11 +176,19 @@ def test_bounds_of_a_sweep_may_change(recipe: str, tmp_path: Path) -> None:
 
 def test_reopened_sweep_has_its_trials_and_the_new_bounds(recipe: str, tmp_path: Path) -> None:
     search, storage = open_search(recipe, ["seed=4"], "learning_rate"), str(tmp_path / "sweeps")
-    store = open_sweep(search, Options(3, concurrent=2), "s", storage).store
-    store.write_trial(Trial(0, 0, "recipe", "s-000", {}, "finished"))
+    first = open_sweep(search, Options(3, concurrent=2), "s", storage)
+    first.store.write_trial(Trial(0, 0, "recipe", "s-000", {}, "finished"))
+    first.lease.release()
     reopened = reopen_sweep("s", storage, trials=9, concurrent=None)
     assert [trial.run for trial in reopened.sweep.trials] == ["s-000"]
     assert reopened.sweep.options == Options(9, concurrent=2)
     assert reopened.search.base == search.base
     with pytest.raises(UserError, match="there is no sweep 't'"):
         reopen_sweep("t", storage)
+
+
+def test_sweeps_of_one_name_are_groups_of_their_own_and_a_resumed_one_stays_in_its_own(tmp_path: Path) -> None:
+    mine, again, theirs = (open_tiny(tmp_path / user) for user in ("me", "me", "colleague"))
+    groups = [ledger.config(ledger.trials[0]).tracking.group for ledger in (mine, again, theirs)]
+    assert groups[0] == groups[1] == mine.sweep.id
+    assert groups[2] not in (groups[0], "s")

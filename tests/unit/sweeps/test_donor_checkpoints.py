@@ -8,12 +8,15 @@ from typing import Any
 import pytest
 
 from cluster.storage.checkpoint import FORMAT, find_checkpoint
+from cluster.storage.lease import Launch
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
 from cluster.sweeps.trial_checkpoints import take_over_checkpoints
 from multitask.config import RunConfig
 from multitask.errors import UserError
 from tests.unit.sweeps.recipes import recipe
+
+LAUNCH = Launch.here()
 
 
 def _checkpoint(place: Path, run: str, step: int, best: int | None, weights: bytes = b"w") -> Path:
@@ -56,7 +59,7 @@ def test_newest_and_best_checkpoint_are_copied(tmp_path: Path) -> None:
     _previous(tmp_path)
     for step in (10, 20, 30, 40):
         _checkpoint(tmp_path, "s-001", step, best=20)
-    take_over_checkpoints(_config(tmp_path), "s-001", "s-002")
+    take_over_checkpoints(_config(tmp_path), "s-001", "s-002", LAUNCH)
     assert _steps(tmp_path) == ["step-00000020", "step-00000040"]
     for step in ("step-00000020", "step-00000040"):
         ours, theirs = (tmp_path / run / "checkpoints" / step for run in ("s-002-g1", "s-001"))
@@ -71,7 +74,7 @@ def test_newest_and_best_checkpoint_are_copied(tmp_path: Path) -> None:
 def test_one_checkpoint_may_be_both_or_the_only_one(tmp_path: Path, best: int | None) -> None:
     _previous(tmp_path)
     _checkpoint(tmp_path, "s-001", 30, best)
-    take_over_checkpoints(_config(tmp_path), "s-001", "s-002")
+    take_over_checkpoints(_config(tmp_path), "s-001", "s-002", LAUNCH)
     assert _steps(tmp_path) == ["step-00000030"]
 
 
@@ -79,7 +82,7 @@ def test_checkpoint_that_is_torn_is_passed_over(tmp_path: Path) -> None:
     _previous(tmp_path)
     _checkpoint(tmp_path, "s-001", 20, best=20)
     (_checkpoint(tmp_path, "s-001", 30, best=30) / "manifest.json").unlink()
-    take_over_checkpoints(_config(tmp_path), "s-001", "s-002")
+    take_over_checkpoints(_config(tmp_path), "s-001", "s-002", LAUNCH)
     assert _steps(tmp_path) == ["step-00000020"]
 
 
@@ -88,7 +91,7 @@ def test_trial_stays_the_tracked_run_that_it_was_with_its_new_config(tmp_path: P
     _previous(tmp_path, "s-001")
     _checkpoint(tmp_path, "s-001", 20, best=20)
     config = _config(tmp_path, optimizer={"lr": 0.5})
-    take_over_checkpoints(config, "s-001", "s-002")
+    take_over_checkpoints(config, "s-001", "s-002", LAUNCH)
     folder = RunFolder.of(config)
     assert json.loads(folder.storage.read("run.json")) == {"run_id": "s-002-abcd"}
     assert folder.storage.read("wandb/s-002-abcd.json") == b'{"fragments": 1}'
@@ -101,10 +104,10 @@ def test_trial_stays_the_tracked_run_that_it_was_with_its_new_config(tmp_path: P
 def test_run_that_has_begun_is_left_alone(tmp_path: Path) -> None:
     _previous(tmp_path)
     _checkpoint(tmp_path, "s-001", 20, best=20)
-    take_over_checkpoints(_config(tmp_path), "s-001", "s-002")
+    take_over_checkpoints(_config(tmp_path), "s-001", "s-002", LAUNCH)
     _checkpoint(tmp_path, "s-001", 30, best=30)
     _checkpoint(tmp_path, "s-002-g1", 25, best=20)
-    take_over_checkpoints(_config(tmp_path), "s-001", "s-002")
+    take_over_checkpoints(_config(tmp_path), "s-001", "s-002", LAUNCH)
     assert _steps(tmp_path) == ["step-00000020", "step-00000025"]
 
 
@@ -114,7 +117,7 @@ def test_copy_that_was_cut_off_is_made_anew(tmp_path: Path) -> None:
     half = tmp_path / "s-002-g1/checkpoints/step-00000090"
     half.mkdir(parents=True)
     (half / "state.json").write_text("{")
-    take_over_checkpoints(_config(tmp_path), "s-001", "s-002")
+    take_over_checkpoints(_config(tmp_path), "s-001", "s-002", LAUNCH)
     assert _steps(tmp_path) == ["step-00000020"]
 
 
@@ -140,10 +143,10 @@ def test_donor_may_remove_a_checkpoint_while_it_is_copied(
         real(self, source, path)
 
     monkeypatch.setattr(Storage, "copy_folder", copy)
-    take_over_checkpoints(_config(tmp_path), "s-001", "s-002")
+    take_over_checkpoints(_config(tmp_path), "s-001", "s-002", LAUNCH)
     assert len(calls) == 2
     assert _steps(tmp_path) == ["step-00000030"]
-    assert find_checkpoint(Storage(str(tmp_path / "s-002-g1"))) == ("checkpoints/step-00000030", [])
+    assert find_checkpoint(Storage(str(tmp_path / "s-002-g1"))) == ("checkpoints/step-00000030", {})
 
 
 @pytest.mark.parametrize("donor", ["empty", "torn", "missing"])
@@ -155,6 +158,6 @@ def test_donor_without_a_whole_checkpoint_is_said(tmp_path: Path, donor: str) ->
         folder = _checkpoint(tmp_path, donor, 20, best=20)
         (folder / "shard-00000-of-00001.safetensors").write_bytes(b"other")
     with pytest.raises(UserError, match=rf"{donor} holds no whole checkpoint to go on from"):
-        take_over_checkpoints(_config(tmp_path), donor, "s-002")
+        take_over_checkpoints(_config(tmp_path), donor, "s-002", LAUNCH)
     # So it is tried again when the sweep goes on.
     assert not (tmp_path / "s-002-g1/run.json").exists()

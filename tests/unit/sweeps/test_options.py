@@ -20,13 +20,20 @@ def _search(space: str = "default", **changes: Any) -> Search:
 @pytest.mark.parametrize(
     ("options", "space", "message"),
     [
-        ({"search": "optuan"}, "default", r"--search: unknown 'optuan'; valid: .*did you mean 'optuna'"),
+        ({"search": "cmase"}, "default", r"--search: unknown 'cmase'; valid: .*did you mean 'cmaes'"),
         ({"scheduler": "ahsa"}, "default", r"--scheduler: unknown 'ahsa'; valid: .*did you mean 'asha'"),
         ({"metrics": ("dev/maen",)}, "default", r"--metric: unknown 'dev/maen'; .*did you mean 'dev/mean'"),
         ({"metrics": ("dev/mean", "dev/sst/acc")}, "default", r"--metric: unknown.*did you mean 'dev/sst/accuracy'"),
         ({"metrics": ("dev/mean", "dev/mean")}, "default", r"--metric names the same score twice: dev/mean"),
         ({"search": "grid"}, "learning_rate", r"optimizer\.lr.*a grid needs choices"),
-        ({"search": "nsga2"}, "default", r"--search nsga2 .*--metric twice or more.*--search optuna"),
+        ({"search": "nsga2"}, "default", r"--search nsga2 .*--metric twice or more.*--search tpe"),
+        (
+            {"search": "cmaes", "metrics": ("dev/sst/accuracy", "dev/sts/pearson")},
+            "default",
+            r"--search cmaes .*tpe, gp",
+        ),
+        ({"search": "cmaes"}, "learning_rate", r"--search cmaes needs two numbers .*learning_rate has optimizer\.lr;"),
+        ({"search": "cmaes"}, "sampling", r"--search cmaes needs two numbers .*sampling has none; use --search tpe"),
         ({"scheduler": "pbt"}, "paper_a_hyperparameters", r"--scheduler pbt: nothing .* --space population"),
         ({"scheduler": "pbt", "trials": 3}, "population", r"--scheduler pbt .*4 trials or more, got --trials 3"),
         ({"scheduler": "pbt", "repeats": 2}, "population", r"--scheduler pbt .*--repeats"),
@@ -63,11 +70,24 @@ def test_refusal_names_the_option_and_what_to_do(options: dict[str, Any], space:
         ({"scheduler": "pbt"}, "population"),
         ({"scheduler": "asha", "grace": 8}, "default"),
         ({"scheduler": "fifo", "grace": 10}, "default"),
-        ({"search": "optuna", "scheduler": "median", "repeats": 3}, "default"),
+        ({"search": "tpe", "scheduler": "median", "repeats": 3}, "default"),
+        ({"search": "gp", "metrics": ("dev/sst/accuracy", "dev/sts/pearson")}, "learning_rate"),
+        ({"search": "qmc"}, "encodings"),
     ],
 )
 def test_what_works_passes(options: dict[str, Any], space: str) -> None:
     check_options(Options(**{"trials": 8, **options}), _search(space))
+
+
+def test_package_that_is_missing_is_named_with_how_to_get_it(monkeypatch: pytest.MonkeyPatch) -> None:
+    options = Options(8, search="cmaes")
+    monkeypatch.setattr("cluster.sweeps.optuna_samplers.find_spec", lambda name: name)
+    check_options(options, _search())
+    monkeypatch.setattr("cluster.sweeps.optuna_samplers.find_spec", lambda name: None)
+    with pytest.raises(
+        UserError, match=r"^--search cmaes needs the package cmaes: pip install 'concord-mtl\[cmaes\]'$"
+    ):
+        check_options(options, _search())
 
 
 def test_metrics_are_those_of_each_task_s_kind() -> None:

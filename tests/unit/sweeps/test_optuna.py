@@ -45,7 +45,7 @@ def _trial(space: Space, number: int, status: Status, *scores: float, **more: fl
 
 def _told(space: Space, studies: list[optuna.Study], trials: Sequence[Trial], **options: Any) -> list[Any]:
     """The trials that the study was told of when it was asked, but for the one that it gave."""
-    create_sampler(space, Options(20, search="optuna", **options)).sample(len(trials), trials)
+    create_sampler(space, Options(20, search="tpe", **options)).sample(len(trials), trials)
     return studies[-1].get_trials()[:-1]
 
 
@@ -135,8 +135,8 @@ def _fifteen(space: Space, best: int) -> list[Trial]:
 @pytest.mark.parametrize(
     ("search", "metrics"),
     [
-        ("optuna", ("dev/mean",)),
-        ("optuna", (SST, STS)),
+        ("tpe", ("dev/mean",)),
+        ("tpe", (SST, STS)),
         ("nsga2", (SST, STS)),
     ],
 )
@@ -174,11 +174,11 @@ def test_search_finds_the_good_region_sooner_than_chance(space: Space) -> None:
         scores = [t.reports[0].scores["dev/mean"] for seed in range(3) for t in _searched(space, search, seed, 32)[20:]]
         return float(np.mean(scores))
 
-    assert late("optuna") > late("random") + 0.2
+    assert late("tpe") > late("random") + 0.2
 
 
 def test_parameters_of_a_choice_are_proposed_where_it_is_taken_only(space: Space) -> None:
-    for trial in _searched(space, "optuna", 1, 20):
+    for trial in _searched(space, "tpe", 1, 20):
         for name in trial.sample:
             for other, values in space.parameters[name].when.items():
                 if other in space.parameters:
@@ -196,7 +196,7 @@ def test_search_keeps_away_from_what_breaks(space: Space) -> None:
             known = (report(1, math.log10(lr)),)
             broken = fails and lr > 1e-4
             trials[place] = replace(trial, status="failed") if broken else replace(trial, reports=known)
-        sampler = create_sampler(space, Options(40, search="optuna"))
+        sampler = create_sampler(space, Options(40, search="tpe"))
         samples = [sampler.sample(number, trials) for number in range(24, 54)]
         return sum(sample["optimizer.lr"] > 1e-4 for sample in samples if sample is not None)
 

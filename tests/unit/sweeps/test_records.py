@@ -157,3 +157,7 @@ def test_sweep_is_found_by_name_and_by_folder_or_the_nearest_is_named(tmp_path: 
         SweepStore.find("frist", str(tmp_path))
     with pytest.raises(UserError, match="there is none yet"):
         SweepStore.find("first", str(tmp_path / "elsewhere"))
+
+
+def test_search_of_an_older_sweep_has_its_new_name() -> None:
+    assert Options.from_dict(Options(6).to_dict() | {"search": "optuna"}).search == "tpe"

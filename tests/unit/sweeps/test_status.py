@@ -12,9 +12,8 @@ import pytest
 
 from cluster.storage.storage import Storage
 from cluster.sweeps.records import Options, Sweep, Trial
-from cluster.sweeps.status import SILENCE_S, check_no_driver, current_sweep, describe_status, is_alive
+from cluster.sweeps.status import current_sweep, describe_status, is_alive
 from cluster.sweeps.store import SweepStore
-from multitask.errors import UserError
 from tests.unit.sweeps.recipes import recipe, report
 
 SST = "dev/sst/accuracy"
@@ -125,28 +124,6 @@ def dead() -> int:
     process = subprocess.Popen([sys.executable, "-c", ""])
     process.wait()
     return process.pid
-
-
-def test_sweep_with_a_driver_that_lives_is_not_driven_twice(tmp_path: Path, dead: int) -> None:
-    store = SweepStore(Storage(str(tmp_path)))
-    check_no_driver(store)
-    for state in (_state(), _state(host="elsewhere", pid=dead)):
-        store.write_state(state)
-        with pytest.raises(UserError, match=rf"run by process {state['pid']} on {state['host']}.*sweep stop"):
-            check_no_driver(store)
-
-
-def test_sweep_whose_driver_is_gone_may_go_on(tmp_path: Path, dead: int) -> None:
-    store, long_ago = SweepStore(Storage(str(tmp_path))), time.time() - SILENCE_S - 1
-    for state in (
-        _state(pid=dead),
-        _state(heartbeat=long_ago),
-        _state(heartbeat=long_ago, host="elsewhere"),
-        _state(status="stopped"),
-        _state(status="finished"),
-    ):
-        store.write_state(state)
-        check_no_driver(store)
 
 
 def test_driver_on_another_host_is_judged_by_its_heartbeat_alone(dead: int) -> None:

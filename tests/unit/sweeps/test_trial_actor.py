@@ -1,6 +1,7 @@
 """A trial's actor without Ray: how its last result comes about."""
 
 import threading
+import time
 from collections.abc import Callable
 from dataclasses import asdict
 from pathlib import Path
@@ -12,6 +13,7 @@ from ray.exceptions import ActorDiedError
 from ray.train import WorkerGroupError
 
 from cluster.launch.resources import ResourcePlan
+from cluster.storage.lease import Launch
 from cluster.sweeps import trial_actor
 from cluster.sweeps.trial_actor import TrialRunner
 from tests.unit.sweeps.recipes import recipe
@@ -30,7 +32,9 @@ class _Training:
     def __init__(self, *errors: Exception) -> None:
         self.errors, self.begun, self.aborted = list(errors), 0, threading.Event()
 
-    def __call__(self, run: Any, plan: Any, started: float, observers: Any, entered: Callable[[Any], None]) -> Any:
+    def __call__(
+        self, run: Any, plan: Any, started: Any, observers: Any, entered: Callable[[Any], None], launch: Any
+    ) -> Any:
         def fit() -> Any:
             self.begun += 1
             entered(SimpleNamespace(abort=_Remote(self.aborted.set)))
@@ -44,14 +48,17 @@ class _Training:
 
 def _runner(training: _Training, folder: Path, monkeypatch: pytest.MonkeyPatch, **changes: Any) -> TrialRunner:
     board = SimpleNamespace(
-        take_events=_Remote(lambda run: []),
+        post=_Remote(lambda run, event, values: None),
+        take_events=_Remote(lambda run, wait_s: time.sleep(min(wait_s, 0.05)) or []),
         register=_Remote(lambda run, controller: None),
         unregister=_Remote(lambda run: []),
         is_registered=_Remote(lambda run: True),
     )
     monkeypatch.setattr(trial_actor.ray, "get", lambda value: value)
+    monkeypatch.setattr(trial_actor, "release_dead_controller", lambda: None)
     monkeypatch.setattr(trial_actor, "RunTrainer", training)
     config = {"board": [board], "trackers": [lambda run: []], "selection": "dev/mean", "donor": None, "best": None}
+    config["launch"] = Launch.here().to_dict()
     config |= {"plan": asdict(ResourcePlan(1, False, {"CPU": 1.0})), "started": 0.0, "limit": None, "seconds": 0.0}
     config["config"] = recipe(cluster={"storage": str(folder)}).to_dict()
     runner: TrialRunner = object.__new__(TrialRunner)

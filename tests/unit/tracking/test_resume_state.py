@@ -8,12 +8,25 @@ def test_the_best_score_outlives_the_process(tmp_path):
     ledger = ResumeState(file, "main-1")
     assert not ledger.continued
     ledger.take(10, {"dev/mean": 0.5, "train/lr": 1e-4, "step": 10})
-    ledger.take(20, {"dev/mean": 0.9})
-    ledger.take(30, {"dev/mean": 0.7})
+    ledger.take(20, {"dev/mean": 0.9, "step": 20})
+    ledger.take(30, {"dev/mean": 0.7, "step": 30})
     again = ResumeState(file, "other")
     assert again.continued
     assert (again.wandb_id, again.next_row) == ("main-1", 31)
     assert again.scores == {"dev/mean": {"max": 0.9, "last": 0.7}}
+    assert again.steps == {"train": 10, "dev": 30}
+
+
+def test_a_row_is_known_where_all_of_its_kinds_were_sent_for_its_step():
+    state = ResumeState(None, "main-1")
+    state.take(10, {"step": 10, "train/lr": 1e-4})
+    state.take(20, {"step": 20, "train/lr": 1e-4, "dev/mean": 0.5})
+    state.take(30, {"step": 30, "train/lr": 1e-4})
+    known = {"step": 20, "train/lr": 1e-4, "dev/mean": 0.6}
+    assert state.has(known)
+    assert state.has({"step": 30, "combination/conflict_rate": 0.5})
+    assert not state.has(known | {"step": 30})
+    assert not state.has({"step": 30, "tables": {}})
 
 
 def test_a_score_that_is_not_a_number_is_never_the_best():

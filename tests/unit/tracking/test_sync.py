@@ -3,9 +3,11 @@
 import time
 
 import pytest
+import wandb
 from typer.testing import CliRunner
 
 from cluster.cli.wandb import wandb as command
+from cluster.storage.storage import Storage
 from cluster.tracking.fragments import find_fragments
 from cluster.tracking.tracker import WandbTracker
 from multitask.config.cluster import TrackingConfig
@@ -68,12 +70,12 @@ def test_fragments_of_one_run_become_one_and_only_what_is_new_is_sent_later(tmp_
     assert (done.exit_code, done.output.splitlines()[-1]) == (0, "sent 1 fragment")
     run = server.runs["main-1"]
     assert list(server.runs) == ["main-1"]
-    assert points(run) == [(10, 0.5), (20, 0.9), (20, 0.7), (30, 0.6)]
-    assert [row["_step"] for row in run.rows] == [10, 20, 21, 30]
+    assert points(run) == [(10, 0.5), (20, 0.9), (30, 0.6)]
+    assert [row["_step"] for row in run.rows] == [10, 20, 30]
     assert run.summary["dev/sst/accuracy"] == {"max": 0.9, "last": 0.6}
     assert run.exit_codes[-1] == 0
     assert sync(folder).output.splitlines()[-1] == "sent 0 fragments"
-    assert len(run.rows) == 4
+    assert len(run.rows) == 3
 
 
 def test_a_run_that_is_being_written_is_held_back_whole(tmp_path, server):
@@ -136,7 +138,7 @@ def test_nothing_that_was_recorded_is_lost_when_an_online_run_is_killed_and_goes
     track_and_kill(tmp_path / "main", (10, 0.5), (20, 0.9), mode="online")
     track(tmp_path / "main", (20, 0.7), (30, 0.6), mode="online")
     run = server.runs["main-1"]
-    assert points(run) == [(10, 0.5), (20, 0.9), (20, 0.7), (30, 0.6)]
+    assert points(run) == [(10, 0.5), (20, 0.9), (30, 0.6)]
     assert run.summary["dev/sst/accuracy"] == {"max": 0.9, "last": 0.6}
     assert [fragment.waits for fragment in find_fragments(tmp_path / "main")] == [False, False]
 
@@ -152,3 +154,24 @@ def test_the_end_of_an_online_run_that_was_killed_for_good_is_sent(tmp_path, ser
 @pytest.mark.parametrize("name", ["nowhere", "runs/none"])
 def test_a_name_that_is_neither_sweep_nor_run_is_refused(tmp_path, name):
     assert isinstance(sync(name, storage=tmp_path).exception, UserError)
+
+
+def test_a_run_at_a_uri_goes_on_and_is_sent_from_there(tmp_path, server, monkeypatch):
+    monkeypatch.delenv("WANDB_API_KEY")
+    location = f"memory://bucket/{tmp_path.name}/main"
+    storage = Storage(location)
+    storage.write("run.json", b"{}")
+    for steps, resumed in (((10, 20), 0), ((20, 30), 10)):
+        tracker = WandbTracker(TrackingConfig(project="p", mode="offline"))
+        tracker.start(run_info(location, resumed_step=resumed))
+        for step in steps:
+            tracker.report(dev_record(step, step / 100))
+        tracker.finish(outcome())
+        wandb.teardown()
+    assert sum(path.endswith(".wandb") for path in storage.tree("wandb")) == 2
+    log_in(monkeypatch, server.url)
+    assert sync(location, "--dry-run").output.splitlines()[-1] == "would send 2 fragments; nothing was sent"
+    done = sync(location)
+    assert (done.exit_code, done.output.splitlines()[-1]) == (0, "sent 2 fragments"), done.output
+    assert points(server.runs["main-1"]) == [(10, 0.1), (20, 0.2), (30, 0.3)]
+    assert sync(location).output.splitlines()[-1] == "sent 0 fragments"

@@ -1,13 +1,16 @@
 """W&B at its worst: a module that fails wherever it is told to."""
 
 import pickle
+import socket
 import sys
+from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from cluster.tracking.tracker import WandbTracker
 from multitask.config.cluster import TrackingConfig
+from multitask.errors import UserError
 from tests.unit.training.samples import dev_record, outcome, run_info, train_record
 
 
@@ -106,12 +109,31 @@ def test_online_that_fails_falls_back_to_offline(tmp_path, fake_wandb, monkeypat
     )
 
 
-def test_online_without_a_login_never_asks_for_one(tmp_path, fake_wandb, monkeypatch, capfd):
+def test_online_without_a_login_is_refused_where_the_run_is_begun(tmp_path, monkeypatch):
     monkeypatch.setattr("cluster.tracking.login.logged_in", lambda: False)
+    with pytest.raises(UserError, match=r"nobody is logged in; `wandb login`.* or tracking\.mode=offline"):
+        drive(tmp_path, "online")
+
+
+def test_the_mode_is_decided_where_the_run_is_begun_and_a_host_without_a_key_is_an_error(tmp_path, monkeypatch, capfd):
+    monkeypatch.setattr("cluster.tracking.login.logged_in", lambda: True)
+    there = pickle.dumps(WandbTracker(TrackingConfig()))
+    assert capfd.readouterr().err == "W&B: online\n"
+    monkeypatch.setattr("cluster.tracking.login.logged_in", lambda: False)
+    with pytest.raises(UserError, match=f"host {socket.gethostname()} has no key"):
+        pickle.loads(there).check()
+    offline = WandbTracker(TrackingConfig())
+    offline.check()
+    assert capfd.readouterr().err == "W&B: offline, nobody is logged in; `concord wandb sync` sends it later\n"
+
+
+def test_an_offline_run_stays_offline_on_a_host_with_a_key(tmp_path, fake_wandb, monkeypatch):
     fake = fake_wandb(FakeRun())
-    drive(tmp_path, "online")
+    monkeypatch.setattr("cluster.tracking.login.logged_in", lambda: False)
+    tracker = WandbTracker(TrackingConfig())
+    monkeypatch.setattr("cluster.tracking.login.logged_in", lambda: True)
+    tracker.start(run_info(str(tmp_path)))
     assert [call["mode"] for call in fake.calls] == ["offline"]
-    assert capfd.readouterr().err == "W&B: not logged in (wandb login); recording offline\n"
 
 
 def test_disabled_touches_neither_wandb_nor_the_disk(tmp_path, monkeypatch, capfd):
@@ -137,7 +159,7 @@ def test_exit_code_tells_an_error_from_an_end(tmp_path, fake_wandb, end, code):
     assert run.exit_code == code
 
 
-def test_rows_only_ever_go_up_and_each_is_committed(tmp_path, fake_wandb):
+def test_steps_that_are_trained_again_are_not_recorded_again_and_each_row_is_committed(tmp_path, fake_wandb):
     run = FakeRun()
     fake_wandb(run)
     tracker = WandbTracker(TrackingConfig(mode="offline"))
@@ -147,8 +169,8 @@ def test_rows_only_ever_go_up_and_each_is_committed(tmp_path, fake_wandb):
     tracker.start(run_info(str(tmp_path), resumed_step=10))
     for step in (20, 30, 40):
         tracker.report(train_record(step))
-    assert [number for number, _, _ in run.rows] == [10, 20, 30, 31, 32, 40]
-    assert [row["step"] for _, row, _ in run.rows] == [10, 20, 30, 20, 30, 40]
+    assert [number for number, _, _ in run.rows] == [10, 20, 30, 40]
+    assert [row["step"] for _, row, _ in run.rows] == [10, 20, 30, 40]
     assert all(commit for _, _, commit in run.rows)
 
 
@@ -160,15 +182,18 @@ def test_a_new_process_goes_on_above_the_rows_of_the_one_before(tmp_path, fake_w
         tracker.start(run_info(str(tmp_path)))
         for step in steps:
             tracker.report(train_record(step))
-    assert [number for number, _, _ in run.rows] == [10, 20, 30, 31, 32, 40]
+            tracker.report(dev_record(step, 0.5))
+    assert [number for number, _, _ in run.rows] == [10, 11, 20, 21, 30, 31, 40, 41]
+    assert [row["step"] for _, row, _ in run.rows] == [10, 10, 20, 20, 30, 30, 40, 40]
 
 
 def test_a_folder_that_is_a_uri_is_no_place_for_wandb_files(fake_wandb, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     fake = fake_wandb(FakeRun())
-    drive("s3://bucket/runs/main")
-    assert fake.calls[0]["dir"] is None
+    tracker = drive("memory://bucket/runs/main")
+    assert not Path(fake.calls[0]["dir"]).exists()
     assert list(tmp_path.iterdir()) == []
+    assert tracker.files["W&B"] == "memory://bucket/runs/main/wandb/x"
 
 
 def test_tracker_travels_to_another_process():

@@ -9,9 +9,12 @@ import yaml
 from typer.testing import CliRunner
 
 from cluster.cli.wandb import wandb as command
-from cluster.tracking.wandb_sweep import sweep_definition
-from multitask.config import RunConfig, load_recipe
+from cluster.sweeps.plan import planned, trial_config
+from cluster.sweeps.records import Options, Trial
+from cluster.tracking.wandb_sweep import equal_rows, sweep_definition
+from multitask.config import RunConfig, load_recipe, override_config
 from multitask.errors import UserError
+from tests.unit.sweeps.recipes import ROWS, budget_of, recipe
 from tune_spaces import open_space
 
 
@@ -94,7 +97,7 @@ def test_whole_numbers_that_wandb_writes_with_a_fraction_are_whole(base: RunConf
 
 
 def sweep(*arguments):
-    return CliRunner().invoke(command, ["sweep", "c-b1", *map(str, arguments)])
+    return CliRunner().invoke(command, ["sweep", "c-b1", "+sample", *map(str, arguments)])
 
 
 def test_a_space_is_written_and_the_commands_are_printed(tmp_path):
@@ -109,7 +112,12 @@ def test_a_space_is_written_and_the_commands_are_printed(tmp_path):
     assert definition["method"] == "bayes"
     # Each run has a name of its own, and the changes that are no parameters go with it.
     start = definition["command"].index("c-b1")
-    assert definition["command"][start + 1 : start + 3] == ["name=c-b1-${envvar:WANDB_RUN_ID}", "training.log_every=5"]
+    changes = definition["command"][start + 1 : definition["command"].index("--space")]
+    assert changes[:3] == ["name=c-b1-sample-${envvar:WANDB_RUN_ID}", "+sample", "training.log_every=5"]
+    assert [change.partition("=")[0] for change in changes[3:]][-2:] == [
+        "phases.0.rows_per_epoch",
+        "training.evaluate_rows",
+    ]
     assert "optimizer.lr" in definition["parameters"]
 
 
@@ -125,3 +133,23 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
     error = sweep("--space", "learning_rate", "-o", tmp_path / "none" / "sweep.yaml").exception
     assert isinstance(error, UserError)
     assert str(error).startswith("--output: ")
+
+
+@pytest.mark.parametrize("strategy", ["round_robin", "proportional", "annealed", "proportional_batches"])
+@pytest.mark.parametrize(
+    "changes",
+    [
+        {},
+        {"phases": [{"sampling": {"name": "round_robin"}, "steps_per_epoch": 150}], "training": {"evaluate_every": 20}},
+    ],
+)
+def test_runs_of_an_agent_train_and_evaluate_by_the_rows_of_our_own_trials(strategy: str, changes: dict) -> None:
+    base = recipe(**changes)
+    space, budget = open_space("sampling", base), budget_of(base)
+    agents = override_config(base, equal_rows(base, budget))
+    sample = space.draw_any(np.random.default_rng(5), {"sampling.name": strategy})
+    trial = Trial(1, 0, "sample", "s-001", sample)
+    ours = trial_config(space.config(base, sample), trial, "s", "place", Options(9), budget)
+    run = space.config(agents, sample)
+    assert (run.phases, run.training.evaluate_rows) == (ours.phases, ours.training.evaluate_rows)
+    assert planned(run, ROWS) == planned(ours, ROWS)

@@ -11,6 +11,7 @@ from multitask.config import RunConfig, load_recipe
 from multitask.errors import UserError
 from tune_spaces import Space, check_space, open_space
 from tune_spaces.core import own_value
+from tune_spaces.core.distributions import told_sample
 
 MINE = "tests.unit.tune_spaces.spaces"
 
@@ -129,18 +130,18 @@ def test_grid_leaves_out_what_constraints_exclude(base: RunConfig, tmp_path: Any
 @pytest.mark.filterwarnings("ignore::optuna.exceptions.ExperimentalWarning")
 def test_optuna_proposes_the_same_parameters_and_can_be_told_of_samples(base: RunConfig) -> None:
     space = open_space("default", base)
+    parameters = space.describe()["parameters"]
     study = optuna.create_study(sampler=optuna.samplers.TPESampler(seed=0, multivariate=True, group=True))
     for number in range(30):
         sample = space.draw(np.random.default_rng([1, number]))
-        told = space.distributions(sample)
-        assert list(told) == list(sample)
-        study.add_trial(optuna.trial.create_trial(params=sample, distributions=told, value=number))
+        study.add_trial(optuna.trial.create_trial(**told_sample(sample, parameters), value=number))
+        assert study.trials[-1].params == sample
     for _ in range(30):
         trial = study.ask()
         sample = space.suggest(trial)
         assert sample == trial.params
         assert space.active(sample) == sample
-        assert space.distributions(sample) == trial.distributions
+        assert told_sample(sample, parameters)["distributions"] == trial.distributions
         space.config(base, sample)
         study.tell(trial, 0.0)
 

@@ -1,5 +1,6 @@
-"""Plain values for JSON."""
+"""Plain values as JSON, which has no NaN: null stands for it."""
 
+import json
 import math
 from typing import Any
 
@@ -11,3 +12,8 @@ def finite(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [finite(item) for item in value]
     return None if isinstance(value, float) and not math.isfinite(value) else value
+
+
+def encode_json(value: Any) -> bytes:
+    """A plain value as the text of a JSON file."""
+    return (json.dumps(finite(value), indent=1, ensure_ascii=False, allow_nan=False) + "\n").encode()

@@ -1,0 +1,31 @@
+"""The nodes of the connected Ray cluster."""
+
+from collections.abc import Mapping
+
+from multitask.errors import UserError
+
+
+def live_nodes() -> tuple[list[dict[str, float]], list[dict[str, float]]]:
+    """The resources of each node that is alive, and what of them is free."""
+    import ray
+    from ray._private.state import state
+
+    free = state.available_resources_per_node()
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    return [dict(node["Resources"]) for node in nodes], [dict(free.get(node["NodeID"], {})) for node in nodes]
+
+
+def driver_nodes(labels: Mapping[str, str], *, can_grow: bool) -> list[dict[str, float]] | None:
+    """The resources of the nodes that have all `labels`; None where every node will do, or where theirs may come yet.
+
+    Raises:
+        UserError: no node has them, and the cluster cannot grow.
+    """
+    import ray
+
+    nodes = [node for node in ray.nodes() if node["Alive"]]
+    chosen = [dict(node["Resources"]) for node in nodes if labels.items() <= node.get("Labels", {}).items()]
+    if labels and not chosen and not can_grow:
+        wanted = ", ".join(f"{name}={value}" for name, value in labels.items())
+        raise UserError(f"cluster.driver_labels: none of {len(nodes)} nodes has {wanted}")
+    return chosen if labels and chosen else None

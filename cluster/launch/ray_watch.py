@@ -1,0 +1,100 @@
+"""The death of Ray's head, or of this host's raylet, ends the process within seconds and with one line.
+
+Ray itself waits a minute for its head, and then ends whatever process is connected to it, with lines of its own log.
+"""
+
+import os
+import socket
+import sys
+import threading
+import time
+from collections.abc import Callable, Mapping
+from types import TracebackType
+
+from cluster.launch.scratch import remove_scratch
+
+_INTERVAL_S = 1.0
+# Nobody listens there any more. The head of somebody else's cluster may be started again by what keeps it.
+_REFUSED_S, _REFUSED_ELSEWHERE_S = 3.0, 12.0
+# A host that is gone does not answer at all, and neither does a busy one for a while.
+_SILENT_S = 25.0
+_SHOW_CURSOR = "\x1b[?25h"
+
+
+class RayWatch:
+    """Watches, in a `with`, the Ray to which this process is connected.
+
+    `targets`: what must live, to HOST:PORT. `scratch`: the folder of a Ray that this process has started, which goes with its processes. `advice` says in a few words
+    how to go on; it is asked when Ray has died.
+    """
+
+    def __init__(self, targets: Mapping[str, str], scratch: str | None, advice: Callable[[], str]) -> None:
+        self._targets, self._scratch, self._advice = targets, scratch, advice
+        self._ended = threading.Event()
+        self._thread = threading.Thread(target=self._watch, name="ray-watch", daemon=True)
+
+    def __enter__(self) -> "RayWatch":
+        self._thread.start()
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        """What Ray's death made of a call to it is no error of its own: the thread ends the process."""
+        if isinstance(error, Exception) and any(problem_of(address) for address in self._targets.values()):
+            self._thread.join(_SILENT_S)
+        self._ended.set()
+        self._thread.join()
+
+    def _watch(self) -> None:
+        since: dict[str, float] = {}
+        while not self._ended.wait(_INTERVAL_S):
+            for name, address in self._targets.items():
+                problem = problem_of(address)
+                if problem is None:
+                    since.pop(name, None)
+                elif time.monotonic() - since.setdefault(name, time.monotonic()) >= self._patience(problem):
+                    self._end_process(name, address)
+
+    def _patience(self, problem: str) -> float:
+        if problem == "silent":
+            return _SILENT_S
+        return _REFUSED_S if self._scratch else _REFUSED_ELSEWHERE_S
+
+    def _end_process(self, name: str, address: str) -> None:
+        """Not by an exception: the main thread waits for Ray inside of Ray, and so would its shutdown."""
+        cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
+        print(f"{cursor}concord: {name} at {address} has died; start again: {self._how_to_go_on()}", file=sys.stderr)
+        sys.stdout.flush()
+        sys.stderr.flush()
+        if self._scratch:
+            remove_scratch(self._scratch)
+        os._exit(1)
+
+    def _how_to_go_on(self) -> str:
+        try:
+            return self._advice()
+        except Exception:
+            return "what was saved is gone on from"
+
+
+def connected_ray() -> dict[str, str]:
+    """What must live of the Ray to which this process is connected, to HOST:PORT."""
+    import ray
+
+    context = ray.get_runtime_context()
+    node = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
+    raylet = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+    return {"Ray's head": context.gcs_address, "the raylet of this host": raylet}
+
+
+def problem_of(address: str) -> str | None:
+    """`refused` where nobody listens at HOST:PORT, `silent` where nobody answers, None where somebody does."""
+    host, _, port = address.rpartition(":")
+    try:
+        socket.create_connection((host.strip("[]"), int(port)), timeout=2).close()
+    except (ConnectionRefusedError, ConnectionResetError):
+        return "refused"
+    except OSError:
+        return "silent"
+    return None

@@ -1,0 +1,69 @@
+"""A file that one of several processes creates, and the others find there."""
+
+import errno
+import os
+import secrets
+import time
+from pathlib import Path
+
+from pyarrow import fs
+
+# Longer than two writers, of whom each saw no file, take to write it.
+_SETTLE_S = 1.0
+_NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
+
+
+def create_exclusively(filesystem: fs.FileSystem, target: str, data: bytes) -> bool:
+    """Write the file `target`, and the folders above it, if it is not there; gives whether this process has done so.
+
+    On a disk the whole file appears by a link, and on a store of fsspec by a put on a condition. Stores that pyarrow reaches
+    itself cannot be told a condition: there the last of several writers at the same moment is the one.
+
+    Raises:
+        OSError, pyarrow.ArrowException: it cannot be written.
+    """
+    filesystem.create_dir(os.path.dirname(target), recursive=True)
+    if isinstance(filesystem, fs.LocalFileSystem):
+        return _link(target, data)
+    if isinstance(filesystem, fs.PyFileSystem) and isinstance(filesystem.handler, fs.FSSpecHandler):
+        try:
+            filesystem.handler.fs.pipe_file(target, data, mode="create")
+        except FileExistsError:
+            return False
+        return True
+    if filesystem.get_file_info(target).type != fs.FileType.NotFound:
+        return False
+    with filesystem.open_output_stream(target) as stream:
+        stream.write(data)
+    time.sleep(_SETTLE_S)
+    with filesystem.open_input_stream(target) as stream:
+        return bool(stream.read() == data)
+
+
+def _link(target: str, data: bytes) -> bool:
+    temporary = f"{target}.{secrets.token_hex(4)}.part"
+    try:
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.link(temporary, target)
+    except FileExistsError:
+        return False
+    except OSError as error:
+        if error.errno not in _NO_LINKS:
+            raise
+        return _open(target, data)
+    finally:
+        Path(temporary).unlink(missing_ok=True)
+    return True
+
+
+def _open(target: str, data: bytes) -> bool:
+    """As `_link`, on a file system without links: the file may be seen before its content."""
+    try:
+        with open(target, "xb") as file:
+            file.write(data)
+    except FileExistsError:
+        return False
+    return True

@@ -1,0 +1,48 @@
+"""Whose failure ended a run, and whether it is tried again."""
+
+import pickle
+
+import pytest
+from ray.train import FailureConfig
+from ray.train.v2._internal.exceptions import UserExceptionWithTraceback
+from ray.train.v2._internal.execution.failure_handling import FailureDecision
+from ray.train.v2.api.exceptions import WorkerGroupError
+
+from cluster.launch.worker_failures import RunFailurePolicy, describe_failure, user_error
+from cluster.training.agreement import OtherRankError, RankError
+from multitask.errors import UserError
+
+MISSING = OtherRankError(0, "a", "RuntimeError: Connection closed by peer")
+BROKEN = RankError(2, "b", "OSError: the disk is gone")
+DEAD = RuntimeError("The actor died unexpectedly")
+MENDABLE = UserError("data: row 3 is bad")
+
+
+def _failed(*failures: Exception) -> WorkerGroupError:
+    """The failure of a run as it comes from Ray's controller, one for each rank."""
+    told = {rank: UserExceptionWithTraceback(failure, "Traceback …") for rank, failure in enumerate(failures)}
+    error = WorkerGroupError("workers failed", told)
+    again: WorkerGroupError = pickle.loads(pickle.dumps(error))
+    return again
+
+
+@pytest.mark.parametrize(
+    ("failures", "told"),
+    [
+        ((MISSING, MISSING, BROKEN), "rank 2 on b: OSError: the disk is gone"),
+        ((MISSING, DEAD, MISSING), "worker 1: RuntimeError: The actor died unexpectedly"),
+        ((BROKEN, MENDABLE), "data: row 3 is bad"),
+        ((MISSING,), "rank 0 on a: RuntimeError: Connection closed by peer"),
+    ],
+)
+def test_line_names_the_rank_where_it_began(failures: tuple[Exception, ...], told: str) -> None:
+    assert describe_failure(_failed(*failures)) == told
+
+
+def test_what_the_user_can_mend_is_not_tried_again() -> None:
+    policy = RunFailurePolicy(FailureConfig(max_failures=2))
+    assert str(user_error(_failed(MISSING, MENDABLE))) == str(MENDABLE)
+    assert policy.make_decision(_failed(MISSING, MENDABLE)) == FailureDecision.RAISE
+    assert user_error(_failed(MISSING, BROKEN)) is None
+    tries = [policy.make_decision(_failed(MISSING, BROKEN)) for _ in range(3)]
+    assert tries == [FailureDecision.RETRY, FailureDecision.RETRY, FailureDecision.RAISE]
