@@ -38,7 +38,7 @@ class Values:
 class ScoredTrial:
     """A trial that reported a score. `best` is the report of the checkpoint that is kept.
 
-    `sample` is what it went by then, in the run folder `run`: in a population both change on the way.
+    `sample` is what it went by then, in its run folder `run`: in a population both change on the way.
     """
 
     trial: Trial
@@ -82,10 +82,17 @@ class Configuration:
         return Values(tuple(value for value in found if math.isfinite(value)))
 
     @property
+    def is_complete(self) -> bool:
+        """Whether every seed has a score, and none has failed."""
+        return len(self.scored_trials) == self.planned and all(a.trial.status != "failed" for a in self.scored_trials)
+
+    @property
     def mark(self) -> str:
         """What has to be known of how far it was trained: empty if every seed went to its end."""
         words = {"stopped": "stopped early", "failed": "failed later", "running": "unfinished", "waiting": "unfinished"}
         found = dict.fromkeys(words[a.trial.status] for a in self.scored_trials if a.trial.status in words)
+        if len(self.scored_trials) < self.planned:
+            found[f"{len(self.scored_trials)} of {self.planned} seeds"] = None
         return ", ".join(found)
 
 
@@ -111,9 +118,4 @@ def scored_trial(trial: Trial, selection: str) -> ScoredTrial | None:
     best = trial.best(selection)
     if best is None:
         return None
-    sample, run = trial.sample, trial.run
-    for generation in trial.generations:
-        # A generation starts from the weights that were reported with that number.
-        if generation.iteration < best.iteration:
-            sample, run = generation.sample, generation.run
-    return ScoredTrial(trial, best, sample, run)
+    return ScoredTrial(trial, best, best.sample if best.run else trial.sample, best.run or trial.run)

@@ -28,6 +28,7 @@ class Ranked:
 class Ranking:
     """`ranked`: the best first, of equals the one with the higher dev/mean, then the one tried first.
 
+    Behind all that are complete come those of which a seed lacks or has failed: the seeds that are there may be the lucky ones.
     `others`: configurations that the rule does not admit or has no finite score for. `keys`: task to the dev score that it is
     judged by. `baselines`: task to its single-task score, where known. `question`: what was asked for.
     """
@@ -73,19 +74,19 @@ class Ranking:
 
 def rank(
     sweep: Sweep,
-    by: str = MEAN,
+    by: str | None = None,
     weights: Mapping[str, float] | None = None,
     baselines: Mapping[str, float] | None = None,
     margin: float | None = None,
 ) -> Ranking:
-    """Order the configurations of `sweep` by the rule or dev score `by`.
+    """Order the configurations of `sweep` by the rule or dev score `by`; by the score that it searched for if not given.
 
     `weights` are for `weighted`, `margin` for `no-worse`; `baselines` go before those that the sweep trained.
 
     Raises:
         UserError: no trial has a score, none is admitted, or `by` and the other options do not fit each other or the sweep.
     """
-    found = configurations(sweep)
+    by, found = by or sweep.options.selection, configurations(sweep)
     if not found:
         raise UserError(f"{sweep.name}: no trial has been evaluated yet; see concord sweep status {sweep.name}")
     keys = task_keys(parse_config(sweep.base, f"{sweep.location}/sweep.json"))
@@ -104,10 +105,11 @@ def rank(
     return replace(ranking, ranked=tuple(ranked), others=others)
 
 
-def _place(ranked: Ranked) -> tuple[float, float, int]:
+def _place(ranked: Ranked) -> tuple[bool, float, float, int]:
     # Rounded: scores that are equal but for the order of a sum are equal.
-    mean = ranked.configuration.scores.get(MEAN, math.nan)
-    return -round(ranked.score, 12), -round(mean, 12) if math.isfinite(mean) else math.inf, ranked.configuration.number
+    own, mean = ranked.configuration, ranked.configuration.scores.get(MEAN, math.nan)
+    next_key = -round(mean, 12) if math.isfinite(mean) else math.inf
+    return not own.is_complete, -round(ranked.score, 12), next_key, own.number
 
 
 def _check(

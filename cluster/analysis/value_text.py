@@ -17,6 +17,11 @@ def value_text(value: Any) -> str:
     return value if isinstance(value, str) else json.dumps(value, separators=(",", ":"))
 
 
+def assignments(sample: Mapping[str, Any]) -> tuple[str, ...]:
+    """`KEY=VALUE` for each parameter, to be read by people."""
+    return tuple(f"{name}={value_text(value)}" for name, value in sample.items())
+
+
 def exact_assignments(sample: Mapping[str, Any], parameters: Mapping[str, Mapping[str, Any]]) -> tuple[str, ...]:
     """`KEY=VALUE` for each parameter, short where the short text is read as a value of the parameter, else exact."""
     return tuple(f"{name}={_exact(value, parameters[name])}" for name, value in sample.items())

@@ -55,30 +55,26 @@ def confirmed_winner(ranking: Ranking) -> Configuration:
 
 def refits_of(ranking: Ranking, configuration: Configuration) -> list[Configuration]:
     """The refits of `configuration` that have a score; of those with another length each is one of its own."""
-    return [refit for refit in configurations(ranking.sweep, ("refit",)) if refit.sample == configuration.sample]
+    runs = {scored.run for scored in configuration.scored_trials}
+    found = configurations(ranking.sweep, ("refit",))
+    return [refit for refit in found if _winner(refit) in runs or refit.sample == configuration.sample]
 
 
-def checkpoint_run(store: SweepStore, scored: ScoredTrial, selection: str) -> RunFolder | None:
-    """The run folder with the checkpoint that made `scored.best`; None where it is not kept.
+def _winner(refit: Configuration) -> str | None:
+    return refit.scored_trials[0].trial.winner
 
-    A trial of a population has several folders, and steps of the same number with other weights: the score tells them apart.
-    """
-    trial, best = scored.trial, scored.best
-    for name in (*(generation.run for generation in reversed(trial.generations)), trial.run):
-        run = store.run(name)
-        if not run.storage.exists(f"{FOLDER}/{checkpoint_name(best.step)}"):
-            continue
-        history = (run.result() or {}).get("history", [])
-        if any(point["step"] == best.step and point.get(selection) == best.scores[selection] for point in history):
-            return run
-    return None
+
+def checkpoint_run(store: SweepStore, scored: ScoredTrial) -> RunFolder | None:
+    """The run folder with the checkpoint that made `scored.best`; None where it is not kept."""
+    run = store.run(scored.run)
+    return run if run.storage.exists(f"{FOLDER}/{checkpoint_name(scored.best.step)}") else None
 
 
 def _stored_checkpoints(store: SweepStore, ranking: Ranking, wanted: Iterable[Configuration]) -> list[StoredCheckpoint]:
-    selection, found = ranking.sweep.options.selection, []
+    found = []
     for configuration in wanted:
         for scored in configuration.scored_trials:
-            run = checkpoint_run(store, scored, selection)
+            run = checkpoint_run(store, scored)
             if run is not None:
                 found.append(StoredCheckpoint(scored, run, ranking.rule.score(scored.best.scores)))
     return found

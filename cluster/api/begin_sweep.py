@@ -27,7 +27,8 @@ class SweepSettings(TypedDict, total=False):
     whole, as seconds or "2h"; `budget_tokens`: tokens, as a number or "5M". `workers_per_trial`: the recipe's `cluster.workers` if
     not given. `concurrent`: trials at a time; as many as fit if not given. `evaluations`: of a trial as long as the recipe.
     `grace`: evaluations before a trial may be stopped or changed. `reduction`: for asha, of so many trials one goes on.
-    `seed`: of the search. `keep`: trials whose checkpoints are kept.
+    `seed`: of the search. `keep`: configurations whose checkpoints are kept. `trial_budget`: time for each trial, as seconds or
+    "2h"; one that takes longer is stopped.
     """
 
     trials: int | None
@@ -45,6 +46,7 @@ class SweepSettings(TypedDict, total=False):
     reduction: int
     seed: int
     keep: int
+    trial_budget: str | float | None
 
 
 def sweep(
@@ -114,6 +116,8 @@ def _asked(recipe: Recipe, overrides: Overrides, space: str, settings: SweepSett
         given["metrics"] = (metrics,) if isinstance(metrics, str) else tuple(metrics)
     if "budget" in given:
         given["budget_seconds"] = read_duration("--budget", given.pop("budget"))
+    if "trial_budget" in given:
+        given["trial_seconds"] = read_duration("--trial-budget", given.pop("trial_budget"))
     if "budget_tokens" in given:
         given["budget_tokens"] = read_amount("--budget-tokens", given["budget_tokens"])
     if "trials" not in given:

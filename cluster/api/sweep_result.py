@@ -10,9 +10,10 @@ from cluster.api.durations import read_amount, read_duration
 from cluster.api.show import OnChange, Show, shown_sweep
 from cluster.api.trials_frame import trials_frame
 from cluster.sweeps.create import OpenedSweep, reopen_sweep
-from cluster.sweeps.records import Sweep
+from cluster.sweeps.records import Sweep, Trial
 from cluster.sweeps.status import current_sweep, describe_status
 from cluster.sweeps.store import STOP, SweepStore
+from multitask.config.messages import valid_names
 from multitask.errors import UserError
 
 if TYPE_CHECKING:
@@ -54,9 +55,29 @@ class SweepResult:
         """One row a trial; see `cluster.api.trials_frame.trials_frame`."""
         return trials_frame(self.sweep)
 
+    def trial(self, name: str) -> Trial:
+        """The record of the trial called `name`: by its run, or by what follows the sweep's name there, as "004".
+
+        Raises:
+            UserError: there is none.
+        """
+        known = {trial.run.removeprefix(f"{self.name}-"): trial for trial in self.sweep.trials}
+        found = known.get(name.removeprefix(f"{self.name}-"))
+        if found is None:
+            raise UserError(f"sweep {self.name} has no trial {name!r}; {valid_names(name, list(known))}")
+        return found
+
+    def traceback(self, name: str) -> str | None:
+        """What the last attempt at the trial called `name` failed with; None where nothing was raised.
+
+        Raises:
+            UserError: there is no such trial.
+        """
+        return self.store.traceback(self.trial(name))
+
     def best(
         self,
-        by: str = "dev/mean",
+        by: str | None = None,
         *,
         weights: Mapping[str, float] | None = None,
         baselines: Mapping[str, float] | None = None,
@@ -65,7 +86,8 @@ class SweepResult:
         """The best configuration now, as `concord best` finds it.
 
         Args:
-            by: a dev score, or one of the rules weighted, course, worst, knee and no-worse.
+            by: a dev score, or one of the rules weighted, course, worst, knee and no-worse; the score that the sweep
+                searched for if not given, the mean where it searched for several.
             weights: for weighted, task to weight; 1 where none is given.
             baselines: task to its score without the others; they go before those that the sweep trained.
             margin: for no-worse, how far below its baseline a task may be.
@@ -78,7 +100,7 @@ class SweepResult:
 
         return best_of(self.store, by=by, weights=weights, baselines=baselines, margin=margin)
 
-    def export(self, path: str | Path, by: str = "dev/mean", **rule: Any) -> str:
+    def export(self, path: str | Path, by: str | None = None, **rule: Any) -> str:
         """Export the best checkpoint of `best(by, **rule)` to the folder `path`; gives its place.
 
         Raises:
@@ -103,6 +125,7 @@ class SweepResult:
         trials: int | None = None,
         budget: str | float | None = None,
         budget_tokens: str | int | None = None,
+        trial_budget: str | float | None = None,
         concurrent: int | None = None,
         show: Show = False,
         on_change: OnChange | None = None,
@@ -121,6 +144,7 @@ class SweepResult:
             trials=trials,
             budget_seconds=None if budget is None else read_duration("--budget", budget),
             budget_tokens=None if budget_tokens is None else read_amount("--budget-tokens", budget_tokens),
+            trial_seconds=None if trial_budget is None else read_duration("--trial-budget", trial_budget),
             concurrent=concurrent,
         )
         return run_opened(opened, show, on_change)

@@ -27,9 +27,8 @@ def trials_frame(sweep: Sweep) -> "pd.DataFrame":
 
 
 def _row(trial: Trial, selection: str) -> dict[str, Any]:
-    scored, last = scored_trial(trial, selection), trial.reports[-1] if trial.reports else None
-    row = {name: getattr(trial, name) for name in ("run", "number", "repeat", "role", "status", "reason", "seconds")}
-    row |= {"rows": last.rows if last else 0, "tokens": last.tokens if last else 0}
+    scored = scored_trial(trial, selection)
+    row = {name: getattr(trial, name) for name in _COLUMNS if name != "best_step"}
     if scored is not None:
         row |= {"best_step": scored.best.step, **scored.best.scores}
     sample = trial.sample if scored is None else scored.sample

@@ -20,7 +20,12 @@ _Overrides = Annotated[
     list[str] | None, typer.Argument(help="With --refit: changes of the config.", metavar="[KEY=VALUE]...")
 ]
 _By = Annotated[
-    str, typer.Option("--by", help="A dev score, or weighted, course, worst, knee or no-worse.", metavar="RULE")
+    str | None,
+    typer.Option(
+        "--by",
+        help="A dev score (the sweep's own if not given), or weighted, course, worst, knee or no-worse.",
+        metavar="RULE",
+    ),
 ]
 _Weight = Annotated[
     list[str] | None, typer.Option("--weight", help="For weighted; 1 if not given.", metavar="TASK=NUMBER")
@@ -48,7 +53,7 @@ _Json = Annotated[bool, typer.Option("--json", help="Print a JSON object.")]
 def best(
     name: _Name,
     overrides: _Overrides = None,
-    by: _By = "dev/mean",
+    by: _By = None,
     weight: _Weight = None,
     baseline: _Baseline = None,
     margin: _Margin = None,

@@ -45,6 +45,7 @@ def run(
     baselines: option.Baselines = False,
     budget: option.Budget = None,
     budget_tokens: option.BudgetTokens = None,
+    trial_budget: option.TrialBudget = None,
     workers_per_trial: option.Workers = None,
     concurrent: option.Concurrent = None,
     evaluations: option.Evaluations = 9,
@@ -63,7 +64,7 @@ def run(
     asked |= {"metrics": metric or None, "repeats": repeats, "baselines": baselines, "seed": seed, "keep": keep}
     asked |= {"budget": budget or None, "budget_tokens": budget_tokens or None, "concurrent": concurrent}
     asked |= {"workers_per_trial": workers_per_trial, "evaluations": evaluations, "grace": grace}
-    asked |= {"reduction": reduction}
+    asked |= {"reduction": reduction, "trial_budget": trial_budget or None}
     if dry_run:
         _show_plan(recipe, changes or [], asked, json)
         return
@@ -80,6 +81,7 @@ def resume(
     trials: option.MoreTrials = None,
     budget: option.NewBudget = None,
     budget_tokens: option.NewBudgetTokens = None,
+    trial_budget: option.NewTrialBudget = None,
     concurrent: option.NewConcurrent = None,
     storage: option.Runs = "runs",
     json: option.Json = False,
@@ -88,9 +90,10 @@ def resume(
     from cluster.api.sweep_result import load_sweep
 
     bounds: dict[str, Any] = {"trials": trials, "budget": budget or None, "budget_tokens": budget_tokens or None}
+    bounds |= {"trial_budget": trial_budget or None, "concurrent": concurrent}
     show: Any = "json" if json else True
     bounds["tries"] = [read_sample(text) for text in tries or ()]
-    _conclude(load_sweep(name, storage).resume(**bounds, concurrent=concurrent, show=show), json)
+    _conclude(load_sweep(name, storage).resume(**bounds, show=show), json)
 
 
 sweep.command()(status)
@@ -116,7 +119,7 @@ def _show_plan(recipe: str, changes: list[str], asked: dict[str, Any], json: boo
 
 
 def _conclude(result: "SweepResult", json: bool) -> None:
-    """Print how it stands. Exit code 1 where no trial succeeded, 130 where Ctrl-C ended it."""
+    """Print how it stands. Exit code 1 where no trial succeeded or the cluster ended some, 130 where Ctrl-C ended it."""
     from rich.console import Console
 
     from cluster.terminal.sweep_display import sweep_view
@@ -130,7 +133,8 @@ def _conclude(result: "SweepResult", json: bool) -> None:
         else:
             print(f"concord best {result.name}    concord report {result.name}")
     ended = [trial for trial in result.sweep.trials if trial.has_ended]
-    if ended and not any(trial.reports for trial in ended):
+    broken = result.reason is not None and any(trial.cause == "cluster" for trial in result.sweep.trials)
+    if broken or (ended and not any(trial.reports for trial in ended)):
         raise typer.Exit(1)
     if result.reason == "interrupted":
         raise typer.Exit(130)

@@ -27,13 +27,14 @@ Repeats = Annotated[int, typer.Option(min=1, help="Trials of each configuration,
 Baselines = Annotated[bool, typer.Option("--baselines", help="Also train every task alone.")]
 Budget = Annotated[str | None, typer.Option(help="Time for the sweep as a whole: 2h, 90m.")]
 BudgetTokens = Annotated[str | None, typer.Option(help="Tokens for the sweep as a whole: 5M.")]
+TrialBudget = Annotated[str | None, typer.Option(help="Time for each trial: 30m; one that takes longer is stopped.")]
 Workers = Annotated[int | None, typer.Option(min=1, help="The recipe's cluster.workers if not given.")]
 Concurrent = Annotated[int | None, typer.Option(min=1, help="Trials at a time; as many as fit if not given.")]
 Evaluations = Annotated[int, typer.Option(min=1, help="Evaluations of a trial as long as the recipe.")]
 Grace = Annotated[int, typer.Option(min=1, help="Evaluations before a trial may be stopped or changed.")]
 Reduction = Annotated[int, typer.Option(min=2, help="asha: of so many trials one goes on.")]
 Seed = Annotated[int, typer.Option(min=0, help="Seed of the search.")]
-Keep = Annotated[int, typer.Option(min=1, help="Trials whose checkpoints are kept.")]
+Keep = Annotated[int, typer.Option(min=1, help="Configurations whose checkpoints are kept.")]
 Resume = Annotated[bool, typer.Option("--resume", help="Go on with the sweep of this name as it was planned.")]
 New = Annotated[bool, typer.Option("--new", help="Begin another sweep under the next free name.")]
 DryRun = Annotated[bool, typer.Option("--dry-run", help="Print trials, resources and time; train nothing.")]
@@ -45,6 +46,7 @@ Try = Annotated[
 ]
 NewBudget = Annotated[str | None, typer.Option(help="Time for the sweep as a whole from now on: 4h.")]
 NewBudgetTokens = Annotated[str | None, typer.Option(help="Tokens for the sweep as a whole from now on.")]
+NewTrialBudget = Annotated[str | None, typer.Option(help="Time for each trial from now on.")]
 NewConcurrent = Annotated[int | None, typer.Option(min=1, help="Trials at a time.")]
 
 

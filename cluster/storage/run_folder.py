@@ -15,6 +15,9 @@ from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
 from multitask.plain_json import encode_json
 
+# Where a run that goes on with another one's weights began: their evaluations, step, rows and tokens.
+INHERITED = "inherited.json"
+
 
 class RunFolder:
     """The folder `cluster.storage/<name>` of one run.

@@ -18,6 +18,8 @@ from multitask.data import Tables
 class ConfirmationLedger(TrialLedger):
     """The trials of `sweep.confirmations[-1]` alone. Nothing is sampled, and no sampler is told of them."""
 
+    keeps_all = True
+
     def prepare(self) -> None:
         """Plan those that are not yet, and take in what trials of an earlier attempt reached without the driver."""
         known = {trial.run: trial for trial in self.sweep.trials}

@@ -1,40 +1,30 @@
 """The sweep's driver: Ray Tune runs the trials that the ledger plans, until they are through, time is up or somebody says stop."""
 
-import os
 import random
 import shutil
-import socket
-import time
 from collections.abc import Callable, Sequence
 from dataclasses import asdict
 from typing import Any
 
 from ray import tune
-from ray.tune import Callback, Stopper
 from ray.tune.schedulers import TrialScheduler
 
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.scratch import create_scratch
 from cluster.launch.waiting import PendingWatch
-from cluster.step.stopwatch import clock
 from cluster.storage.lease_record import Launch
 from cluster.sweeps.cleanup import TrialCleanup
-from cluster.sweeps.driver_settings import DriverSettings, Watch
+from cluster.sweeps.driver_callback import MAX_DRIVER_FAILURES, DriverCallback, Halt
+from cluster.sweeps.driver_settings import DriverSettings
 from cluster.sweeps.population import Population
-from cluster.sweeps.records import Trial
 from cluster.sweeps.schedulers import STOPPING, StoppingScheduler, TakeReport
-from cluster.sweeps.store import STOP
 from cluster.sweeps.trial_actor import TrialRunner
-from cluster.sweeps.trial_checkpoints import KnownFolders, keep_best_checkpoints
 from cluster.sweeps.trials import TrialLedger
 from cluster.sweeps.tune_searcher import LedgerSearcher
-from cluster.training.observer import Observer, one_line
+from cluster.training.observer import Observer
 from multitask.config import RunConfig
 from tune_spaces import Space
 
-HEARTBEAT_S = 2.0
-# A driver's death is no fault of its trial; more of them than this are.
-MAX_DRIVER_FAILURES = 3
 # What watches a trial's run where its controller is.
 Trackers = Callable[[RunConfig], Sequence[Observer]]
 
@@ -63,7 +53,7 @@ def run_driver(ledger: TrialLedger, board: Any, settings: DriverSettings) -> str
                 name="tune",
                 storage_path=scratch,
                 callbacks=[callback],
-                stop=_Halt(callback),
+                stop=Halt(callback),
                 failure_config=tune.FailureConfig(max_failures=MAX_DRIVER_FAILURES),
                 verbose=0,
             ),
@@ -89,139 +79,3 @@ def _scheduler(ledger: TrialLedger, space: Space, take_report: TakeReport) -> Tr
     if ledger.options.scheduler == "pbt":
         return Population(ledger, space, take_report)
     return StoppingScheduler(STOPPING[ledger.options.scheduler](ledger.options), ledger, take_report)
-
-
-class DriverCallback(Callback):
-    """What Tune tells goes into the ledger. One object is one attempt at the sweep: from the driver's start to its end or death."""
-
-    def __init__(self, ledger: TrialLedger, cleanup: TrialCleanup, watch: Watch) -> None:
-        self._ledger, self._cleanup, self._watch = ledger, cleanup, watch
-        self._began, self._before = time.time(), ledger.sweep.elapsed
-        self._beat, self._untidy, self._known_folders = 0.0, False, KnownFolders()
-        self.halt: str | None = None
-        self.error: BaseException | None = None
-        self._write_state("running")
-
-    def __reduce__(self) -> tuple[type[str], tuple[str]]:
-        """Not pickled, as the ledger."""
-        return str, ("driver callback",)
-
-    @property
-    def elapsed(self) -> float:
-        """Seconds of all attempts."""
-        return self._before + time.time() - self._began
-
-    def take_report(self, run: str, result: dict[str, Any]) -> None:
-        """An evaluation of trial `run` has come in."""
-        self._guard(lambda: self._ledger.report(run, result))
-
-    def on_trial_complete(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """The trial ended by itself, or the scheduler or the sweep ended it."""
-        self._guard(lambda: self._complete(trial))
-
-    def on_trial_recover(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """The trial's own process died, its controller with it; Tune starts it again."""
-        self._cleanup.expect_orphans()
-
-    def on_trial_error(self, iteration: int, trials: list, trial: Any, **info: Any) -> None:
-        """The trial's own process died too often."""
-        error = trial.get_pickled_error()
-        reason = f"failed {MAX_DRIVER_FAILURES + 1} times" + (f": {one_line(error)}" if error else "")
-        self._cleanup.expect_orphans()
-        self._guard(lambda: self._end(trial.config["run"], "failed", reason))
-
-    def on_step_end(self, iteration: int, trials: list, **info: Any) -> None:
-        """Now and then, at least once a second."""
-        self._guard(self._step)
-
-    def close(self) -> str | None:
-        """End the attempt: release what is left and write how it stands."""
-        for trial in self._ledger.trials:
-            if trial.status == "running":
-                self._cleanup.end_training(self._ledger.current_run(trial))
-        self._cleanup.wait()
-        if self.error is not None:
-            raise self.error
-        left = any(not trial.has_ended for trial in self._ledger.trials)
-        reason = self.halt or ("interrupted" if left else None)
-        self._ledger.halt(reason or "interrupted")
-        keep_best_checkpoints(self._ledger)
-        self._write_state("stopped" if reason else "finished", reason)
-        return reason
-
-    def _guard(self, action: Callable[[], Any]) -> None:
-        """Tune would end on an error with its own traceback; ours ends the attempt in order."""
-        try:
-            action()
-        except Exception as error:
-            self.error = self.error or error
-            self.halt = self.halt or "error"
-
-    def _complete(self, trial: Any) -> None:
-        result, run = trial.last_result, trial.config["run"]
-        if "status" in result:
-            self._end(run, result["status"], result["reason"])
-        elif self.halt is not None:
-            self._end(run, "waiting", self.halt)
-        else:
-            self._end(run, "stopped", _why_stopped(self._ledger.trial(run), self._ledger))
-
-    def _end(self, run: str, status: Any, reason: str | None) -> None:
-        self._cleanup.end_training(self._ledger.current_run(self._ledger.trial(run)))
-        self._ledger.end(run, status, reason)
-        self._untidy = True
-
-    def _step(self) -> None:
-        self._cleanup.poll()
-        if time.time() - self._beat < HEARTBEAT_S:
-            return
-        if self._untidy and self._cleanup.is_idle:
-            keep_best_checkpoints(self._ledger, self._known_folders)
-            self._untidy = False
-        self.halt = self.halt or self._reason_to_halt()
-        self._write_state("running")
-
-    def _reason_to_halt(self) -> str | None:
-        options = self._ledger.options
-        if self._ledger.store.storage.exists(STOP):
-            return "stopped by concord sweep stop"
-        if options.budget_seconds is not None and self.elapsed >= options.budget_seconds:
-            return f"the time budget of {clock(options.budget_seconds)} is spent"
-        if options.budget_tokens is not None and self._ledger.tokens >= options.budget_tokens:
-            return f"the budget of {options.budget_tokens:,} tokens is spent"
-        return None
-
-    def _write_state(self, status: str, reason: str | None = None) -> None:
-        self._beat = time.time()
-        self._watch(self._ledger.snapshot(status, self.elapsed))
-        self._ledger.store.write_state(
-            {
-                "status": status,
-                "reason": reason,
-                "elapsed": round(self.elapsed, 1),
-                "heartbeat": self._beat,
-                "pid": os.getpid(),
-                "host": socket.gethostname(),
-            }
-        )
-
-
-class _Halt(Stopper):
-    """Ends the experiment as soon as the attempt wants to."""
-
-    def __init__(self, callback: DriverCallback) -> None:
-        self._callback = callback
-
-    def __call__(self, trial_id: str, result: dict[str, Any]) -> bool:
-        return False
-
-    def stop_all(self) -> bool:
-        """Whether there is a reason to halt."""
-        return self._callback.halt is not None
-
-
-def _why_stopped(trial: Trial, ledger: TrialLedger) -> str:
-    best, selection = trial.best(ledger.options.selection), ledger.options.selection
-    score = "not finite" if best is None else f"{best.scores[selection]:.3f}"
-    done = trial.reports[-1].iteration if trial.reports else 0
-    return f"{ledger.options.scheduler}: {selection} {score} after {done} of {trial.planned_iterations} evaluations"

@@ -31,9 +31,15 @@ def check_options(options: Options, search: Search) -> None:
     check_sampler(options, search.space)
     if options.scheduler == "pbt":
         _check_population(options, search)
-    if options.scheduler in ("asha", "median") and options.grace > options.evaluations:
+    if options.scheduler != "fifo" and len(options.metrics) > 1:
         raise UserError(
-            f"--grace {options.grace} is more than the {options.evaluations} evaluations of a trial: nothing would be stopped"
+            f"--scheduler {options.scheduler} compares trials by one score, --metric names {len(options.metrics)}: "
+            "give one of them, or use --scheduler fifo"
+        )
+    if options.scheduler in ("asha", "median") and options.grace >= options.evaluations:
+        raise UserError(
+            f"--grace {options.grace}: a trial has {options.evaluations} evaluations, and at its last one it is through: "
+            "nothing would be stopped"
         )
 
 

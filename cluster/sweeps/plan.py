@@ -62,7 +62,7 @@ def trial_config(
         "group": sweep,
         "job_type": "baseline" if trial.role == "baseline" else "trial",
         "tags": [*config.tracking.tags, *_tags(config, trial)],
-        "extra": {**config.tracking.extra, "sweep": sweep, "sample": trial.sample},
+        "extra": {**config.tracking.extra, "sweep": sweep, "sample": trial.current_sample},
         "log_model": False,
     }
     return parse_config(tree, trial.run)

@@ -43,9 +43,9 @@ class Population(PopulationBasedTraining):
         """A trial begins or goes on. Tune refuses searchers here since they would not hear of changes; ours has them in its ledger."""
         super().on_trial_add(SimpleNamespace(search_alg=None), trial)  # type: ignore[arg-type]
         record = self._ledger.trial(trial.config["run"])
-        if record.reports:
+        if record.iteration:
             state = self._trial_state[trial]
-            state.last_perturbation_time = state.last_train_time = record.reports[-1].iteration
+            state.last_perturbation_time = state.last_train_time = record.iteration
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Whether the trial goes on as it is."""
@@ -65,15 +65,18 @@ class Population(PopulationBasedTraining):
         record, donor_record = self._ledger.trial(run), self._ledger.trial(donor)
         number = len(record.generations) + 1
         generator = np.random.default_rng([self._ledger.options.seed, record.number + 1000, number])
-        sample = donor_record.generations[-1].sample if donor_record.generations else donor_record.sample
+        position = donor_record.position
+        assert position is not None, "a donor has been evaluated"
         generation = Generation(
             run=f"{run}-g{number}",
-            iteration=donor_record.reports[-1].iteration,
-            step=donor_record.reports[-1].step,
-            donor=self._ledger.current_run(donor_record),
-            sample=self._mutated(sample, generator),
+            iteration=position.iteration,
+            step=position.step,
+            donor=donor_record.current_run,
+            sample=self._mutated(donor_record.current_sample, generator),
+            rows=position.rows,
+            tokens=position.tokens,
         )
-        return self._ledger.tune_config(self._ledger.exploit(run, generation, donor_record)), {}
+        return self._ledger.tune_config(self._ledger.exploit(run, generation)), {}
 
     def _mutated(self, sample: dict[str, Any], generator: np.random.Generator) -> dict[str, Any]:
         """Another sample near this one that the recipe can be trained with."""

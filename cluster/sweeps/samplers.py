@@ -1,6 +1,5 @@
 """Which configuration comes next: a pure function of the seed, its number and what is known of those before it."""
 
-import math
 import warnings
 from collections.abc import Callable, Iterable, Sequence
 from typing import TYPE_CHECKING, Any, Protocol
@@ -10,6 +9,7 @@ import numpy as np
 from cluster.sweeps.optuna_samplers import OPTUNA_SAMPLERS, with_failures_as_worst
 from cluster.sweeps.plan import plain_sample
 from cluster.sweeps.records import Options, Trial
+from cluster.sweeps.told import told
 from tune_spaces.core.distributions import told_sample
 
 if TYPE_CHECKING:
@@ -84,30 +84,19 @@ class OptunaSampler:
             warnings.simplefilter("ignore", optuna.exceptions.ExperimentalWarning)
             sampler = OPTUNA_SAMPLERS[self._options.search](self._space, self._options, number)
             study = optuna.create_study(directions=["maximize"] * len(self._options.metrics), sampler=sampler)
-            told = [frozen for trial in trials if (frozen := self._frozen_trial(trial)) is not None]
-            study.add_trials(with_failures_as_worst(told) if self._options.search == "gp" else told)
+            known = [frozen for trial in trials if (frozen := self._frozen_trial(trial)) is not None]
+            study.add_trials(with_failures_as_worst(known) if self._options.search == "gp" else known)
             return _first_new((self._space.suggest(study.ask()) for _ in range(_DRAWS)), trials)
 
     def _frozen_trial(self, trial: Trial) -> "optuna.trial.FrozenTrial | None":
         import optuna
 
-        state = optuna.trial.TrialState
         if trial.role not in ("recipe", "sample") or not trial.sample:
             return None
         best = trial.best(self._options.selection)
-        values = [best.scores.get(metric, math.nan) for metric in self._options.metrics] if best else []
-        known = bool(values) and all(map(math.isfinite, values))
-        tell: dict[str, Any] = {"state": state.RUNNING}
-        if trial.status == "stopped" and len(values) == 1 and known:
-            # A trial that was stopped early could have got better: Optuna ranks it behind all that went to their end.
-            curve = {report.iteration: report.scores[self._options.selection] for report in trial.reports}
-            tell = {"state": state.PRUNED, "intermediate_values": curve}
-        elif trial.has_ended:
-            tell = {"state": state.COMPLETE, "values": values} if known else {"state": state.FAIL}
-            if not known and len(self._options.metrics) == 1:
-                # Without a value it counts as the worst of all, so that the search keeps away from what breaks.
-                tell = {"state": state.PRUNED}
-        return optuna.trial.create_trial(**told_sample(trial.sample, self._parameters), **tell)
+        # A population's trial may have been best with other settings than its first.
+        sample = best.sample if best is not None and best.run else trial.sample
+        return optuna.trial.create_trial(**told_sample(sample, self._parameters), **told(trial, best, self._options))
 
 
 SAMPLERS: dict[str, Callable[["Space", Options], Sampler]] = {

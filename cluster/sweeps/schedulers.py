@@ -2,6 +2,7 @@
 
 import math
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from ray.tune.schedulers import (
@@ -57,42 +58,43 @@ STOPPING: Mapping[str, Callable[[Options], TrialScheduler]] = {"fifo": _fifo, "a
 TakeReport = Callable[[str, dict[str, Any]], None]
 
 
-class _EndedTrial:
-    """A trial of an earlier attempt, as far as a scheduler looks at one."""
+@dataclass(frozen=True)
+class _RacingTrial:
+    """A trial as far as a rule looks at one: by its run, so that it stays the same one where Tune begins it again."""
 
-    def __init__(self, trial_id: str) -> None:
-        self.trial_id, self.status = trial_id, "TERMINATED"
-
-    def is_finished(self) -> bool:
-        """It is."""
-        return True
+    trial_id: str
 
 
 class StoppingScheduler(TrialScheduler):
     """One of Tune's stopping rules, told what trials reported before this attempt; Tune itself would forget it.
 
     The recipe and the baselines are what others are compared with, so they are trained to their end. Baselines are no
-    part of the race.
+    part of the race. At a trial's last evaluation nothing is left to be saved: it has finished, and is not stopped.
     """
 
     def __init__(self, rule: TrialScheduler, ledger: "TrialLedger", take_report: TakeReport) -> None:
         super().__init__()  # type: ignore[no-untyped-call]
         self._rule, self._ledger, self._take_report = rule, ledger, take_report
+        self._racing: dict[str, Any] = {}
         for trial in ledger.trials:
             if trial.has_ended and trial.role in ("recipe", "sample"):
-                self._replay(_EndedTrial(trial.run), trial)
+                self._enter(trial)
 
-    def _replay(self, stub: Any, trial: Trial) -> None:
-        """What the rule decides about it now is of no account: the trial went on, or has ended."""
-        self._rule.on_trial_add(None, stub)  # type: ignore[arg-type]
+    def _enter(self, trial: Trial) -> None:
+        """Add it to the race, once. What the rule decides about its past is of no account: it went on, or has ended."""
+        if trial.run in self._racing:
+            return
+        racing: Any = _RacingTrial(trial.run)
+        self._racing[trial.run] = racing
+        self._rule.on_trial_add(None, racing)  # type: ignore[arg-type]
         for result in past_results(trial, self._ledger.options.selection):
-            self._rule.on_trial_result(None, stub, result)  # type: ignore[arg-type]
+            self._rule.on_trial_result(None, racing, result)  # type: ignore[arg-type]
 
     def on_trial_add(self, tune_controller: Any, trial: Any) -> None:
         """A trial begins or goes on."""
         record = self._record(trial)
         if record.role != "baseline":
-            self._replay(trial, record)
+            self._enter(record)
 
     def on_trial_result(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> str:
         """Whether the trial goes on."""
@@ -100,8 +102,9 @@ class StoppingScheduler(TrialScheduler):
         record = self._record(trial)
         if record.role == "baseline":
             return TrialScheduler.CONTINUE
-        decision: str = self._rule.on_trial_result(tune_controller, trial, result)
-        return TrialScheduler.CONTINUE if record.role == "recipe" else decision
+        decision: str = self._rule.on_trial_result(tune_controller, self._racing[record.run], result)
+        is_last = result[ITERATION] >= record.planned_iterations
+        return TrialScheduler.CONTINUE if record.role == "recipe" or is_last else decision
 
     def on_trial_complete(self, tune_controller: Any, trial: Any, result: dict[str, Any]) -> None:
         """The trial ended by itself; its last result is one that the rule has seen."""
@@ -132,3 +135,11 @@ def past_results(trial: Trial, selection: str) -> list[dict[str, Any]]:
         best = max(best, WORST if math.isnan(score) else score)
         results.append({ITERATION: report.iteration, SCORE: best})
     return results
+
+
+def why_stopped(trial: Trial, options: Options) -> str:
+    """In one line, why the scheduler stopped it: what it had reached by then."""
+    best = trial.best(options.selection)
+    score = "not finite" if best is None else f"{best.scores[options.selection]:.3f}"
+    done = f"after {trial.iteration} of {trial.planned_iterations} evaluations"
+    return f"{options.scheduler}: {options.selection} {score} {done}"

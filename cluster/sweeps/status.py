@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from cluster.sweeps.records import Sweep, Trial
+from cluster.sweeps.standing import standings
 from cluster.sweeps.store import SweepStore
 
 # A driver writes its heartbeat every few seconds; one that has been silent for longer is dead.
@@ -31,13 +32,11 @@ def _waiting(trial: Trial) -> Trial:
 
 
 def describe_status(store: SweepStore) -> dict[str, Any]:
-    """The sweep in plain values."""
+    """The sweep in plain values; `best` is the first run of the best configuration, `best_score` the mean of its seeds."""
     sweep = current_sweep(store)
     counts = Counter(trial.status for trial in sweep.trials)
     selection = sweep.options.selection
-    reached = {trial.run: report.scores[selection] for trial in sweep.trials if (report := trial.best(selection))}
-    compared = {trial.run for trial in sweep.trials if trial.role in ("recipe", "sample")}
-    best = max((run for run in reached if run in compared), key=lambda run: reached[run], default=None)
+    best = next(iter(standings(sweep.trials, selection, selection)), None)
     ended = sum(trial.has_ended for trial in sweep.trials if trial.role in ("recipe", "sample"))
     return {
         "name": sweep.name,
@@ -50,8 +49,8 @@ def describe_status(store: SweepStore) -> dict[str, Any]:
         "progress": f"{ended}/{sweep.options.trials * sweep.options.repeats}",
         "elapsed": sweep.elapsed,
         "counts": dict(counts),
-        "best": best,
-        "best_score": reached.get(best) if best else None,
+        "best": next(iter(best.best)) if best else None,
+        "best_score": best.mean(selection) if best else None,
         "selection": selection,
         "trials": [trial.to_dict() for trial in sweep.trials],
     }

@@ -132,6 +132,18 @@ class SweepStore:
         """Replace the record of one trial."""
         self._write(f"{TRIALS}/{trial.run}/{TRIAL}", trial.to_dict())
 
+    def write_traceback(self, trial: Trial, text: str) -> None:
+        """Keep what the trial's last attempt failed with beside its record."""
+        self.storage.write(self._traceback(trial), text.encode())
+
+    def traceback(self, trial: Trial) -> str | None:
+        """What the trial's last attempt failed with; None where nothing was raised."""
+        path = self._traceback(trial)
+        return self.storage.read(path).decode() if self.storage.exists(path) else None
+
+    def _traceback(self, trial: Trial) -> str:
+        return f"{TRIALS}/{trial.run}/traceback-{trial.attempts}.txt"
+
     def _write(self, path: str, value: dict[str, Any]) -> None:
         """Replace a file, which names the attempt that wrote it."""
         data = encode_json(value | written_by(self.storage))

@@ -2,6 +2,7 @@
 
 import math
 import threading
+import time
 from collections import deque
 from typing import Any
 
@@ -14,16 +15,19 @@ from ray.train._internal.session import _TrainingResult as TrainingResult
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_board import ControllerObserver
 from cluster.launch.trainer import RunTrainer
+from cluster.step.stopwatch import clock
 from cluster.storage.lease_record import Launch
 from cluster.sweeps.cleanup import release_dead_controller
 from cluster.sweeps.sweep_board import TrialObserver
 from cluster.sweeps.trial_checkpoints import take_over_checkpoints
-from cluster.training.observer import Outcome, one_line
+from cluster.sweeps.trial_failures import failure
+from cluster.training.observer import Outcome
 from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
 
 # So long the board keeps a trial waiting. Events are seen at once; a longer silence is that of a board that lost some.
 WAIT_S = 10.0
+MIN_WAIT_S = 0.1
 # What the training thread still does after it has said that it ends.
 END_S = 1.0
 MAX_CONTROLLER_FAILURES = 3
@@ -36,7 +40,8 @@ class TrialRunner(tune.Trainable):
     """Trains the run of `config["config"]` (plain values) and gives one result for each of its evaluations.
 
     A result's `current` is that of `config["selection"]`, its `score` the best of them so far, by which the checkpoint is chosen.
-    The last result has `done`, `status` and `reason`. What fails by itself is a result, too: an exception is for Tune to try again.
+    The last result has `done`, `status`, `reason` and, of what failed, `cause` and perhaps `traceback`. What fails by itself is a
+    result, too: an exception is for Tune to try again.
     """
 
     def setup(self, config: dict[str, Any]) -> None:
@@ -58,7 +63,11 @@ class TrialRunner(tune.Trainable):
         self._events: deque[tuple[str, dict[str, Any]]] = deque()
         self._latest: dict[str, Any] = {} if config["best"] is None else {SCORE: config["best"]}
         self._end: dict[str, Any] | None = None
+        self._failure: dict[str, Any] = {}
         self._controller: Any = None
+        self._limit, self._until = config["limit"], math.inf
+        if self._limit is not None:
+            self._until = time.monotonic() + self._limit - config["seconds"]
 
     def step(self) -> dict[str, Any]:
         """Wait for the next evaluation or the end."""
@@ -67,7 +76,7 @@ class TrialRunner(tune.Trainable):
             self._thread.start()
         while True:
             alive = self._thread.is_alive()
-            self._events += ray.get(self._board.take_events.remote(self._run.name, WAIT_S if alive else 0))
+            self._events += ray.get(self._board.take_events.remote(self._run.name, self._wait_s() if alive else 0))
             while self._events:
                 event, values = self._events.popleft()
                 if event == "report":
@@ -76,8 +85,14 @@ class TrialRunner(tune.Trainable):
                     self._end = _ending(Outcome(**values))
                 if event == "end":
                     self._thread.join(timeout=END_S)
+            if alive and time.monotonic() >= self._until and self._controller is not None:
+                return self._out_of_time()
             if not alive:
                 return self._ended()
+
+    def _wait_s(self) -> float:
+        """How long to wait for news: till the trial's time is over, if that is sooner than usual."""
+        return min(WAIT_S, max(MIN_WAIT_S, self._until - time.monotonic()))
 
     def save(self, checkpoint_dir: str | None = None) -> TrainingResult:
         """A note of where the weights are, which stay in the run folder: a file of Tune's own would lie on this host alone."""
@@ -106,7 +121,7 @@ class TrialRunner(tune.Trainable):
         except UserError as error:
             self._end = {"status": "failed", "reason": str(error).splitlines()[0]}
         except Exception as error:
-            self._end = self._end or {"status": "failed", "reason": one_line(error)}
+            self._failure = failure(error)
         finally:
             self._board.post.remote(self._run.name, "end", {})
 
@@ -139,10 +154,19 @@ class TrialRunner(tune.Trainable):
         return dict(self._latest)
 
     def _ended(self) -> dict[str, Any]:
-        ending = self._end or {"status": "failed", "reason": "the run ended without an outcome"}
+        """The outcome says best what happened; what was raised here knows the cause."""
+        unknown = {"status": "failed", "reason": "the run ended without an outcome", "cause": "settings"}
+        return self._last({**unknown, **self._failure, **(self._end or {})})
+
+    def _out_of_time(self) -> dict[str, Any]:
+        self.cleanup()
+        return self._last({"status": "stopped", "reason": f"over the limit of {clock(self._limit)} for one trial"})
+
+    def _last(self, ending: dict[str, Any]) -> dict[str, Any]:
         return {SCORE: WORST, CURRENT: WORST, ITERATION: 0, **self._latest, **ending, "done": True}
 
 
 def _ending(outcome: Outcome) -> dict[str, Any]:
-    status = "failed" if outcome.status == "failed" else "finished"
-    return {"status": status, "reason": outcome.error}
+    if outcome.status == "failed":
+        return {"status": "failed", "reason": outcome.error}
+    return {"status": "finished", "reason": outcome.error, "cause": None}

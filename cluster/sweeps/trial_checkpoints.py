@@ -7,9 +7,10 @@ import pyarrow as pa
 from cluster.storage.checkpoint import FOLDER, checkpoint_name, find_checkpoint, read_state, verify
 from cluster.storage.lease import Lease
 from cluster.storage.lease_record import Launch
-from cluster.storage.run_folder import RunFolder
+from cluster.storage.run_folder import INHERITED, RunFolder
 from cluster.storage.storage import Storage
-from cluster.sweeps.records import Trial
+from cluster.sweeps.records import Report, Trial
+from cluster.sweeps.standing import Standing, standings
 from cluster.sweeps.trials import TrialLedger
 from multitask.config import RunConfig
 from multitask.errors import UserError
@@ -29,22 +30,18 @@ class KnownFolders:
 
 
 def keep_best_checkpoints(ledger: TrialLedger, known: KnownFolders | None = None) -> None:
-    """Remove the checkpoints of ended trials beyond the best `options.keep`, and of those all but the best one.
+    """Remove the checkpoints of ended trials but for the best seed's best one of the best `options.keep` configurations.
 
-    Baselines keep none: their mean is of one task, and nobody exports them. A donor keeps all until its heir has them.
+    A configuration of which a seed is still to come keeps each seed's best one, for it may yet become one of them. Baselines
+    keep none: their mean is of one task, and nobody exports them. A donor keeps all until its heir has them.
     `known` is of earlier calls: a folder that needs no change since then is not looked at.
     """
     known = known or KnownFolders()
     donors = {trial.generations[-1].donor for trial in ledger.trials if _waits_for_donor(ledger, trial, known)}
-    ended = [trial for trial in ledger.trials if trial.has_ended]
-    rivals = [trial for trial in ended if trial.role != "baseline"]
-    kept = {trial.run for trial in _by_score(rivals, ledger)[: ledger.options.keep]}
-    for trial in ended:
-        current = ledger.current_run(trial)
-        best = trial.best(ledger.options.selection)
-        best_names = {checkpoint_name(best.step)} if best is not None and trial.run in kept else set()
+    kept = {report.run: frozenset({checkpoint_name(report.step)}) for report in _kept_reports(ledger)}
+    for trial in (trial for trial in ledger.trials if trial.has_ended):
         for run in {trial.run, *(generation.run for generation in trial.generations)} - donors:
-            _leave_only(ledger, run, frozenset(best_names if run == current else ()), known)
+            _leave_only(ledger, run, kept.get(run, frozenset()), known)
 
 
 def _leave_only(ledger: TrialLedger, run: str, names: frozenset[str], known: KnownFolders) -> None:
@@ -59,28 +56,25 @@ def _leave_only(ledger: TrialLedger, run: str, names: frozenset[str], known: Kno
 
 
 def _waits_for_donor(ledger: TrialLedger, trial: Trial, known: KnownFolders) -> bool:
-    if not trial.generations or trial.has_ended or ledger.current_run(trial) in known.begun:
+    if not trial.generations or trial.has_ended or trial.current_run in known.begun:
         return False
     if not ledger.run_folder(trial).has_begun:
         return True
-    known.begun.add(ledger.current_run(trial))
+    known.begun.add(trial.current_run)
     return False
 
 
-def _by_score(trials: list[Trial], ledger: TrialLedger) -> list[Trial]:
-    """The best first; with several metrics each one's best come in turn."""
-    ranked: list[Trial] = []
-    orders = [_ordered(trials, metric, ledger.options.selection) for metric in ledger.options.metrics]
-    for place in range(len(trials)):
-        for order in orders:
-            if place < len(order) and order[place] not in ranked:
-                ranked.append(order[place])
-    return ranked
-
-
-def _ordered(trials: list[Trial], metric: str, selection: str) -> list[Trial]:
-    known = [(best.scores.get(metric, -2.0), trial) for trial in trials if (best := trial.best(selection)) is not None]
-    return [trial for _, trial in sorted(known, key=lambda pair: -pair[0])]
+def _kept_reports(ledger: TrialLedger) -> list[Report]:
+    """The reports whose checkpoints stay; with several metrics each one's best come in turn."""
+    if ledger.keeps_all:
+        return [own for trial in ledger.trials if (own := trial.best(ledger.options.selection)) is not None]
+    options, ranked = ledger.options, list[Standing]()
+    orders = [standings(ledger.trials, options.selection, metric) for metric in options.metrics]
+    for equal in zip(*orders, strict=True):
+        ranked += [standing for standing in equal if standing.has_ended and standing not in ranked]
+    best = [max(own.best.values(), key=lambda report: report.scores[options.selection]) for own in ranked]
+    unsettled = (own for own in orders[0] if not own.has_ended)
+    return best[: options.keep] + [report for own in unsettled for report in own.best.values()]
 
 
 def take_over_checkpoints(config: RunConfig, donor: str, previous: str, launch: Launch) -> None:
@@ -102,7 +96,8 @@ def take_over_checkpoints(config: RunConfig, donor: str, previous: str, launch: 
             folder.storage.delete_folder(FOLDER)
             # The donor trains on and may remove a checkpoint while it is read.
             try:
-                if _copy_checkpoints(source, folder.storage):
+                if (inherited := _copy_checkpoints(source, folder.storage)) is not None:
+                    folder.write_json(INHERITED, inherited)
                     folder.continue_as(config, RunFolder(storage.below(previous)))
                     return
             except (OSError, pa.ArrowException, KeyError):
@@ -110,12 +105,16 @@ def take_over_checkpoints(config: RunConfig, donor: str, previous: str, launch: 
     raise UserError(f"{source.location} holds no whole checkpoint to go on from")
 
 
-def _copy_checkpoints(source: Storage, target: Storage) -> bool:
+def _copy_checkpoints(source: Storage, target: Storage) -> dict[str, int] | None:
+    """Copy them; gives the evaluations, step, rows and tokens of the newest, None where it is not whole."""
     newest, _ = find_checkpoint(source)
     if newest is None:
-        return False
-    best = read_state(source, newest)["progress"]["best_step"]
+        return None
+    progress = read_state(source, newest)["progress"]
+    best = progress["best_step"]
     wanted = {newest} | ({f"{FOLDER}/{checkpoint_name(best)}"} if best is not None else set())
     for path in wanted:
         target.copy_folder(source, path)
-    return all(verify(target, path) is None for path in wanted)
+    if any(verify(target, path) is not None for path in wanted):
+        return None
+    return {"iteration": len(progress["history"])} | {unit: progress[unit] for unit in ("step", "rows", "tokens")}

@@ -1,6 +1,5 @@
 """The ledger of a sweep: which trials there are, how far they are, and which comes next. The driver alone writes it."""
 
-import math
 import time
 from collections.abc import Mapping
 from dataclasses import replace
@@ -17,16 +16,23 @@ from cluster.sweeps.plan import (
     run_name,
     trial_config,
 )
-from cluster.sweeps.records import AFTER_SEARCH, Generation, Report, Role, Status, Sweep, Trial
+from cluster.sweeps.records import AFTER_SEARCH, Cause, Generation, Report, Role, Status, Sweep, Trial
+from cluster.sweeps.run_history import with_history, with_start
 from cluster.sweeps.samplers import Sampler, create_sampler
 from cluster.sweeps.search import Search
 from cluster.sweeps.store import SweepStore
 from multitask.config import RunConfig
 from multitask.data import Tables
 
+# A trial that the cluster has ended so often is tried again; once more, and it has failed.
+MAX_RETRIES = 2
+_ORDER: dict[Role, int] = {"recipe": 0, "baseline": 1}
+
 
 class TrialLedger:
     """All trials of a sweep, in memory and, at once, in its folder."""
+
+    keeps_all = False  # Whether every trial's best checkpoint stays.
 
     def __init__(
         self,
@@ -38,9 +44,8 @@ class TrialLedger:
         shared: Mapping[str, Any],
     ) -> None:
         """`shared`: what every trial's actor is told besides its config."""
-        self.store, self.sweep, self.options = store, sweep, sweep.options
+        self.store, self.sweep, self.options, self._shared = store, sweep, sweep.options, shared
         self._base, self._space, self._sampler, self._budget = search.base, search.space, sampler, budget
-        self._shared = shared
         self._trials = {trial.run: trial for trial in sweep.trials if trial.role not in AFTER_SEARCH}
         self._counted_until: dict[str, float] = {}
         self._is_exhausted = False
@@ -61,7 +66,7 @@ class TrialLedger:
     @property
     def tokens(self) -> int:
         """Tokens that all trials have trained."""
-        return sum(trial.reports[-1].tokens for trial in self._trials.values() if trial.reports)
+        return sum(trial.tokens for trial in self._trials.values())
 
     def trial(self, run: str) -> Trial:
         """The trial called `run`."""
@@ -83,22 +88,32 @@ class TrialLedger:
     def _recover(self) -> None:
         """Take in what trials of an earlier attempt reached without the driver; those that have not ended wait."""
         for trial in self.trials:
-            if not trial.has_ended:
-                self._change(replace(self._with_history(trial), status="waiting"))
-                if (self._result(trial) or {}).get("status") == "finished":
+            if not trial.has_ended or trial.cause == "cluster":
+                folder = self.run_folder(trial)
+                self._change(replace(with_history(trial, folder), status="waiting", interruptions=0))
+                if (folder.result() or {}).get("status") == "finished":
                     self.end(trial.run, "finished", None)
 
     def next(self) -> Trial | None:
-        """The next trial to start, now running; None where none is left."""
-        waiting = [trial for trial in self.trials if trial.status == "waiting" and trial.run not in self._counted_until]
-        trial = waiting[0] if waiting else self._sample_next()
-        if trial is None:
+        """The next trial to start, now running; None where there is none by now.
+
+        The recipe comes first, then the baselines: a budget may end the sweep, and others are compared with them. What the
+        cluster has interrupted comes last: it may have recovered by then.
+        """
+        waiting = [trial for trial in self.trials if trial.status == "waiting"]
+        waiting.sort(key=lambda trial: (trial.interruptions, _ORDER.get(trial.role, len(_ORDER))))
+        trial = waiting[0] if waiting and not waiting[0].interruptions else self._sample_next()
+        if trial is None and not waiting:
             return None
-        now = time.time()
+        trial, now = trial or waiting[0], time.time()
         self._counted_until[trial.run] = now
-        return self._change(
-            replace(trial, status="running", reason=None, started=trial.started or now, attempts=trial.attempts + 1)
-        )
+        trial = replace(trial, status="running", reason=None, cause=None, attempts=trial.attempts + 1)
+        return self._change(replace(trial, started=trial.started or now))
+
+    @property
+    def is_through(self) -> bool:
+        """Whether no trial runs, so that none can come to be tried again."""
+        return not any(trial.status == "running" for trial in self._trials.values())
 
     def config(self, trial: Trial) -> RunConfig:
         """The config that `trial` trains by now."""
@@ -109,10 +124,10 @@ class TrialLedger:
         elif trial.role == "recipe" and not trial.generations:
             config = self._base
         else:
-            config = self.sampled_config(trial.generations[-1].sample if trial.generations else sample)
+            config = self.sampled_config(trial.current_sample)
         made = trial_config(config, trial, self.sweep.name, f"{self.store.location}/trials", self.options, budget)
         tracking = made.tracking.model_copy(update={"group": self.sweep.group})
-        return made.model_copy(update={"name": self.current_run(trial), "tracking": tracking})
+        return made.model_copy(update={"name": trial.current_run, "tracking": tracking})
 
     def sampled_config(self, sample: Mapping[str, Any]) -> RunConfig:
         """What the space makes of the recipe by `sample`.
@@ -126,8 +141,8 @@ class TrialLedger:
         """What Tune hands to the trial's actor."""
         best, donor = trial.best(self.options.selection), None
         if trial.generations:
-            runs = [trial.run, *(generation.run for generation in trial.generations)]
-            donor = {"donor": trial.generations[-1].donor, "previous": runs[-2]}
+            previous = [trial.run, *(generation.run for generation in trial.generations)][-2]
+            donor = {"donor": trial.generations[-1].donor, "previous": previous}
         return {
             **self._shared,
             "run": trial.run,
@@ -137,44 +152,51 @@ class TrialLedger:
             "best": best.scores[self.options.selection] if best else None,
             "donor": donor,
             "started": time.time(),
+            "limit": self.options.trial_seconds,
+            "seconds": trial.seconds,
         }
-
-    def current_run(self, trial: Trial) -> str:
-        """The name of the run that the trial trains now."""
-        return trial.generations[-1].run if trial.generations else trial.run
 
     def report(self, run: str, values: Mapping[str, Any]) -> Trial:
         """Take in one evaluation of trial `run`."""
-        trial = self._trials[run]
+        trial = with_start(self._trials[run], self.run_folder(self._trials[run]))
         seconds = self._seconds(trial)
-        scores = {key: value for key, value in values.items() if key.startswith("dev/") and key != "dev/best"}
         report = Report(
             iteration=values["train/evaluations"],
             step=values["step"],
             rows=values["train/rows"],
             tokens=values["train/tokens"],
             seconds=round(seconds, 1),
-            scores=scores,
+            scores={key: value for key, value in values.items() if key.startswith("dev/") and key != "dev/best"},
+            run=trial.current_run,
+            sample=trial.current_sample,
         )
         return self._change(replace(trial.with_report(report), seconds=seconds))
 
-    def end(self, run: str, status: Status, reason: str | None) -> Trial:
-        """Trial `run` has ended, or waits to go on another time (`waiting`)."""
-        trial = self._with_history(self._trials[run])
+    def end(self, run: str, status: Status, reason: str | None, cause: Cause | None = None) -> Trial:
+        """Trial `run` has ended, or waits to go on another time (`waiting`); where it failed, of `cause`."""
+        trial = with_history(self._trials[run], self.run_folder(self._trials[run]))
         ended = time.time() if status != "waiting" else None
-        trial = replace(trial, status=status, reason=reason, ended=ended, seconds=self._seconds(trial))
+        trial = replace(trial, status=status, reason=reason, cause=cause, ended=ended, seconds=self._seconds(trial))
         self._counted_until.pop(run, None)
         return self._change(trial)
 
-    def exploit(self, run: str, generation: Generation, donor: Trial) -> Trial:
-        """From now on trial `run` goes on with a donor's weights and another sample; its past is the donor's."""
-        trial = self._trials[run]
-        reports = tuple(report for report in donor.reports if report.iteration <= generation.iteration)
-        return self._change(replace(trial, generations=(*trial.generations, generation), reports=reports))
+    def interrupted(self, run: str, reason: str) -> Trial:
+        """The cluster has ended trial `run`: it is tried again, unless that has happened too often."""
+        count = self._trials[run].interruptions + 1
+        status: Status = "waiting" if count <= MAX_RETRIES else "failed"
+        return self._change(replace(self.end(run, status, reason, "cluster"), interruptions=count))
+
+    def blame_cluster(self, run: str) -> None:
+        """What trial `run` failed of was the cluster: it is no evidence, and is tried again when the sweep goes on."""
+        self._change(replace(self._trials[run], cause="cluster"))
+
+    def exploit(self, run: str, generation: Generation) -> Trial:
+        """From now on trial `run` goes on with a donor's weights and another sample."""
+        return self._change(replace(self._trials[run], generations=(*self._trials[run].generations, generation)))
 
     def run_folder(self, trial: Trial) -> RunFolder:
         """Where the trial trains now."""
-        return self.store.run(self.current_run(trial))
+        return self.store.run(trial.current_run)
 
     def halt(self, reason: str) -> None:
         """All trials that are running wait until the sweep goes on."""
@@ -216,19 +238,6 @@ class TrialLedger:
             return trial.seconds
         self._counted_until[trial.run] = now = time.time()
         return trial.seconds + now - began
-
-    def _result(self, trial: Trial) -> dict[str, Any] | None:
-        return self.run_folder(trial).result()
-
-    def _with_history(self, trial: Trial) -> Trial:
-        """The trial with the evaluations that its run folder knows of and its record lacks."""
-        known = {report.iteration: report for report in trial.reports}
-        for iteration, point in enumerate((self._result(trial) or {}).get("history", []), start=1):
-            if iteration not in known:
-                scores = {k: math.nan if v is None else v for k, v in point.items() if k.startswith("dev/")}
-                position = (point["step"], point["rows"], point["tokens"])
-                known[iteration] = Report(iteration, *position, trial.seconds, scores)
-        return replace(trial, reports=tuple(known[iteration] for iteration in sorted(known)))
 
 
 def open_ledger(

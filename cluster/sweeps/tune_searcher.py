@@ -23,11 +23,13 @@ class LedgerSearcher(Searcher):
         self._ledger, self._limit = ledger, limit
 
     def suggest(self, trial_id: str) -> Any:
-        """The next trial's config, that there is none, or None: none now."""
+        """The next trial's config, that there is none, or None: none now, as where one that runs may have to be tried again."""
         if sum(trial.status == "running" for trial in self._ledger.trials) >= self._limit():
             return None
         trial = self._ledger.next()
-        return self.FINISHED if trial is None else self._ledger.tune_config(trial)
+        if trial is None:
+            return self.FINISHED if self._ledger.is_through else None
+        return self._ledger.tune_config(trial)
 
     def on_trial_complete(self, trial_id: str, result: dict | None = None, error: bool = False) -> None:
         """The ledger has it by the driver's callback."""

@@ -71,6 +71,10 @@ def sweep_view(sweep: Sweep, limit: int = SHOWN) -> RenderableType:
     parts: list[RenderableType] = [heading(sweep), trial_table(sweep, _shown(sweep, limit))]
     failures = Counter(trial.reason for trial in sweep.trials if trial.status == "failed")
     parts += [Text(f"{count} failed: {reason}", style="red") for reason, count in failures.most_common(3)]
+    if failures:
+        first = next(trial.run for trial in sweep.trials if trial.status == "failed")
+        more = f"concord sweep status {sweep.name} {first.removeprefix(f'{sweep.name}-')}"
+        parts.append(Text(f"what a trial failed with: {more}", style="dim"))
     return Group(*parts)
 
 
@@ -165,7 +169,7 @@ def describe_sample(trial: Trial) -> str:
         return f"{trial.sample['task']} alone"
     if trial.role == "confirm":
         return f"{trial.number:03d} again, with a fresh seed" if trial.number else "the recipe again, with a fresh seed"
-    sample = trial.generations[-1].sample if trial.generations else trial.sample
+    sample = trial.current_sample
     shorts = Counter(_short(key) for key in sample)
     names = {key: _short(key) if shorts[_short(key)] == 1 else key for key in sample}
     ordered = sorted(sample, key=lambda key: key not in _METHODS)
@@ -184,13 +188,13 @@ def _value(value: Any) -> str:
 def seconds_left(sweep: Sweep) -> float | None:
     """Seconds until all trials are through, at the pace so far; None while it is not known."""
     begun = [trial for trial in sweep.trials if trial.reports]
-    done = sum(trial.reports[-1].rows for trial in begun)
+    done = sum(trial.rows for trial in begun)
     ended = [trial for trial in begun if trial.has_ended and trial.planned_rows]
     if not done or not sweep.elapsed or sweep.status != "running":
         return None
-    share = sum(t.reports[-1].rows / t.planned_rows for t in ended) / len(ended) if ended else 1.0
+    share = sum(t.rows / t.planned_rows for t in ended) / len(ended) if ended else 1.0
     mean = sum(trial.planned_rows for trial in begun) / len(begun)
-    going = sum(t.planned_rows - t.reports[-1].rows for t in begun if not t.has_ended)
+    going = sum(t.planned_rows - t.position.rows for t in begun if t.position and not t.has_ended)
     number = sweep.options.trials * sweep.options.repeats
     settled = sum(bool(t.reports) or t.has_ended for t in sweep.trials if t.role in ("recipe", "sample"))
     coming = max(0, number - settled) * mean + sum(t.planned_rows for t in sweep.trials if _is_to_confirm(t))
@@ -214,7 +218,7 @@ def _shown(sweep: Sweep, limit: int) -> list[Trial]:
 
 
 def _done(trial: Trial) -> str:
-    return f"{trial.reports[-1].iteration if trial.reports else 0}/{trial.planned_iterations}"
+    return f"{trial.iteration}/{trial.planned_iterations}"
 
 
 def _number(value: float | None) -> str:

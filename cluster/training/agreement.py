@@ -31,11 +31,14 @@ _GRACE_S = 3.0  # how long the others are waited for when one has failed: they m
 
 
 class RankError(RuntimeError):
-    """What a rank met, with its number and host: one line."""
+    """What a rank met, with its number and host: one line.
 
-    def __init__(self, rank: int, host: str, cause: str) -> None:
-        super().__init__(rank, host, cause)
-        self.rank, self.host, self.cause = rank, host, cause
+    `of_cluster`: whether its disk, network or installation is to blame, and not what it was told to train.
+    """
+
+    def __init__(self, rank: int, host: str, cause: str, of_cluster: bool = False) -> None:
+        super().__init__(rank, host, cause, of_cluster)
+        self.rank, self.host, self.cause, self.of_cluster = rank, host, cause, of_cluster
 
     def __str__(self) -> str:
         return f"rank {self.rank} on {self.host}: {self.cause}"
@@ -195,7 +198,9 @@ class _Listener:
 def rank_error(error: Exception) -> RankError:
     """What this rank met, for those who only see one line of it."""
     lost = isinstance(error, dist.DistError) or any(word in str(error) for word in _LOST)
-    return (OtherRankError if lost else RankError)(dist.get_rank(), socket.gethostname(), one_line(error))
+    of_cluster = lost or isinstance(error, OSError | ImportError)
+    kind = OtherRankError if lost else RankError
+    return kind(dist.get_rank(), socket.gethostname(), one_line(error), of_cluster)
 
 
 def _failure(failures: dict[int, tuple[str, str, str]], world: int, names_ranks: bool) -> Exception:

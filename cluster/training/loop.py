@@ -92,7 +92,7 @@ class Run:
             self.session.report(metrics)
         self.engine.deepspeed.train()
         record.restart_clock()
-        while progress.step < self.schedule.steps and not self._out_of_patience():
+        while progress.step < self.schedule.steps and not progress.stops_early(self.config.training):
             self.train_step(record)
             if problem := progress.non_finite_problem(self.config.training.non_finite_limit):
                 return self._end("failed", problem)
@@ -135,7 +135,8 @@ class Run:
                 write_dev_predictions(self.folder, step, found.predictions)
         if metrics:
             self._remember(metrics)
-        if evaluates or (training.save_every is not None and step % training.save_every == 0):
+        saves = step == training.stop_after or (training.save_every is not None and step % training.save_every == 0)
+        if evaluates or saves:
             self._save()
             if self.session.rank == 0:
                 self.folder.write_result(result_values(self.summary(), "running"))
@@ -230,7 +231,3 @@ class Run:
 
     def _phase_after(self, step: int) -> int:
         return self.schedule.phase_of(max(0, step - 1))
-
-    def _out_of_patience(self) -> bool:
-        patience = self.config.training.patience
-        return patience is not None and self.progress.waited >= patience

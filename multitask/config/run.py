@@ -114,7 +114,7 @@ class RunConfig(Config):
             del config[key]
         for key in ("root", "cache"):
             del config["data"][key]
-        for key in ("save_every", "log_every", "non_finite_limit", "evaluate_before", "accumulation"):
+        for key in ("save_every", "stop_after", "log_every", "non_finite_limit", "evaluate_before", "accumulation"):
             del config["training"][key]
         return config
 

@@ -75,6 +75,9 @@ class TrainingConfig(Config):
     patience: int | None = Field(
         default=None, ge=1, description="evaluations without a better score before the run stops"
     )
+    stop_after: int | None = Field(
+        default=None, ge=1, description="steps after which the run stops; its schedule stays that of the whole run"
+    )
     non_finite_limit: int = Field(
         default=10, ge=0, description="skipped non-finite steps in a row after which the run has failed"
     )

@@ -5,6 +5,7 @@ from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
+from multitask.config.training import TrainingConfig
 from multitask.trainer.result import StepResult
 
 
@@ -57,6 +58,11 @@ class Progress:
         if self.best_step is not None or not self.history:
             return None
         return f"{selection} was not a finite number in any evaluation: the training has diverged; lower optimizer.lr"
+
+    def stops_early(self, training: TrainingConfig) -> bool:
+        """Whether the run ends before its schedule does: out of patience, or as far as it is to go."""
+        impatient = training.patience is not None and self.waited >= training.patience
+        return impatient or (training.stop_after is not None and self.step >= training.stop_after)
 
     def evaluated(self, epoch: float, scores: dict[str, float], selection: str) -> bool:
         """Take in an evaluation; True where it is the best so far."""

@@ -22,7 +22,7 @@ class Trained:
     """A trained model, with the weights of its best evaluation, or the last ones where there was none.
 
     `scores`: dev scores of that evaluation. `history`: training records and dev scores in the order of steps, each with
-    `step`, `epoch` and `phase`. `status`: `finished`, `stopped` (out of patience) or `interrupted`. `weights`: the trained
+    `step`, `epoch` and `phase`. `status`: `finished`, `stopped` (out of patience, or `training.stop_after`) or `interrupted`. `weights`: the trained
     parameters by name, fp32. `predictor` predicts as an export would.
     """
 

@@ -98,15 +98,15 @@ class Trainer:
     def train(
         self, line: ProgressLine, on_step: OnStep | None = None, on_evaluation: OnEvaluation | None = None
     ) -> Trained:
-        """Train to the end, to the end of patience, or to Ctrl-C."""
-        progress, patience = self.progress, self.config.training.patience
+        """Train to the end, to the end of patience or of `training.stop_after`, or to Ctrl-C."""
+        progress = self.progress
         if self.config.training.evaluate_before and progress.step == 0:
             progress.baseline = self.dev_scores()
             self._remember(progress.baseline)
         with interruptible() as interrupted:
             status = "finished"
             while progress.step < self.schedule.steps:
-                if patience is not None and progress.waited >= patience:
+                if progress.stops_early(self.config.training):
                     status = "stopped"
                     break
                 result = self.train_step()
@@ -162,7 +162,8 @@ class Trainer:
             self.best = self.step.weights.copy()
         if record:
             self._remember(record | scores)
-        if evaluates or (training.save_every is not None and step % training.save_every == 0):
+        saves = step == training.stop_after or (training.save_every is not None and step % training.save_every == 0)
+        if evaluates or saves:
             self._save()
         if evaluates:
             self.record.restart_clock()

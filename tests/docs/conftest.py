@@ -1,6 +1,7 @@
 """A folder as the pages speak of it, made from the sample with a tiny encoder; commands run in this process."""
 
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -36,7 +37,8 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for other in ("demo", "proportional", "c-b2", "e-mix"):
         shutil.copytree(folder / "runs" / "main", folder / "runs" / other)
     for sweep in ("main-default", "demo-learning_rate"):
-        write_sweep(folder / "runs", make_trials(8), name=sweep)
+        trials = [replace(trial, run=trial.run.replace("fake", sweep, 1)) for trial in make_trials(8)]
+        write_sweep(folder / "runs", trials, name=sweep)
     return folder
 
 

@@ -199,6 +199,7 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
         _phase(epochs=5, steps_per_epoch=1) | _optimizer(lr=1e-9),
         {"training": {"patience": 1}},
     ),
+    "TrainingConfig.stop_after": ({}, {"training": {"stop_after": 2}}),
     "TrainingConfig.log_every": ({}, {"training": {"log_every": 1}}),
 }
 

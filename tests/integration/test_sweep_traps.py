@@ -174,9 +174,14 @@ def test_a_population_gives_a_bad_trial_the_weights_of_a_good_one(
     assert bad.generations
     assert bad.generations[0].donor != bad.run
     donor = next(trial for trial in ran.sweep.trials if trial.run == bad.generations[0].donor)
-    started = bad.generations[0].iteration
-    assert bad.reports[started - 1].scores == donor.reports[started - 1].scores
-    assert bad.best("dev/mean").scores["dev/mean"] >= donor.reports[started - 1].scores["dev/mean"]  # type: ignore[union-attr]
+    heir = bad.generations[0]
+    own = [report for report in bad.reports if report.run == heir.run]
+    # Its first evaluation follows on the donor's last one before, and is its own; what came before was by its first settings.
+    assert own[0].iteration == heir.iteration + 1
+    assert own[0].scores != next(report for report in donor.reports if report.iteration == own[0].iteration).scores
+    assert own[0].sample == heir.sample != bad.sample
+    assert {report.run for report in bad.reports} == {bad.run, *(generation.run for generation in bad.generations)}
+    assert heir.rows == next(report.rows for report in donor.reports if report.iteration == heir.iteration)
     assert _settles(lambda: _is_all_released(nodes)), (_groups(), _alive())
 
 

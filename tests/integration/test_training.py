@@ -101,6 +101,17 @@ def test_patience_stops_a_run_that_gets_no_better(tiny_tasks: dict[str, Any]) ->
     assert [r["step"] for r in recorder.reports if "dev/mean" in r] == [10, 20, 30]
 
 
+def test_run_that_stops_after_a_step_goes_on_as_if_it_had_not(tiny_tasks: dict[str, Any]) -> None:
+    whole = _run(tiny_tasks | {"name": "whole"})[2]
+    stopped, _, config = _run(tiny_tasks | {"name": "parts", "training": {"stop_after": 7}})
+    assert stopped.status == "stopped"
+    # It is saved where it stops, though nothing is evaluated there.
+    assert _weights(config, 7).keys() == _weights(whole, 10).keys()
+    finished, _, config = _run(tiny_tasks | {"name": "parts"})
+    assert finished.status == "finished"
+    assert all(torch.equal(own, _weights(whole, 10)[name]) for name, own in _weights(config, 10).items())
+
+
 def test_heads_of_tasks_that_do_not_train_stay_to_the_bit(tiny_tasks: dict[str, Any]) -> None:
     tree = tiny_tasks | {
         "phases": [

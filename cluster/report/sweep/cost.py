@@ -35,12 +35,11 @@ class Spent:
 
 def spent(trials: Sequence[Trial]) -> Spent:
     """The sum over `trials`."""
-    last = [trial.reports[-1] for trial in trials if trial.reports]
     return Spent(
         trials=len(trials),
-        rows=sum(report.rows for report in last),
+        rows=sum(trial.rows for trial in trials),
         planned_rows=sum(trial.planned_rows for trial in trials),
-        tokens=sum(report.tokens for report in last),
+        tokens=sum(trial.tokens for trial in trials),
         seconds=sum(trial.seconds for trial in trials),
     )
 

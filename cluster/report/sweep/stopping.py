@@ -72,7 +72,7 @@ def _plot_all(axes: "Axes", view: View, drawn: Sequence[Trial], courses: Mapping
     """Draw the lines and give those of the legend by name; the important ones come last, on top."""
     handles: dict[str, Artist] = {}
     for trial in sorted(drawn, key=lambda trial: trial.status == "finished"):
-        handles[_NAMES[trial.status]] = _plot(axes, courses[trial.run], trial)
+        handles[_NAMES[trial.status]] = _plot(axes, courses[trial.run], trial, view.selection)
     if view.winner is not None:
         course = zip(*courses[view.winner.trial.run], strict=True)
         handles["winner"] = axes.plot(*course, color=SERIES[2], linewidth=2.8, zorder=4)[0]
@@ -82,15 +82,14 @@ def _plot_all(axes: "Axes", view: View, drawn: Sequence[Trial], courses: Mapping
     return handles
 
 
-def _plot(axes: "Axes", course: Course, trial: Trial) -> "Artist":
+def _plot(axes: "Axes", course: Course, trial: Trial, key: str) -> "Artist":
     look = _LINES[trial.status]
     line = axes.plot(*zip(*course, strict=True), **look)[0]
     marker, size = _ENDS[trial.status]
     axes.plot(*course[-1], marker=marker, markersize=size, color=look["color"], markeredgewidth=1.5, zorder=6)
-    taken = {generation.iteration for generation in trial.generations}
-    for report in trial.reports:
-        if report.iteration in taken and (point := [own for own in course if own[0] == report.rows]):
-            axes.plot(*point[0], marker="|", markersize=9, color=look["color"])
+    first_ones = {report.run: report for report in reversed(trial.reports) if report.run != trial.run}
+    for report in first_ones.values():
+        axes.plot(report.rows, report.scores.get(key, math.nan), marker="|", markersize=9, color=look["color"])
     return line
 
 
@@ -105,7 +104,7 @@ def _caption(view: View) -> str:
         words += "The scheduler (fifo) stops none: every trial trains in full. "
     stopped = [trial for trial in view.searched if trial.status == "stopped"]
     if any(trial.generations for trial in view.searched):
-        words += "An upright tick marks where a trial of the population took over the weights of a better one. "
+        words += "An upright tick marks a trial's first evaluation after it took over the weights of a better one. "
     return words + (
         f"Here {len(stopped)} of {len(view.searched)} trials were stopped early."
         if stopped

@@ -45,7 +45,6 @@ def trial_table(view: View) -> Table:
 def _row(view: View, trial: Trial, keys: list[str]) -> Row:
     scored = scored_trial(trial, view.selection)
     best, sample = (scored.best, scored.sample) if scored else (None, trial.sample)
-    done = trial.reports[-1].rows if trial.reports else 0
     return Row(
         run=trial.run,
         about=_about(trial),
@@ -53,7 +52,7 @@ def _row(view: View, trial: Trial, keys: list[str]) -> Row:
         reason=trial.reason or "",
         values=[value_text(sample[name]) if name in sample else "" for name in view.parameters],
         scores=[best.scores.get(key) if best else None for key in keys],
-        rows=f"{done:,} of {trial.planned_rows:,}" if trial.planned_rows else f"{done:,}",
+        rows=f"{trial.rows:,} of {trial.planned_rows:,}" if trial.planned_rows else f"{trial.rows:,}",
         seconds=trial.seconds,
         is_best=view.winner is not None and trial is view.winner.trial,
     )

@@ -67,8 +67,8 @@ def searched(count: int, response: Callable[[dict[str, Any]], float], seed: int 
 
 def baseline(task: str, score: float) -> Trial:
     """The single-task trial of `task`."""
-    made = trial(-1, {KEYS[task]: score, "dev/mean": score}, {KEYS[task]: score - 0.2, "dev/mean": score - 0.2})
-    return Trial(-1, 0, "baseline", f"s-base-{task}", {"task": task}, "finished", reports=made.reports)
+    courses = ({KEYS[task]: score, "dev/mean": score}, {KEYS[task]: score - 0.2, "dev/mean": score - 0.2})
+    return trial(-1, *courses, sample={"task": task}, role="baseline", run=f"s-base-{task}")
 
 
 def base_tree() -> dict[str, Any]:

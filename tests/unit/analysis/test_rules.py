@@ -1,6 +1,7 @@
 """Each rule against values worked out by hand, and how it refuses."""
 
 import math
+from dataclasses import replace
 
 import pytest
 
@@ -9,7 +10,7 @@ from cluster.analysis.pareto import knee
 from cluster.analysis.ranking import Ranking, rank
 from cluster.sweeps.records import Generation, Sweep, Trial
 from multitask.errors import UserError
-from tests.unit.analysis.sweeps import KEYS, baseline, scores, sweep, trial
+from tests.unit.analysis.sweeps import KEYS, baseline, report, scores, sweep, trial
 
 # By mean 2, by sst 1, by course 2, balanced 3.
 RECIPE = trial(0, scores(0.50, 0.70, 0.30))
@@ -93,8 +94,25 @@ def test_stopped_and_unfinished_trials_take_part_and_failed_ones_with_a_report()
     ]
     ranking = rank(sweep(made))
     marks = [own.configuration.mark for own in ranking.ranked]
-    assert _order(ranking) == [1, 2, 3, 0]
-    assert marks == ["stopped early", "unfinished", "failed later", ""]
+    assert _order(ranking) == [1, 2, 0, 3]
+    assert marks == ["stopped early", "unfinished", "", "failed later"]
+
+
+def test_configuration_with_missing_or_failed_seeds_goes_behind_those_that_are_complete() -> None:
+    lucky, broken = scores(0.9, 0.9, 0.9), scores(0.95, 0.95, 0.95)
+    made = [
+        *(trial(0, scores(0.2, 0.2, 0.2), repeat=seed) for seed in range(3)),
+        trial(1, lucky),
+        *(trial(1, status="failed", reason="out of memory", repeat=seed) for seed in (1, 2)),
+        *(trial(2, scores(0.3, 0.3, 0.3), repeat=seed) for seed in range(3)),
+        *(trial(3, broken, repeat=seed, status="failed" if seed else "finished") for seed in range(3)),
+    ]
+    ranking = rank(sweep(made, repeats=3))
+    assert _order(ranking) == [2, 0, 3, 1]
+    assert [own.configuration.mark for own in ranking.ranked] == ["", "", "failed later", "1 of 3 seeds"]
+    # By any rule, and also where nothing is complete.
+    assert _order(rank(sweep(made, repeats=3), "course")) == [2, 0, 3, 1]
+    assert _order(rank(sweep(made[3:6]))) == [1]
 
 
 def test_configuration_without_a_needed_score_is_not_ranked() -> None:
@@ -122,14 +140,26 @@ def test_baselines_are_those_of_the_sweep_unless_given() -> None:
 
 
 def test_population_counts_with_the_sample_of_its_best_report() -> None:
-    courses = [scores(own, own, own) for own in (0.2, 0.3, 0.6, 0.5)]
-    changed = trial(1, *courses, sample={"lr": 1e-3})
+    own = trial(1, *(scores(value, value, value) for value in (0.6, 0.7)), sample={"lr": 1e-3})
     generation = Generation("s-001-g1", 2, 20, "s-000", {"lr": 1e-4})
-    changed = Trial(**{**vars(changed), "generations": (generation,)})
-    attempt = rank(sweep([RECIPE, changed])).winner.configuration.scored_trials[0]
-    assert (attempt.sample, attempt.run) == ({"lr": 1e-4}, "s-001-g1")
-    unchanged = Trial(**{**vars(changed), "reports": changed.reports[:2]})
-    assert configurations(sweep([RECIPE, unchanged]))[1].scored_trials[0].run == "s-001"
+
+    def changed(*values: float) -> Trial:
+        later = (report(number, scores(value, value, value)) for number, value in enumerate(values, start=3))
+        reports = (replace(made, run=generation.run, sample=generation.sample) for made in later)
+        return replace(own, generations=(generation,), reports=(*own.reports, *reports))
+
+    attempt = rank(sweep([RECIPE, changed(0.9, 0.8)])).winner.configuration.scored_trials[0]
+    assert (attempt.sample, attempt.run, attempt.best.step) == ({"lr": 1e-4}, "s-001-g1", 30)
+    # What it reached by its first settings is not what the later ones reached, nor is its donor's score.
+    before = configurations(sweep([RECIPE, changed(0.3)]))[1].scored_trials[0]
+    assert (before.sample, before.run, before.best.step) == ({"lr": 1e-3}, "s-001", 20)
+
+
+def test_without_a_rule_it_is_the_score_that_the_sweep_searched_for() -> None:
+    searched = sweep(TRIALS, metrics=("dev/sst/accuracy",))
+    assert (rank(searched).rule.name, _order(rank(searched))) == ("dev/sst/accuracy", [1, 3, 0, 2])
+    several = sweep(TRIALS, metrics=("dev/sst/accuracy", "dev/sts/pearson"))
+    assert (rank(several).rule.name, rank(sweep(TRIALS)).rule.name) == ("dev/mean", "dev/mean")
 
 
 @pytest.mark.parametrize(

@@ -39,6 +39,7 @@ def test_times_and_amounts_are_numbers_or_as_people_write_them(recipe: Path) -> 
 
 def test_a_score_is_one_text_or_several(recipe: Path) -> None:
     assert _options(recipe, metrics="dev/sst/accuracy").metrics == ("dev/sst/accuracy",)
+    assert _options(recipe, trial_budget="30m").trial_seconds == 1800
     assert _options(recipe, metrics=["dev/mean", "dev/sst/accuracy"]).metrics == ("dev/mean", "dev/sst/accuracy")
 
 

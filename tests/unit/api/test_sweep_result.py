@@ -125,11 +125,56 @@ def test_rules_choose_differently(found: cluster.SweepResult) -> None:
     assert found.best(by="dev/sst/accuracy").run == found.best(by="weighted", weights={"sst": 9}).run == "s-002"
 
 
+def test_without_a_rule_the_sweep_s_own_score_decides(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    made = [trial(0, scores(0.5, 0.9, 0.9)), trial(1, scores(0.7, 0.1, 0.1))]
+    write(sweep(made, metrics=("dev/sst/accuracy",)), str(tmp_path))
+    found = cluster.load_sweep("s", str(tmp_path))
+    assert (found.best().run, found.best().score) == ("s-001", 0.7)
+    assert found.best(by="dev/mean").run == "s-000"
+    # As the status has it.
+    assert (found.to_dict()["best"], found.to_dict()["best_score"]) == ("s-001", 0.7)
+
+
 def test_what_the_rule_lacks_is_an_error_of_one_line(found: cluster.SweepResult) -> None:
     with pytest.raises(UserError, match="--by worst needs the single-task score of quora, sts"):
         found.best(by="worst")
     with pytest.raises(UserError, match="did you mean 'dev/mean'"):
         found.best(by="dev/meen")
+
+
+def test_one_trial_is_shown_with_what_it_failed_with(
+    found: cluster.SweepResult, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    failed = found.trial("003")
+    assert found.trial("s-003") is failed
+    assert found.traceback("003") is None
+    found.store.write_traceback(failed, "Traceback (most recent call last):\nMemoryError: [no] room")
+    arguments = ["concord", "sweep", "status", found.folder, "003"]
+    monkeypatch.setattr("sys.argv", arguments)
+    with pytest.raises(SystemExit):
+        main()
+    shown = capsys.readouterr().out
+    assert "CUDA out of memory" in shown
+    assert "Traceback (most recent call last):\nMemoryError: [no] room\n" in shown
+    monkeypatch.setattr("sys.argv", [*arguments, "--json"])
+    with pytest.raises(SystemExit):
+        main()
+    told = json.loads(capsys.readouterr().out)
+    assert (told["run"], told["traceback"][-4:]) == ("s-003", "room")
+    with pytest.raises(UserError, match=r"no trial '03'; valid: .*did you mean '003'"):
+        found.trial("03")
+
+
+def test_one_trial_is_shown_with_its_evaluations(
+    found: cluster.SweepResult, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("sys.argv", ["concord", "sweep", "status", found.folder, "001-r1"])
+    with pytest.raises(SystemExit):
+        main()
+    shown = capsys.readouterr().out
+    assert "lr=1e-4 mix=drawn" in shown
+    row = next(line.split() for line in shown.splitlines() if line.startswith("1 "))
+    assert row == ["1", "10", "100", "0.620", "0.700", "0.500", "0.607"]
 
 
 def test_no_score_after_failures_is_an_error_that_holds_the_reasons(tmp_path: Path) -> None:

@@ -1,5 +1,6 @@
 """The numbers of a sweep's page, against sums and means made by hand."""
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
@@ -129,13 +130,17 @@ def test_trials_count_with_their_best_checkpoint() -> None:
 
 def test_population_counts_with_the_sample_of_its_best_checkpoint() -> None:
     early, late = {"optimizer.lr": 1e-5}, {"optimizer.lr": 1e-4}
-    generations = (Generation("s-001-g1", 2, 20, "s-000", late),)
-    view = _view(_trial(1, [ONE, ONE, TWO], sample=early, generations=generations))
+    generation = Generation("s-001-g1", 2, 20, "s-000", late, rows=200, tokens=2000)
+    made = _trial(1, [ONE, ONE, TWO], sample=early, generations=(generation,))
+    last = replace(made.reports[2], run=generation.run, sample=late)
+    view = _view(replace(made, reports=(made.reports[0], last)))
     assert (view.points[0].sample, view.points[0].run) == (late, "s-001-g1")
+    # The second 100 of its 300 rows are the donor's.
+    assert spent_by_status(view)["finished"].rows == 200
     course = stopping_figure(view)
     assert course is not None
     assert "took over the weights of a better one" in course.caption
-    view = _view(_trial(1, [ONE, TWO, ONE], sample=early, generations=generations))
+    view = _view(_trial(1, [ONE, TWO, ONE], sample=early, generations=(generation,)))
     assert (view.points[0].sample, view.points[0].run) == (early, "s-001")
 
 

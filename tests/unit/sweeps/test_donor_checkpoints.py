@@ -23,7 +23,14 @@ def _checkpoint(place: Path, run: str, step: int, best: int | None, weights: byt
     """A checkpoint as a run of one worker leaves it; `weights` in place of tensors."""
     folder = place / run / f"checkpoints/step-{step:08d}"
     folder.mkdir(parents=True)
-    state = json.dumps({"format": FORMAT, "step": step, "progress": {"step": step, "best_step": best}}).encode()
+    progress = {
+        "step": step,
+        "best_step": best,
+        "rows": 10 * step,
+        "tokens": 100 * step,
+        "history": [{}] * (step // 10),
+    }
+    state = json.dumps({"format": FORMAT, "step": step, "progress": progress}).encode()
     files = {"shard-00000-of-00001.safetensors": weights + str(step).encode(), "state.json": state}
     for name, data in files.items():
         (folder / name).write_bytes(data)
@@ -58,6 +65,9 @@ def test_newest_and_best_checkpoint_are_copied(tmp_path: Path) -> None:
         ours, theirs = (tmp_path / run / "checkpoints" / step for run in ("s-002-g1", "s-001"))
         assert {p.name: p.read_bytes() for p in ours.iterdir()} == {p.name: p.read_bytes() for p in theirs.iterdir()}
     assert _steps(tmp_path, "s-001") == [f"step-000000{step}" for step in (10, 20, 30, 40)]
+    # The donor may have gone on since it was chosen.
+    started = RunFolder(Storage(str(tmp_path / "s-002-g1"))).read_json("inherited.json")
+    assert started == {"iteration": 4, "step": 40, "rows": 400, "tokens": 4000}
 
 
 @pytest.mark.parametrize("best", [30, None])

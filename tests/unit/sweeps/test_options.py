@@ -37,8 +37,20 @@ def _search(space: str = "default", **changes: Any) -> Search:
         ({"scheduler": "pbt"}, "paper_a_hyperparameters", r"--scheduler pbt: nothing .* --space population"),
         ({"scheduler": "pbt", "trials": 3}, "population", r"--scheduler pbt .*4 trials or more, got --trials 3"),
         ({"scheduler": "pbt", "repeats": 2}, "population", r"--scheduler pbt .*--repeats"),
-        ({"scheduler": "asha", "grace": 10}, "default", r"--grace 10 is more than the 9 evaluations"),
-        ({"scheduler": "median", "grace": 10}, "default", r"--grace 10 is more than the 9 evaluations"),
+        (
+            {"scheduler": "asha", "grace": 9},
+            "default",
+            r"--grace 9: a trial has 9 evaluations.*nothing would be stopped",
+        ),
+        ({"scheduler": "median", "grace": 10}, "default", r"--grace 10: a trial has 9 evaluations"),
+        *(
+            (
+                {"scheduler": name, "metrics": ("dev/mean", "dev/sst/accuracy")},
+                "population",
+                rf"{name} compares .* one score",
+            )
+            for name in ("asha", "median", "pbt")
+        ),
         ({"trials": 0}, "default", r"--trials must be 1 or more, got 0"),
         ({"reduction": 1}, "default", r"--reduction must be 2 or more, got 1"),
         ({"concurrent": 0}, "default", r"--concurrent must be 1 or more, got 0"),
@@ -56,7 +68,7 @@ def test_refusal_names_the_option_and_what_to_do(options: dict[str, Any], space:
         ({"search": "grid"}, "paper_a_hyperparameters"),
         ({"search": "nsga2", "metrics": ("dev/sst/accuracy", "dev/sts/pearson")}, "default"),
         ({"scheduler": "pbt"}, "population"),
-        ({"scheduler": "asha", "grace": 9}, "default"),
+        ({"scheduler": "asha", "grace": 8}, "default"),
         ({"scheduler": "fifo", "grace": 10}, "default"),
         ({"search": "tpe", "scheduler": "median", "repeats": 3}, "default"),
         ({"search": "gp", "metrics": ("dev/sst/accuracy", "dev/sts/pearson")}, "learning_rate"),

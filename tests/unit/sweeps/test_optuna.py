@@ -80,6 +80,28 @@ def test_failed_trial_without_score_counts_as_the_worst(
     assert told.state == TrialState.FAIL
 
 
+def test_trial_that_failed_later_is_told_as_one_that_did_not_get_to_its_end(
+    space: Space, studies: list[optuna.Study]
+) -> None:
+    (told,) = _told(space, studies, [_trial(space, 1, "failed", 0.3, 0.4)])
+    assert (told.state, told.intermediate_values) == (TrialState.PRUNED, {1: 0.3, 2: 0.4})
+
+
+@pytest.mark.parametrize("scores", [(), (0.3,)], ids=["none", "some"])
+def test_what_the_cluster_broke_is_no_evidence(
+    space: Space, studies: list[optuna.Study], scores: tuple[float, ...]
+) -> None:
+    broken = replace(_trial(space, 1, "failed", *scores), cause="cluster")
+    assert [own.state for own in _told(space, studies, [broken])] == [TrialState.FAIL]
+
+
+def test_population_is_told_with_the_settings_of_its_best_report(space: Space, studies: list[optuna.Study]) -> None:
+    trial, later = _trial(space, 1, "finished", 0.3), space.draw(np.random.default_rng(9))
+    trial = replace(trial, reports=(*trial.reports, replace(report(2, 0.7), run="s-001-g1", sample=later)))
+    (told,) = _told(space, studies, [trial])
+    assert (told.params, told.values) == (later, [0.7])
+
+
 def test_several_metrics_are_those_of_the_checkpoint_that_is_kept(space: Space, studies: list[optuna.Study]) -> None:
     reports = (report(1, 0.5, **{SST: 0.9, STS: 0.1}), report(2, 0.6, **{SST: 0.7, STS: 0.5}))
     sample = space.draw(np.random.default_rng(1))
@@ -89,8 +111,9 @@ def test_several_metrics_are_those_of_the_checkpoint_that_is_kept(space: Space, 
         Trial(2, 0, "sample", "s-002", sample, "finished", reports=(report(1, 0.5, **{SST: 0.9}),)),
     ]
     told = _told(space, studies, trials, metrics=(STS, SST))
-    assert [own.state for own in told] == [TrialState.COMPLETE, TrialState.COMPLETE, TrialState.FAIL]
-    assert [own.values for own in told[:2]] == [[0.5, 0.7], [0.1, 0.9]]
+    # One that was not trained to its end has values that are not its last ones, and several metrics have no rank for it.
+    assert [own.state for own in told] == [TrialState.COMPLETE, TrialState.FAIL, TrialState.FAIL]
+    assert told[0].values == [0.5, 0.7]
     assert studies[-1].directions == [optuna.study.StudyDirection.MAXIMIZE] * 2
 
 

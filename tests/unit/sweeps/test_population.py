@@ -108,12 +108,15 @@ def test_bad_trial_goes_on_with_settings_near_its_donor_s(tmp_path: Path) -> Non
     trials = [ledger.next() for _ in range(3)]
     recipe_run, good, bad = (trial.run for trial in trials if trial is not None)
     reported(ledger, ledger.trial(good), 0.5, 0.9)
+    position = ledger.trial(good).position
+    assert position is not None
     reported(ledger, ledger.trial(bad), 0.1)
     scheduler = Population(ledger, open_space("learning_rate", recipe()), lambda run, result: None)
     told, _ = scheduler._get_new_config(_Tuned(bad), _Tuned(good))
     changed, donor = ledger.trial(bad), ledger.trial(good).sample["optimizer.lr"]
     (generation,) = changed.generations
     assert (generation.run, generation.donor, generation.iteration, generation.step) == (f"{bad}-g1", good, 2, 20)
+    assert (generation.rows, generation.tokens) == (position.rows, position.tokens) == (200, 2000)
     assert generation.sample["optimizer.lr"] != donor
     assert told["config"]["optimizer"]["lr"] == generation.sample["optimizer.lr"]
     assert told["donor"] == {"donor": good, "previous": bad}

@@ -2,6 +2,7 @@
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -20,7 +21,10 @@ FULL = Trial(
     sample={"optimizer.lr": 1e-4, "sampling.name": "annealed", "cap": None, "n": 2},
     status="stopped",
     reason="asha: “ö”",
-    reports=(report(1, 0.25, **{"dev/sst/accuracy": 0.1}), report(2, 0.5)),
+    reports=(
+        replace(report(1, 0.25, **{"dev/sst/accuracy": 0.1}), run="s-003-r1", sample={"optimizer.lr": 1e-4}),
+        replace(report(2, 0.5), run="s-003-r1-g1", sample={"optimizer.lr": 2e-4}),
+    ),
     generations=(Generation("s-003-r1-g1", 1, 10, "s-001", {"optimizer.lr": 2e-4}),),
     planned_rows=900,
     planned_iterations=9,
@@ -33,6 +37,26 @@ FULL = Trial(
 
 def test_trial_survives_json() -> None:
     assert Trial.from_dict(json.loads(json.dumps(FULL.to_dict(), allow_nan=False))) == FULL
+
+
+def test_record_of_an_older_version_is_read_without_what_was_the_donor_s() -> None:
+    """There reports had no run, and a population's trial began with its last donor's."""
+    values = replace(FULL, reports=tuple(report(n, 0.1 * n) for n in (1, 2, 3))).to_dict()
+    for name in ("run", "sample"):
+        for own in values["reports"]:
+            del own[name]
+    for name in ("rows", "tokens"):
+        del values["generations"][0][name]
+    read = Trial.from_dict(values)
+    assert [(own.iteration, own.run, own.sample) for own in read.reports] == [
+        (2, "s-003-r1-g1", {"optimizer.lr": 2e-4}),
+        (3, "s-003-r1-g1", {"optimizer.lr": 2e-4}),
+    ]
+    assert (read.rows, read.tokens) == (200, 2000)
+    plain = Trial.from_dict(values | {"generations": []})
+    assert [(own.iteration, own.run, own.sample) for own in plain.reports] == [
+        (n, "s-003-r1", FULL.sample) for n in (1, 2, 3)
+    ]
 
 
 @pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])

@@ -84,6 +84,29 @@ def test_asha_by_hand(tmp_path: Path) -> None:
     assert list(found.values()) == ["finished 4", "finished 4", "finished 4", "stopped 1", "finished 4"]
 
 
+@pytest.mark.parametrize("scheduler", ["asha", "median"])
+def test_at_the_last_evaluation_nothing_is_stopped(
+    tmp_path: Path, scheduler: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Good ones up to the last evaluation, where the others are better: what is fully trained has finished."""
+    good, falls_behind = (0.5, 0.6, 0.7, 0.9), (0.5, 0.6, 0.7, 0.7)
+    monkeypatch.setattr("tests.unit.sweeps.test_schedulers.CURVES", dict.fromkeys(range(4), good) | {4: falls_behind})
+    ledger = open_tiny(tmp_path, "learning_rate", trials=5, scheduler=scheduler, evaluations=4, reduction=2)
+    assert _go_on(ledger, 0, 100)["s-004"] == "finished 4"
+
+
+def test_trial_that_is_begun_again_is_one_of_the_race(tmp_path: Path) -> None:
+    ledger = open_tiny(tmp_path, "learning_rate", trials=2, scheduler="asha", evaluations=4, reduction=2)
+    scheduler = _scheduler(ledger)
+    run = ledger.next().run  # type: ignore[union-attr]
+    for attempt in range(2):
+        tuned = _Tuned(run, 0, attempt)
+        scheduler.on_trial_add(None, tuned)
+        scheduler.on_trial_result(None, tuned, {ITERATION: attempt + 1, SCORE: 0.5, "value": 0.5})
+    rungs = [recorded for _, recorded in scheduler._rule._brackets[0]._rungs if recorded]  # type: ignore[attr-defined]
+    assert rungs == [{run: 0.5}, {run: 0.5}]
+
+
 def test_recipe_and_baselines_train_to_their_end(tmp_path: Path) -> None:
     ledger = open_tiny(
         tmp_path, "learning_rate", trials=2, scheduler="asha", evaluations=4, reduction=2, baselines=True

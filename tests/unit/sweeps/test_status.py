@@ -91,6 +91,21 @@ def test_description_counts_and_names_the_best_of_the_race(store: SweepStore) ->
     assert [trial["run"] for trial in found["trials"]][:2] == ["s-base-sst", "s-000"]
 
 
+def test_best_is_a_configuration_with_all_its_seeds(tmp_path: Path) -> None:
+    store = SweepStore(Storage(str(tmp_path)))
+    curves = {(0, 0): (0.5,), (0, 1): (0.6,), (1, 0): (0.3,), (1, 1): (0.7,), (2, 0): (0.9,), (2, 1): ()}
+    trials = [
+        Trial(n, seed, "sample", f"s-{n:03d}-r{seed}", {}, reports=tuple(report(1, score) for score in own))
+        for (n, seed), own in curves.items()
+    ]
+    made = Sweep("s", "", "tiny", recipe().to_dict(), {"name": "default"}, Options(3, repeats=2))
+    store.write_plan(made)
+    for trial in trials:
+        store.write_trial(trial)
+    found = describe_status(store)
+    assert (found["best"], found["best_score"]) == ("s-000-r0", pytest.approx(0.55))
+
+
 def test_progress_is_of_the_configurations(store: SweepStore) -> None:
     # The recipe, one that was stopped and one that failed, of eight with two seeds.
     assert describe_status(store)["progress"] == "3/16"

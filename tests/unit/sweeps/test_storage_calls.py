@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from pyarrow import fs
 
-import cluster.sweeps.driver as driver
+from cluster.sweeps import driver_callback
 from cluster.sweeps.records import Generation
 from cluster.sweeps.trial_checkpoints import KnownFolders, keep_best_checkpoints
 from cluster.sweeps.trials import TrialLedger
@@ -53,7 +53,7 @@ def _calls(folder: Path, trials: int) -> Counter[str]:
     """Those of a driver that trains so many trials one after the other, each of two evaluations with a checkpoint."""
     ledger = open_tiny(folder, trials=trials, keep=3)
     counting = _counted(ledger)
-    callback = driver.DriverCallback(ledger, NoTraining(), lambda sweep: None)  # type: ignore[arg-type]
+    callback = driver_callback.DriverCallback(ledger, NoTraining(), lambda sweep: None)  # type: ignore[arg-type]
     for number in range(trials):
         trial = ledger.next()
         assert trial is not None
@@ -71,7 +71,7 @@ def _calls(folder: Path, trials: int) -> Counter[str]:
 
 
 def test_calls_are_linear_in_trials(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(driver, "HEARTBEAT_S", 0.0)
+    monkeypatch.setattr(driver_callback, "HEARTBEAT_S", 0.0)
     few, some, many = (_calls(tmp_path / str(trials), trials) for trials in (6, 12, 24))
     for name in many:
         assert many[name] - some[name] == pytest.approx(2 * (some[name] - few[name]), abs=4), name
@@ -98,7 +98,7 @@ def test_ended_trial_is_looked_at_again_only_where_it_loses_its_checkpoint(tmp_p
 def test_heir_is_asked_once_whether_it_has_begun(tmp_path: Path) -> None:
     ledger, known = open_tiny(tmp_path, "population", scheduler="pbt"), KnownFolders()
     donor, bad = (reported(ledger, ledger.next(), 0.5) for _ in range(2))  # type: ignore[arg-type]
-    ledger.exploit(bad.run, Generation(f"{bad.run}-g1", 1, 10, donor.run, {"optimizer.lr": 1e-3}), donor)
+    ledger.exploit(bad.run, Generation(f"{bad.run}-g1", 1, 10, donor.run, {"optimizer.lr": 1e-3}))
     counting = _counted(ledger)
     keep_best_checkpoints(ledger, known)
     keep_best_checkpoints(ledger, known)

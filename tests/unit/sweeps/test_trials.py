@@ -89,6 +89,14 @@ def test_each_configuration_is_repeated_before_the_next(tmp_path: Path) -> None:
     assert ledger.trial("s-001").sample == ledger.trial("s-001-r1").sample
 
 
+def test_the_recipe_and_the_baselines_come_first(tmp_path: Path) -> None:
+    ledger = open_tiny(tmp_path, "learning_rate", trials=3, repeats=2, baselines=True)
+    runs = [_next(ledger).run for _ in range(12)]
+    assert runs[:2] == ["s-000", "s-000-r1"]
+    assert runs[2:8] == [f"s-base-{task}{seed}" for task in ("sst", "quora", "sts") for seed in ("", "-r1")]
+    assert runs[8:] == ["s-001", "s-001-r1", "s-002", "s-002-r1"]
+
+
 def test_a_halted_sweep_goes_on_with_its_trials(tmp_path: Path) -> None:
     ledger = open_tiny(tmp_path)
     trial = reported(ledger, _next(ledger), 0.3)
@@ -105,18 +113,45 @@ def test_tokens_of_all_trials_are_counted_once(tmp_path: Path) -> None:
     assert ledger.tokens == 2000 + 1000
 
 
-def test_a_population_s_trial_takes_its_donor_s_past_and_its_new_sample(tmp_path: Path) -> None:
+def test_a_population_s_trial_goes_on_from_its_donor_and_keeps_its_own_reports(tmp_path: Path) -> None:
     ledger = open_tiny(tmp_path, "learning_rate", scheduler="pbt")
-    donor, bad = reported(ledger, _next(ledger), 0.5, 0.6), reported(ledger, _next(ledger), 0.1, 0.2)
-    sample = {"optimizer.lr": 3e-4}
-    ledger.exploit(bad.run, Generation(f"{bad.run}-g1", 2, 20, donor.run, sample), donor)
+    donor, bad = reported(ledger, _next(ledger), 0.5, 0.6, 0.7), reported(ledger, _next(ledger), 0.1, 0.2)
+    first, sample, heir = bad.sample, {"optimizer.lr": 3e-4}, f"{bad.run}-g1"
+    ledger.exploit(bad.run, Generation(heir, 3, 30, donor.run, sample, 300, 3000))
     changed = ledger.trial(bad.run)
-    assert [report.scores["dev/mean"] for report in changed.reports] == [0.5, 0.6]
+    assert (changed.iteration, changed.best("dev/mean").scores["dev/mean"]) == (3, 0.2)  # type: ignore[union-attr]
     config = ledger.config(changed)
     assert (config.name, config.optimizer.lr) == (f"{bad.run}-g1", 3e-4)
     told = ledger.tune_config(changed)
     assert told["donor"] == {"donor": donor.run, "previous": bad.run}
-    assert (told["run"], told["generation"], told["best"]) == (bad.run, 1, 0.6)
+    assert (told["run"], told["generation"], told["best"]) == (bad.run, 1, 0.2)
+    changed = reported(ledger, changed, 0.65)
+    assert [(own.iteration, own.run, own.sample) for own in changed.reports] == [
+        (1, bad.run, first),
+        (2, bad.run, first),
+        (4, heir, sample),
+    ]
+    # Two evaluations' worth by its first settings and one by the later ones; the donor's three are the donor's.
+    assert (changed.rows, changed.tokens, ledger.tokens) == (300, 3000, 3000 + 3000)
+    assert ledger.store.read().trials == ledger.trials
+
+
+def test_what_a_donor_trained_until_its_heir_began_is_the_donor_s(tmp_path: Path) -> None:
+    """It was chosen after two evaluations, and had four when its weights were taken."""
+    ledger = open_tiny(tmp_path, "learning_rate", scheduler="pbt")
+    donor, bad = reported(ledger, _next(ledger), 0.5, 0.6), reported(ledger, _next(ledger), 0.1)
+    heir = f"{bad.run}-g1"
+    ledger.exploit(bad.run, Generation(heir, 2, 20, donor.run, {"optimizer.lr": 3e-4}, 200, 2000))
+    ledger.store.run(heir).write_json("inherited.json", {"iteration": 4, "step": 40, "rows": 400, "tokens": 4000})
+    _history(ledger, heir, 0.5, 0.6, 0.7, 0.8, 0.3, 0.4)
+    ended = ledger.end(bad.run, "finished", None)
+    assert [(own.run, own.iteration, own.scores["dev/mean"]) for own in ended.reports] == [
+        (bad.run, 1, 0.1),
+        (heir, 5, 0.3),
+        (heir, 6, 0.4),
+    ]
+    assert ended.generations[0].iteration == 4
+    assert (ended.rows, ended.tokens) == (100 + 200, 1000 + 2000)
 
 
 def test_refits_are_no_part_of_the_search(tmp_path: Path) -> None:

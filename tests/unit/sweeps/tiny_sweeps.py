@@ -32,7 +32,7 @@ def open_tiny(folder: Path, space: str = "default", changes: tuple[str, ...] = (
 def reported(ledger: TrialLedger, trial: Trial, *scores: float, sst: float = 0.5) -> Trial:
     """`trial` after evaluations with these mean dev scores."""
     for score in scores:
-        number = len(ledger.trial(trial.run).reports) + 1
+        number = ledger.trial(trial.run).iteration + 1
         values = {"train/evaluations": number, "step": 10 * number, "train/rows": 100 * number}
         values |= {"train/tokens": 1000 * number, "dev/mean": score, "dev/sst/accuracy": sst}
         trial = ledger.report(trial.run, values)
