@@ -12,9 +12,6 @@ import json
 from collections.abc import Collection
 from typing import Any
 
-from safetensors.torch import load as load_tensors
-from torch import Tensor
-
 from cluster.storage.storage import Storage
 
 FOLDER = "checkpoints"
@@ -25,11 +22,6 @@ STATE, EXTRA, MANIFEST = "state.json", "extra.safetensors", "manifest.json"
 def checkpoint_name(step: int) -> str:
     """The folder name of the checkpoint after `step` steps."""
     return f"step-{step:08d}"
-
-
-def read_tensors(storage: Storage, folder: str) -> dict[str, Tensor]:
-    """The further tensors of a checkpoint; empty where it has none."""
-    return load_tensors(storage.read(f"{folder}/{EXTRA}")) if EXTRA in storage.files(folder) else {}
 
 
 def read_state(storage: Storage, folder: str) -> dict[str, Any]:

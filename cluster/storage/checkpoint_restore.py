@@ -1,7 +1,10 @@
 """From a checkpoint back into an engine, also on another number of ranks and under another ZeRO stage."""
 
 import torch.distributed as dist
+from safetensors.torch import load as load_tensors
+from torch import Tensor
 
+from cluster.storage.checkpoint import EXTRA
 from cluster.storage.shard_file import SavedShard, read_shard, read_shards, shard_name
 from cluster.storage.storage import Storage
 from cluster.zero.engine import Engine
@@ -25,6 +28,11 @@ def restore_engine(storage: Storage, folder: str, engine: Engine) -> None:
         _restore_overlaps(storage, folder, engine, rank)
     engine.state.finish_restore()
     engine.refresh_weights()
+
+
+def read_tensors(storage: Storage, folder: str) -> dict[str, Tensor]:
+    """The further tensors of a checkpoint; empty where it has none."""
+    return load_tensors(storage.read(f"{folder}/{EXTRA}")) if EXTRA in storage.files(folder) else {}
 
 
 def _is_cut_alike(saved: SavedShard, engine: Engine, rank: int) -> bool:

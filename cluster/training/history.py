@@ -1,10 +1,12 @@
 """Everything that was reported of a run by step, for those who look at it afterwards."""
 
 from collections.abc import Callable
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.storage.run_folder import RunFolder
-from multitask.trainer.progress import Progress
+
+if TYPE_CHECKING:
+    from multitask.trainer.progress import Progress
 
 FILE = "history.json"
 _LIMIT = 2000
@@ -23,7 +25,7 @@ class History:
         self.train, self.dev = train or [], dev or []
 
     @classmethod
-    def restore(cls, folder: RunFolder, progress: Progress, phase_of: Callable[[int], int]) -> "History":
+    def restore(cls, folder: RunFolder, progress: "Progress", phase_of: Callable[[int], int]) -> "History":
         """What `folder` holds of steps up to that of `progress`; later ones are trained again.
 
         Where the file is lost, dev scores come from `progress`, with the phase that `phase_of` gives for their steps; records of

@@ -7,8 +7,8 @@ import torch
 
 from cluster.step.step import MultitaskStep
 from cluster.step.stopwatch import Stopwatch
-from cluster.storage.checkpoint import checkpoint_name, find_checkpoint, prune, read_state, read_tensors
-from cluster.storage.checkpoint_restore import restore_engine
+from cluster.storage.checkpoint import checkpoint_name, find_checkpoint, prune, read_state
+from cluster.storage.checkpoint_restore import read_tensors, restore_engine
 from cluster.storage.checkpoint_save import save_checkpoint
 from cluster.storage.dev_predictions import write_dev_predictions
 from cluster.storage.export_checkpoint import export_checkpoint

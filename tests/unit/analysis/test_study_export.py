@@ -112,7 +112,10 @@ def test_what_waits_is_enqueued(journal: str) -> None:
 
 def test_population_s_trial_has_the_settings_that_led_to_its_best(journal: str) -> None:
     changed = Generation("s-001-g1", 1, 10, "s-000", {"lr": 1e-5})
-    made = replace(trial(1, LOW, HIGH, sample={"lr": 1e-3}), generations=(changed,))
+    made = trial(1, LOW, HIGH, sample={"lr": 1e-3})
+    first, second = made.reports
+    later = replace(second, run=changed.run, sample=changed.sample)
+    made = replace(made, generations=(changed,), reports=(first, later))
     export_study(sweep([made]), journal)
     assert _read(journal).trials[0].params == {"lr": 1e-5}
 

@@ -1,9 +1,6 @@
 """Points of the user's own: where they are read from, and that they are tried next."""
 
 import json
-import os
-import socket
-import time
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +10,9 @@ from optuna.storages import JournalStorage
 from optuna.storages.journal import JournalFileBackend
 
 from cluster.cli import main
+from cluster.storage.lease import Lease
+from cluster.storage.lease_record import Launch
+from cluster.storage.storage import Storage
 from cluster.sweeps.create import reopen_sweep
 from cluster.sweeps.points import Enqueued, enqueue_points, read_points
 from cluster.sweeps.trials import TrialLedger
@@ -191,10 +191,11 @@ def test_population_and_running_sweep_take_none(tmp_path: Path, space: str) -> N
     open_tiny(tmp_path / "pbt", "population", scheduler="pbt")
     with pytest.raises(UserError, match=r"sweep s trains a population"):
         _enqueue(tmp_path / "pbt", _listed(tmp_path, {"optimizer.lr": 1e-4}))
-    ledger = open_tiny(tmp_path, space)
-    driver = {"status": "running", "heartbeat": time.time(), "pid": os.getpid(), "host": socket.gethostname()}
-    ledger.store.write_state(driver)
-    with pytest.raises(UserError, match=r"is being run by process"):
+    open_tiny(tmp_path, space)
+    with (
+        Lease.acquire(Storage(str(tmp_path / "s")), Launch.here()),
+        pytest.raises(UserError, match=r"is held by process"),
+    ):
         _enqueue(tmp_path, _listed(tmp_path, POINT))
 
 

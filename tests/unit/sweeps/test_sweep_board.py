@@ -10,6 +10,7 @@ import pytest
 
 import cluster.sweeps.trial_actor as trial_actor
 from cluster.launch.resources import ResourcePlan
+from cluster.storage.lease_record import Launch
 from cluster.sweeps.sweep_board import SweepBoard
 from cluster.sweeps.trial_actor import TrialRunner
 from multitask.errors import UserError
@@ -100,7 +101,13 @@ def board(monkeypatch: pytest.MonkeyPatch) -> BoardHere:
 def _runner(board: Any, train: Callable[[], dict[str, Any]]) -> Any:
     runner: Any = TrialRunner.__new__(TrialRunner)
     plan = ResourcePlan(workers=1, per_worker={"CPU": 1.0}, use_gpu=False)
-    config = {"board": [board], "selection": "dev/mean", "trackers": [lambda run: []], "plan": vars(plan)}
+    config: dict[str, Any] = {
+        "board": [board],
+        "selection": "dev/mean",
+        "trackers": [lambda run: []],
+        "plan": vars(plan),
+    }
+    config |= {"launch": Launch.here().to_dict(), "limit": None}
     runner.setup({**config, "donor": None, "started": 0.0, "config": recipe(name="s-001").to_dict(), "best": None})
     runner._train = train
     return runner
