@@ -36,7 +36,7 @@ demo: $(INSTALLED) ## train on the sample data, export the best checkpoint, pred
 	$(BIN)/concord predict $(DEMO)/export sts "A man is playing a guitar." "A woman is slicing an onion."
 
 # A file's tests stay in one process, since they share what was trained; files begin in the order of the folders, the longest first.
-PROCESSES ?= 2
+PROCESSES ?= 3
 PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
 # A Ray cluster takes both cores for itself, and gives up on processes that start too slowly: one at a time, and nothing beside it.

@@ -58,7 +58,7 @@ class Run:
         self.progress = Progress()
         self.history = History()
         self.resumed_step = 0
-        self.damaged: dict[str, str] = {}
+        self.damaged: set[str] = set()
 
     def restore(self) -> None:
         """Go on from the newest whole checkpoint, if there is one.
@@ -67,7 +67,9 @@ class Run:
             UserError: the rows are not those that it was trained on.
         """
         storage, agreement = self.folder.storage, self.session.agreement
-        newest, self.damaged = agreement.from_rank_zero(lambda: find_checkpoint(storage))
+        newest, problems = agreement.from_rank_zero(lambda: find_checkpoint(storage))
+        self.damaged = set(problems)
+        self.folder.notes += [f"{name}: {problem}" for name, problem in problems.items()]
         if newest is None:
             return
         with self.watch("save"):
@@ -191,7 +193,7 @@ class Run:
             device=self.session.device.type,
             steps=self.schedule.steps,
             resumed_step=self.resumed_step,
-            notes=(*(f"{name}: {problem}" for name, problem in self.damaged.items()), *self.folder.notes),
+            notes=tuple(self.folder.notes),
             progress=self.progress,
             seconds={part: round(value, 3) for part, value in self.watch.seconds.items()},
         )
@@ -219,7 +221,7 @@ class Run:
             }
             tensors = self.teacher.state_dict() if self.teacher else {}
             storage, step, agreement = self.folder.storage, self.progress.step, self.session.agreement
-            self.damaged.pop(checkpoint_name(step), None)
+            self.damaged.discard(checkpoint_name(step))
             save_checkpoint(storage, self.engine, step, state, tensors, agreement)
             agreement.from_rank_zero(lambda: self.history.write(self.folder))
             agreement.from_rank_zero(lambda: prune(storage, step, self.progress.best_step, self.damaged))

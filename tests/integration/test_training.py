@@ -85,7 +85,7 @@ def test_too_many_such_steps_stop_the_run_and_name_the_task(
     outcome, recorder, _ = _run(tiny_tasks | {"training": {"non_finite_limit": 3}})
     assert outcome.status == "failed"
     assert "4 steps" in outcome.error
-    assert "(sts 4)" in outcome.error
+    assert "(in all: sts 4)" in outcome.error
     assert recorder.outcome == outcome
 
 

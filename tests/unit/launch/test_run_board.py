@@ -137,6 +137,6 @@ def test_what_the_user_can_mend_comes_out_of_the_controller_as_it_is(monkeypatch
 
     monkeypatch.setattr(TorchTrainer, "fit", fit)
     trainer = RunTrainer.__new__(RunTrainer)
-    trainer._storage = SimpleNamespace(delete_folder=lambda path: None)
+    trainer._storage, trainer._name = SimpleNamespace(delete_folder=lambda path: None), "launch"
     with pytest.raises(UserError if isinstance(failure, UserError) else ControllerError, match=str(failure)):
         trainer.fit()

@@ -177,7 +177,9 @@ def test_step_that_is_not_finite_is_left_out_and_too_many_end_the_training(tiny_
     assert (result.applied, result.culprits) == (False, ("quora",))
     after = trainer.step.weights.copy()
     assert all(torch.equal(after[name], value) for name, value in before.items() if not value.isnan().any())
-    with pytest.raises(multitask.UserError, match="2 steps had a loss or gradient that is not finite"):
+    with pytest.raises(
+        multitask.UserError, match="2 steps in a row, up to step 2, had a loss or gradient that is not finite"
+    ):
         trainer.train_step()
 
 
