@@ -70,9 +70,8 @@ class MultitaskStep:
             written = self._combine(weights, shards, head, tokens)
             norm = self._norm(inner, totals, written)
             culprits = _not_finite(tasks, group_of, totals.losses, inner, norm)
-            if not culprits and (clip := self._clip(norm)) < 1:
-                for part in written:
-                    part.mul_(clip)
+            if not culprits:
+                self._clip(norm, written)
         if not culprits:
             self._optimize(tasks, lr, lowest_layer)
         return StepResult(
@@ -139,9 +138,11 @@ class MultitaskStep:
             dist.all_reduce(square)
         return math.sqrt(square.item())
 
-    def _clip(self, norm: float) -> float:
+    def _clip(self, norm: float, written: Sequence[Tensor]) -> None:
         limit = self.config.training.clip_norm
-        return 1.0 if limit is None else min(1.0, limit / (norm + 1e-6))
+        if limit is not None and (factor := limit / (norm + 1e-6)) < 1:
+            for part in written:
+                part.mul_(factor)
 
     def _combine(
         self, weights: Tensor, shards: Sequence[Tensor], head: Tensor, tokens: OwnedTokens | None
