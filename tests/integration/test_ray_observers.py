@@ -98,8 +98,8 @@ def test_a_crash_and_restart_is_one_run_in_which_everything_is_seen(tmp_path):
     assert Path(end.files["W&B"]).parent == tmp_path / "wandb"
 
     (run,) = read_runs(tmp_path)
-    expected = [(10, 0.1), (20, 0.2), (30, 0.3), (20, 0.201), (30, 0.301), (40, 0.401)]
-    assert run.points("dev/sst/accuracy") == expected
+    # What was trained twice is recorded once.
+    assert run.points("dev/sst/accuracy") == [(10, 0.1), (20, 0.2), (30, 0.3), (40, 0.401)]
     assert run.id == "main-1"
     assert run.exit_code == 0
     assert run.summary["status"] == "finished"
