@@ -111,21 +111,18 @@ def unwritten_rows(folder: Path, run_id: str, resumed_step: int) -> list[dict[st
     """Rows of the run in `folder` up to `resumed_step` that come after all that W&B run `run_id` recorded there.
 
     W&B writes once a second, so a process that is killed may leave out what the run has saved with its checkpoint. Later steps
-    are trained again. None where nothing was recorded here: other places may hold it.
+    are trained again. None where no fragment of it is here: other places may hold it.
     """
-    written = [
-        row.get("step", -1)
-        for fragment in find_fragments(folder)
-        if fragment.run_id == run_id and fragment.state != "live"
-        for row in lost_rows(fragment, 0)
-    ]
-    if not written or not (folder / FILE).is_file():
+    fragments = [own for own in find_fragments(folder) if own.run_id == run_id and own.state != "live"]
+    if not fragments or not (folder / FILE).is_file():
         return []
+    last = max((row.get("step", -1) for fragment in fragments for row in lost_rows(fragment, 0)), default=-1)
     history = json.loads((folder / FILE).read_text(encoding="utf-8"))
     rows: dict[int, dict[str, Any]] = {}
     for point in (*history["train"], *history["dev"]):
-        if max(written) < point["step"] <= resumed_step:
-            rows.setdefault(point["step"], {}).update(point)
+        if last < point["step"] <= resumed_step:
+            known = {key: value for key, value in point.items() if value is not None}
+            rows.setdefault(point["step"], {}).update(known)
     return [rows[step] for step in sorted(rows)]
 
 

@@ -1,8 +1,9 @@
+import json
 import shutil
 
 import pytest
 
-from cluster.tracking.fragments import find_fragments, read_fragment
+from cluster.tracking.fragments import find_fragments, read_fragment, unwritten_rows
 from cluster.tracking.offline_log import LogEnd, read_log
 from cluster.tracking.tracker import WandbTracker
 from multitask.config.cluster import TrackingConfig
@@ -82,3 +83,16 @@ def test_an_online_fragment_waits_only_if_its_process_was_killed(run_folder):
     assert not fragment.waits
     fragment.file.write_bytes(fragment.file.read_bytes()[:-200])
     assert read_fragment(fragment.file).waits
+
+
+def test_rows_that_were_lost_before_the_first_was_written_come_from_the_history(tmp_path):
+    folder = tmp_path / "run"
+    tracker = WandbTracker(TrackingConfig(project="p", mode="offline"))
+    tracker.start(run_info(str(folder)))
+    tracker.finish(outcome())
+    train = [{"step": 10, "train/loss/sst": 1.5}, {"step": 20, "train/loss/sst": 1.0}]
+    dev = [{"step": 20, "dev/mean": 0.5, "dev/sts/pearson": None}, {"step": 30, "dev/mean": 0.6}]
+    (folder / "history.json").write_text(json.dumps({"train": train, "dev": dev}))
+    wanted = [{"step": 10, "train/loss/sst": 1.5}, {"step": 20, "train/loss/sst": 1.0, "dev/mean": 0.5}]
+    assert unwritten_rows(folder, "main-1", 20) == wanted
+    assert unwritten_rows(folder, "another", 20) == []
