@@ -126,7 +126,7 @@ def test_a_killed_controller_leaves_no_placement_group_and_its_trial_goes_on(
     killed: list[int] = []
 
     def watch(sweep: Sweep) -> None:
-        if not killed and sweep.trials and sweep.trials[0].reports and (pid := _pid_of("TrainController")):
+        if not killed and sweep.trials and sweep.trials[0].reports and (pid := _pid_of("RunController")):
             killed.append(pid)
             os.kill(pid, signal.SIGKILL)
 
