@@ -97,14 +97,13 @@ def lost_rows(fragment: Fragment, first: int) -> list[dict[str, Any]]:
     return rows
 
 
-def recorded_steps(folder: Path, run_id: str) -> dict[str, int]:
-    """The last step of each kind of row that W&B run `run_id` has recorded in the run folder `folder`; empty if nothing."""
+def recorded_steps(folder: Path, run_id: str) -> dict[str, int] | None:
+    """The last step of each kind of row that W&B run `run_id` has recorded in `folder`; None if no fragment of it is there."""
+    fragments = [own for own in find_fragments(folder) if own.run_id == run_id and own.state != "live"]
     steps: dict[str, int] = {}
-    for fragment in find_fragments(folder):
-        if fragment.run_id == run_id and fragment.state != "live":
-            for row in lost_rows(fragment, 0):
-                steps |= {kind: max(steps.get(kind, -1), row["step"]) for kind in kinds_of(row) if "step" in row}
-    return steps
+    for row in (row for fragment in fragments for row in lost_rows(fragment, 0)):
+        steps |= {kind: max(steps.get(kind, -1), row["step"]) for kind in kinds_of(row) if "step" in row}
+    return steps if fragments else None
 
 
 def unwritten_rows(folder: Path, run_id: str, resumed_step: int) -> list[dict[str, Any]]:

@@ -132,7 +132,8 @@ class WandbTracker:
         """Send what an earlier process of this run had not yet sent, or not even written, when it was killed."""
         unwritten = unwritten_rows(self._folder, run.id, resumed_step)
         # What a killed process had sent may not have been written: the files say what is there.
-        self._resume_state.steps = recorded_steps(self._folder, run.id) or self._resume_state.steps
+        if (recorded := recorded_steps(self._folder, run.id)) is not None:
+            self._resume_state.steps = recorded
         for fragment in find_fragments(self._folder) if run.resumed else ():
             if fragment.run_id == run.id and fragment.state != "live" and fragment.waits and not fragment.offline:
                 for row in lost_rows(fragment, run.step):
