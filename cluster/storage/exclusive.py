@@ -2,11 +2,11 @@
 
 import errno
 import os
-import secrets
 import time
-from pathlib import Path
 
 from pyarrow import fs
+
+from cluster.storage.written_aside import written_aside
 
 # Longer than two writers, of whom each saw no file, take to write it.
 _SETTLE_S = 1.0
@@ -41,21 +41,15 @@ def create_exclusively(filesystem: fs.FileSystem, target: str, data: bytes) -> b
 
 
 def _link(target: str, data: bytes) -> bool:
-    temporary = f"{target}.{secrets.token_hex(4)}.part"
     try:
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.link(temporary, target)
+        with written_aside(target, data) as aside:
+            os.link(aside, target)
     except FileExistsError:
         return False
     except OSError as error:
         if error.errno not in _NO_LINKS:
             raise
         return _open(target, data)
-    finally:
-        Path(temporary).unlink(missing_ok=True)
     return True
 
 

@@ -2,7 +2,6 @@
 
 import copy
 import os
-import socket
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -12,6 +11,7 @@ from pyarrow import fs
 
 from cluster.storage.exclusive import create_exclusively
 from cluster.storage.retry import retried
+from cluster.storage.written_aside import written_aside
 from multitask.errors import UserError
 
 T = TypeVar("T")
@@ -69,15 +69,8 @@ class Storage:
             with self._fs.open_output_stream(target) as stream:
                 stream.write(data)
             return
-        temporary = f"{target}.{socket.gethostname()}.{os.getpid()}.part"
-        try:
-            with open(temporary, "wb") as file:
-                file.write(data)
-                file.flush()
-                os.fsync(file.fileno())
-            os.replace(temporary, target)
-        finally:
-            Path(temporary).unlink(missing_ok=True)
+        with written_aside(target, data) as aside:
+            os.replace(aside, target)
 
     def create(self, path: str, data: bytes) -> bool:
         """Write a file that nobody has written yet; False where it is there already.
