@@ -216,6 +216,16 @@ def test_steps_that_were_sent_and_not_written_are_recorded_when_they_are_trained
     assert read_runs(tmp_path)[1].points("dev/sst/accuracy") == [(20, 0.6), (30, 0.7)]
 
 
+def test_rows_that_were_sent_before_anything_was_written_are_taken_from_the_history(tmp_path):
+    track_and_kill(tmp_path)
+    state = next((tmp_path / "wandb").glob("*.json"))
+    state.write_text(json.dumps(json.loads(state.read_text()) | {"next_row": 21, "steps": {"dev": 20}}))
+    dev = [dev_record(10, 0.5), dev_record(20, 0.9)]
+    (tmp_path / "history.json").write_text(json.dumps({"train": [], "dev": dev}))
+    track(tmp_path, dev_record(30, 0.6), resumed_step=20)
+    assert read_runs(tmp_path)[1].points("dev/sst/accuracy") == [(10, 0.5), (20, 0.9), (30, 0.6)]
+
+
 def test_a_run_killed_before_its_first_row_in_a_new_process_keeps_its_best_scores(tmp_path):
     track_and_kill(tmp_path, (10, 0.5))
     track_and_kill(tmp_path)

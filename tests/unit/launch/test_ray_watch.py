@@ -1,5 +1,6 @@
 """The death of Ray ends a process within seconds, with one line and nothing left; here a socket stands for Ray."""
 
+import itertools
 import os
 import subprocess
 import sys
@@ -8,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from cluster.launch import ray_watch
 from cluster.launch.ray_watch import RayWatch, problem_of
 from cluster.launch.scratch import remove_scratch
 from tests.integration.commands import environment
@@ -56,6 +58,19 @@ def test_process_whose_ray_lives_ends_as_it_would(tmp_path: Path) -> None:
         with pytest.raises(RuntimeError, match="its own"), RayWatch({"Ray's head": address}, None, lambda: ""):
             raise RuntimeError("its own")
     assert problem_of(address) == "refused"
+
+
+def test_ray_that_answers_now_and_then_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Looked at once a second: it is refused twice in three, but never for so long as the patience is."""
+    answers, seconds, ended = itertools.cycle(["refused", "refused", None]), itertools.count(), list[str]()
+    watch = RayWatch({"Ray's head": "127.0.0.1:1"}, "scratch", lambda: "")
+    monkeypatch.setattr(ray_watch, "problem_of", lambda address: next(answers))
+    monkeypatch.setattr(ray_watch.time, "monotonic", lambda: next(seconds) / 2)
+    monkeypatch.setattr(watch, "_end_process", lambda name, address: ended.append(name))
+    looks = iter([False] * 60)
+    monkeypatch.setattr(watch._ended, "wait", lambda seconds: next(looks, True))
+    watch._watch()
+    assert ended == []
 
 
 def test_scratch_goes_with_the_processes_that_use_it(tmp_path: Path) -> None:

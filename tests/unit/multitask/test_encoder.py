@@ -255,6 +255,10 @@ class _ScalesLater(BertModel):
         self.get_input_embeddings().register_forward_hook(lambda module, arguments, output: 5 * output)
 
 
+def test_embedding_whose_module_is_no_plain_lookup_is_not_even_compared() -> None:
+    assert MultitaskModel(Encoder(_gemma(), "mean"), {}).token_embedding() is None
+
+
 @pytest.mark.parametrize(
     "build", [_gemma, lambda: _UsesTwice(BertConfig(**_LONG)), lambda: _ScalesLater(BertConfig(**_LONG))]
 )

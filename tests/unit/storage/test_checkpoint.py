@@ -65,15 +65,15 @@ def test_pruning(tmp_path: Path, best: int | None, kept: list[int]) -> None:
 
 
 def test_pruning_counts_only_what_is_whole_and_has_been_reached(tmp_path: Path) -> None:
-    """500 is the best and what was resumed, 600 was just written; of the newer ones one is unfinished and one is damaged."""
+    """400 was resumed, since 500 was damaged, and 600 was just written; of the newer ones one is unfinished, one damaged."""
     storage = Storage(str(tmp_path))
-    for step in (300, 400, 500, 600, 1200):
+    for step in (300, 350, 400, 500, 600, 1200):
         _write(storage, f"checkpoints/step-{step:08d}", {})
     for step in (450, 1100):
         storage.write(f"checkpoints/step-{step:08d}/state.json", b"{}")
-    damaged = ["step-00000400", "step-00001200"]
+    damaged = ["step-00000500", "step-00001200"]
     prune(storage, 600, 300, damaged)
-    assert storage.folders("checkpoints") == [f"step-{step:08d}" for step in (300, 500, 600, 1100, 1200)]
+    assert storage.folders("checkpoints") == [f"step-{step:08d}" for step in (300, 400, 600, 1100, 1200)]
 
 
 def test_storage_that_does_not_answer_says_nothing_of_a_checkpoint(
