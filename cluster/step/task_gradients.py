@@ -12,7 +12,7 @@ from multitask.config.kind import Contrastive
 from multitask.data import Batch
 from multitask.keys import generator_key
 from multitask.model import MultitaskModel
-from multitask.objectives import RowObjective, contrastive_losses, embed_texts, passes_per_row
+from multitask.objectives import RowObjective, contrastive_losses, embed_texts, passes_per_row, row_dropout
 from multitask.work import MicroBatch, RoundWork
 
 
@@ -77,7 +77,7 @@ class TaskGradients:
         sum over ranks is exact. A share of several micro-batches is embedded twice, with the same dropout, and only one
         micro-batch is held at a time (GradCache, L. Gao et al. 2021).
         """
-        kind = self._kind(task)
+        kind, step = self._kind(task), work.round.step
         assert kind is not None
         micros = work.batches.get(task, ())
         cached = len(micros) > 1
@@ -85,7 +85,7 @@ class TaskGradients:
         for micro in micros:
             state = self._random_state()
             with torch.set_grad_enabled(not cached), writer.recording() as tokens:
-                passes.append((micro, state, self._embed(task, micro.batch), tokens))
+                passes.append((micro, state, self._embed(task, micro.batch, step), tokens))
             sums.count(micro, 0)
         own = [embeddings.detach() for micro, _, embeddings, _ in passes if micro.scale]
         texts = 3 if self.config.tasks[task].columns.negative else 2
@@ -101,13 +101,14 @@ class TaskGradients:
             if cached:
                 self._random_state(state)
                 with writer.recording() as tokens:
-                    embeddings = self._embed(task, micro.batch)
+                    embeddings = self._embed(task, micro.batch, step)
             writer.backward(task, group, embeddings, part.to(embeddings.dtype), tokens)
 
-    def _embed(self, task: str, batch: Batch) -> Tensor:
+    def _embed(self, task: str, batch: Batch, step: int) -> Tensor:
         """Embeddings (T, B, D) of the rows' texts."""
-        with self._autocast():
-            return embed_texts(self.model, task, batch.to(self.device))
+        batch = batch.to(self.device)
+        with self._autocast(), row_dropout(self.config, task, batch, step):
+            return embed_texts(self.model, task, batch)
 
     def _kind(self, task: str) -> Contrastive | None:
         kind = self.config.tasks[task].kind

@@ -61,6 +61,11 @@ class EncoderConfig(Config):
         description="token states to one embedding; pooler is the encoder's own, attention a learned query, mean_layers over all layers",
     )
     dropout: float = Field(default=0.1, ge=0, lt=1, description="of the encoder and of every head")
+    dropout_key: Literal["row", "rank"] = Field(
+        default="row",
+        description="what a mask depends on beside seed, task and step: row, the same on any number of workers; or rank, "
+        "by the device's own kernels",
+    )
     token_types: bool = Field(
         default=True, description="tell a cross-encoder's two texts apart by token types, where the encoder has them"
     )

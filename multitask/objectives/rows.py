@@ -12,6 +12,7 @@ from multitask.config.regularization import RegularizationConfig, Smart
 from multitask.data import Batch
 from multitask.model import MultitaskModel
 from multitask.objectives.noise import row_noise
+from multitask.objectives.row_dropout import row_dropout
 from multitask.objectives.teacher import Teacher
 
 
@@ -42,10 +43,14 @@ class RowObjective:
         timed: Callable[[], AbstractContextManager[None]] = nullcontext,
     ) -> None:
         self.model, self.teacher, self.timed = model, teacher, timed
-        self._seed, self._terms = config.seed, config.regularization
+        self._config, self._terms = config, config.regularization
 
     def __call__(self, task: str, batch: Batch, step: int) -> RowLosses:
         """Losses of the rows of `batch` in optimizer step `step`."""
+        with row_dropout(self._config, task, batch, step):
+            return self._losses(task, batch, step)
+
+    def _losses(self, task: str, batch: Batch, step: int) -> RowLosses:
         head = self.model.head(task)
         raw = self.model(task, batch)
         losses = head.loss(raw, batch.labels)
@@ -71,7 +76,7 @@ class RowObjective:
         embedding = self.model.encoder.model.get_input_embeddings()
         assert isinstance(embedding, nn.Embedding)
         width = embedding.embedding_dim
-        noise = row_noise(batch, width, smart.noise, self._seed, "smart", step, task)
+        noise = row_noise(batch, width, smart.noise, self._config.seed, "smart", step, task)
         head = self.model.head(task)
         for _ in range(smart.steps):
             noise.requires_grad_()

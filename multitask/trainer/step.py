@@ -11,9 +11,10 @@ from torch import Tensor, nn
 from multitask.combination import Combination
 from multitask.config import RunConfig
 from multitask.config.kind import Contrastive
+from multitask.data import Batch
 from multitask.keys import generator_key
 from multitask.model import MultitaskModel
-from multitask.objectives import RowObjective, contrastive_losses, embed_texts, passes_per_row
+from multitask.objectives import RowObjective, contrastive_losses, embed_texts, passes_per_row, row_dropout
 from multitask.trainer.result import StepResult
 from multitask.trainer.task_gradient import TaskGradient, sum_of, unflatten
 from multitask.trainer.weights import Weights
@@ -87,8 +88,7 @@ class Step:
         total = TaskGradient(parameters, len(shared), self._device)
         if isinstance(kind := self.config.tasks[task].kind, Contrastive):
             # Its loss runs between all rows of the batch.
-            with self._autocast():
-                embeddings = [embed_texts(self.model, task, micro.batch.to(self._device)).float() for micro in micros]
+            embeddings = [self._embed(task, micro.batch.to(self._device), step) for micro in micros]
             loss = contrastive_losses(torch.cat(embeddings, dim=1), kind.temperature).mean()
             total.add(loss * weight)
             total.loss = loss.item()
@@ -101,6 +101,10 @@ class Step:
             for name, term in losses.terms.items():
                 total.terms[name] = total.terms.get(name, 0.0) + term.detach().double().sum().item() * micro.scale
         return total
+
+    def _embed(self, task: str, batch: Batch, step: int) -> Tensor:
+        with self._autocast(), row_dropout(self.config, task, batch, step):
+            return embed_texts(self.model, task, batch).float()
 
     def _freeze_below(self, lowest_layer: int) -> dict[str, nn.Parameter]:
         """The shared parameters that are trained."""

@@ -51,6 +51,8 @@ VARIANTS: dict[str, dict[str, Any]] = {
     "smart": {"regularization": {"smart": {}}},
     "bregman": {"regularization": {"bregman": {}}},
     "r_drop": {"regularization": {"r_drop": {}}},
+    "rank_dropout": {"encoder": {"dropout_key": "rank"}},
+    "no_dropout": {"encoder": {"dropout": 0}},
 }
 
 
@@ -58,14 +60,15 @@ def config(encoder: str, variant: str, stage: int, precision: str) -> RunConfig:
     """Three tasks of single texts; their files are never read."""
     files = {"train": ["none.csv"], "dev": ["none.csv"]}
     columns = {"text": "text", "label": "label"}
+    own = VARIANTS[variant]
     return parse_config(
         {
+            **own,
             "name": "benchmark",
-            "encoder": {"name": encoder},
+            "encoder": {"name": encoder, **own.get("encoder", {})},
             "tasks": {t: {"kind": kind, "columns": columns, "files": files} for t, kind in TASKS.items()},
             "zero": {"stage": stage},
             "precision": precision,
-            **VARIANTS[variant],
         },
         "benchmark",
     )
@@ -233,13 +236,24 @@ def measure_under_ray(arguments: argparse.Namespace) -> dict[str, Any]:
 
 
 def _ray_worker(arguments: dict[str, Any]) -> dict[str, Any]:
-    from cluster.launch.ray_session import RaySession
-    from cluster.storage.lease_record import Launch
-
     warnings.filterwarnings("ignore")
     torch.set_num_threads(arguments["threads"])
     keep_freed_memory()
-    return measure(argparse.Namespace(**arguments), RaySession(Launch.here()))
+    return measure(argparse.Namespace(**arguments), _RayRank())
+
+
+class _RayRank:
+    """What of a session is asked for here, in a worker of Ray Train."""
+
+    def __init__(self) -> None:
+        from ray.train import get_context
+        from ray.train.torch import get_device
+
+        self.rank, self.world, self.device = (
+            get_context().get_world_rank(),
+            get_context().get_world_size(),
+            get_device(),
+        )
 
 
 def main() -> None:

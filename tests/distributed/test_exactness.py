@@ -28,7 +28,7 @@ def _job(folder: Path, bert: Path, stage: int, pairs: str, method: str, pieces: 
     tasks = {t: {"pair_encoding": BI_ENCODER} for t in ("quora", "sts")} if pairs == "bi" else {}
     return tiny_config(
         folder,
-        encoder={"name": str(bert)},
+        encoder={"name": str(bert), "dropout": 0.1},
         tasks=tasks,
         zero={"stage": stage},
         combination={"name": method},

@@ -38,7 +38,7 @@ def checksums(folder: Path) -> dict[str, dict[str, str]]:
             jobs[f"{method}-zero{stage}-{world}"] = tiny_config(
                 folder,
                 name=f"{method}-zero{stage}-{world}",
-                encoder={"name": str(bert), "dropout": 0.1},
+                encoder={"name": str(bert), "dropout": 0.1, "dropout_key": "rank"},
                 zero={"stage": stage},
                 combination={"name": method},
             )

@@ -102,7 +102,7 @@ def test_smart_of_pairs_apart_disturbs_both_texts(tiny_tasks: dict[str, Any]) ->
 
 
 def test_r_drop_is_the_mean_of_two_passes_and_the_divergence_between_them(tiny_tasks: dict[str, Any]) -> None:
-    tiny_tasks["encoder"]["dropout"] = 0.2
+    tiny_tasks["encoder"] |= {"dropout": 0.2, "dropout_key": "rank"}
     config = _config(tiny_tasks, r_drop={"weight": 2.0})
     model, batch = build_model(config).train(), _batch([0.0, 4.0, 2.0])
     torch.manual_seed(5)
