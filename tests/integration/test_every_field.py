@@ -64,6 +64,7 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
     "EncoderConfig.name": ({}, {"encoder": {"name": "other"}}),
     "EncoderConfig.pooling": ({}, {"encoder": {"pooling": "max"}}),
     "EncoderConfig.dropout": ({}, {"encoder": {"dropout": 0.3}}),
+    "EncoderConfig.dropout_key": ({}, {"encoder": {"dropout_key": "rank"}}),
     "EncoderConfig.token_types": ({}, {"encoder": {"token_types": False}}),
     "LoRA.name": ({}, LORA),
     "LoRA.rank": (LORA, {"encoder": {"adapter": {"rank": 3}}}),
