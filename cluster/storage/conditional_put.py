@@ -81,7 +81,7 @@ def _profile_keys() -> "S3Config":
     profiles = ConfigParser(interpolation=None)
     profiles.read(Path(os.environ.get("AWS_SHARED_CREDENTIALS_FILE", "~/.aws/credentials")).expanduser())
     profile = os.environ.get("AWS_PROFILE", "default")
-    found = profiles[profile] if profile in profiles else {}
+    found = dict(profiles.items(profile)) if profiles.has_section(profile) else {}
     keys: S3Config = {}
     if "aws_access_key_id" in found and "aws_secret_access_key" in found:
         keys = {"access_key_id": found["aws_access_key_id"], "secret_access_key": found["aws_secret_access_key"]}
