@@ -8,6 +8,7 @@ from typing import TypeVar
 import pyarrow as pa
 
 from cluster.storage.store_error import is_final
+from multitask.errors import UserError
 
 T = TypeVar("T")
 PAUSES_S = (0.1, 0.3, 1.0, 3.0)
@@ -16,7 +17,15 @@ FIRST_PAUSES_S = (*PAUSES_S, 5.0, 10.0)
 STORE_PAUSES_S = (*FIRST_PAUSES_S, 15.0, 30.0)
 
 # What does not pass by itself: answers, and what the user has to mend.
-_ANSWERS = (FileNotFoundError, FileExistsError, PermissionError, IsADirectoryError, NotADirectoryError, UnicodeError)
+_ANSWERS = (
+    UserError,
+    FileNotFoundError,
+    FileExistsError,
+    PermissionError,
+    IsADirectoryError,
+    NotADirectoryError,
+    UnicodeError,
+)
 # A disk of this host answers for good; a folder of the network may be away for a moment.
 _PASSING = {
     errno.EIO,

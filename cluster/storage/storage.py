@@ -88,7 +88,7 @@ class Storage:
         try:
             result = retried(action, is_local=False, pauses=STORE_PAUSES_S if self._contact.made else FIRST_PAUSES_S)
         except Exception as error:
-            if isinstance(error, UserError) or not (may_pass(error, False) or is_final(error)):
+            if not (may_pass(error, False) or is_final(error)) or isinstance(error, UserError):
                 raise
             self._contact.made = False
             raise store_error(self.location, error) from error

@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 
-from cluster.storage import retry
 from cluster.storage.checkpoint import find_checkpoint
 from cluster.storage.fence import LeaseLostError
 from cluster.storage.lease import Lease, LeaseHeldError
@@ -52,10 +51,10 @@ def place(request: pytest.FixtureRequest) -> str:
 
 @pytest.fixture
 def in_haste(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pauses a hundredth as long."""
+    """Few and short pauses: pyarrow's own client tries three times in between."""
     for name in ("FIRST_PAUSES_S", "STORE_PAUSES_S"):
         for module in ("cluster.storage.retry", "cluster.storage.storage"):
-            monkeypatch.setattr(f"{module}.{name}", tuple(pause / 100 for pause in getattr(retry, name)))
+            monkeypatch.setattr(f"{module}.{name}", (0.01, 0.03))
 
 
 @pytest.mark.parametrize("query", ["", "?endpoint_override=127.0.0.1:{port}&scheme=http"])
