@@ -4,7 +4,6 @@ import json
 import multiprocessing
 import os
 import secrets
-import threading
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -293,33 +292,3 @@ def test_place_that_is_not_there_is_told(proxy: Proxy, place: str, concord: Call
         assert (ended.code, ended.err) == (2, f"concord: there is no sweep at {place}\n")
     ended = concord("export", place)
     assert (ended.code, ended.err) == (2, f"concord: {place} is no run folder: it has no config.yaml\n")
-
-
-def test_lease_outlives_a_store_that_is_away(proxy: Proxy, place: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """While the store is away nobody renews, and nobody takes over when it is back for that."""
-    for name, value in {"RENEW_S": 0.2, "LEASE_S": 6.0, "WATCH_S": 0.1}.items():
-        monkeypatch.setattr(f"cluster.storage.lease.{name}", value)
-    with Lease.acquire(Storage(place), Launch("theirs", Launch.here().process)) as held:
-        name = held.storage.files("lease")[0]
-        record = json.loads(held.storage.read(f"lease/{name}"))
-        foreign = {"host": "elsewhere", "boot": "another"}
-        for part in (record["process"], record["launch"]["process"]):
-            part |= foreign
-        held._record = held._record.decode(json.dumps(record).encode()) or held._record
-        away = threading.Timer(0.5, lambda: setattr(proxy, "fault", lambda request: 503))
-        back = threading.Timer(10, proxy.mend)
-        for timer in (away, back):
-            timer.start()
-        monkeypatch.setattr("cluster.storage.lease.Lease._write", _slowed(Lease._write))
-        with pytest.raises(LeaseHeldError, match="on elsewhere"):
-            Lease.acquire(Storage(place), Launch.here())
-        held.fence.forget()
-        held.fence.check()
-
-
-def _slowed(write: Callable[..., None]) -> Callable[..., None]:
-    def slowed(lease: Lease, **changes: Any) -> None:
-        time.sleep(1)
-        write(lease, **changes)
-
-    return slowed
