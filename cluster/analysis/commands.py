@@ -1,19 +1,11 @@
 """Commands to copy, which run as they are printed."""
 
 import shlex
-from pathlib import Path
 
 from cluster.analysis.rules import MEAN
 from cluster.sweeps.confirmation import Question
 from cluster.sweeps.records import Sweep
-
-RUNS = "runs"
-
-
-def sweep_argument(sweep: Sweep) -> str:
-    """What a command calls the sweep: its name, or its folder or URI where it does not lie in `runs` here."""
-    is_here = "://" not in sweep.location and Path(sweep.location).resolve() == Path(RUNS, sweep.name).resolve()
-    return shlex.quote(sweep.name if is_here else sweep.location)
+from cluster.sweeps.sweep_place import sweep_argument
 
 
 def best_command(sweep: Sweep, question: Question, *more: str) -> str:

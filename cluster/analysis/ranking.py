@@ -10,7 +10,7 @@ from cluster.analysis.pareto import pareto_front
 from cluster.analysis.rules import MEAN, NoWorse, Rule, Setting, Weighted, Worst, create_rule
 from cluster.sweeps.confirmation import Question
 from cluster.sweeps.records import Sweep
-from multitask.config import parse_config
+from cluster.sweeps.sweep_place import recipe_config
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
 
@@ -89,7 +89,7 @@ def rank(
     by, found = by or sweep.options.selection, configurations(sweep)
     if not found:
         raise UserError(f"{sweep.name}: no trial has been evaluated yet; see concord sweep status {sweep.name}")
-    keys = task_keys(parse_config(sweep.base, f"{sweep.location}/sweep.json"))
+    keys = task_keys(recipe_config(sweep))
     _check(by, keys, weights or {}, baselines or {}, margin)
     known = baseline_scores(sweep, keys, baselines or {})
     setting = Setting(keys, [configuration.scores for configuration in found], weights or {}, known, margin or 0.0)

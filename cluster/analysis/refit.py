@@ -96,7 +96,7 @@ def _refit_config(
     tree = config.to_dict()
     tree["seed"] = seed
     tree["training"]["stop_after"] = stop_after
-    tree["cluster"] |= {"storage": f"{store.location}/{TRIALS}"}
+    tree["cluster"] |= {"storage": store.storage.place(TRIALS)}
     tree["tracking"] |= {"group": ranking.sweep.group, "job_type": "refit"}
     return parse_config(tree, "refit")
 

@@ -10,6 +10,7 @@ from cluster.storage.checkpoint import FOLDER, checkpoint_name
 from cluster.storage.export_checkpoint import export_run
 from cluster.storage.run_folder import RunFolder
 from cluster.sweeps.store import SweepStore
+from cluster.sweeps.sweep_place import sweep_argument
 from multitask.errors import UserError
 
 SHOWN = 3
@@ -91,5 +92,5 @@ def _none_stored(store: SweepStore, ranking: Ranking) -> str:
     return (
         f"--export: the checkpoint of {ranking.winner.configuration.name} was not kept "
         f"(the sweep keeps {ranking.sweep.options.keep}); {next_ones}; "
-        f"concord best {ranking.sweep.name} --refit makes the model again"
+        f"concord best {sweep_argument(ranking.sweep)} --refit makes the model again"
     )

@@ -55,7 +55,7 @@ def sweep(
     *,
     space: str = "default",
     name: str | None = None,
-    storage: str = "runs",
+    storage: str | None = None,
     resume: bool = False,
     new: bool = False,
     show: Show = False,
@@ -71,7 +71,7 @@ def sweep(
         overrides: changes of the recipe, as a list or a mapping; one that names a parameter of the space fixes it.
         space: a shipped space, a file `*.yaml`, or `package.module:function`.
         name: the sweep's name; recipe and space if not given.
-        storage: folder or URI in which sweeps lie.
+        storage: folder or URI for the sweep; the recipe's `cluster.storage` if not given.
         resume: go on with the sweep of this name as it was planned.
         new: begin another sweep under the next free name.
         show: show the sweep as the command does: True for people, `"json"` for programs.
@@ -82,7 +82,8 @@ def sweep(
         UserError: recipe, space, settings, data, resources or storage are not as they must be.
     """
     search, options = _asked(recipe, overrides, space, settings)
-    opened = open_sweep(search, options, name or _default_name(search), storage, resume=resume, new=new)
+    place = storage or search.base.cluster.storage
+    opened = open_sweep(search, options, name or _default_name(search), place, resume=resume, new=new)
     return run_opened(opened, show, on_change)
 
 

@@ -15,6 +15,9 @@ from cluster.analysis.refit import RefitPlan, plan_refits, refitted, run_refit
 from cluster.analysis.summary import SweepSummary, describe_configuration, summarise
 from cluster.api.show import OnChange, Show, shown
 from cluster.api.train_run import train_config
+from cluster.storage.lease import Lease
+from cluster.storage.lease_record import Launch
+from cluster.storage.storage import Storage
 from cluster.sweeps.store import SweepStore
 from cluster.training.observer import Observer
 from multitask.config import Overrides, override_texts
@@ -138,14 +141,15 @@ class BestResult:
         """Train its config again with `seeds` other seeds, `epochs_factor` times as long, and with `overrides`.
 
         Raises:
+            LeaseHeldError: another process is at the sweep.
             UserError: an option is out of range, the winner's config is gone, or as training does.
         """
-        plans = plan_refits(self.store, self.ranking, seeds, epochs_factor, override_texts(overrides))
-        for plan in plans:
-            with shown(show, [observer] if observer else []) as watcher:
-                run_refit(
-                    self.store, plan, watcher, lambda config, own: train_config(config, own, time.time(), ray=ray)
-                )
+        with Lease.acquire(Storage(self.store.location), Launch.here()) as lease:
+            store = SweepStore(lease.storage)
+            plans = plan_refits(store, self.ranking, seeds, epochs_factor, override_texts(overrides))
+            for plan in plans:
+                with shown(show, [observer] if observer else []) as watcher:
+                    run_refit(store, plan, watcher, lambda config, own: train_config(config, own, time.time(), ray=ray))
         return RefitResult(rank(self.store.read(), **self.question), plans)
 
 

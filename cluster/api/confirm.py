@@ -14,7 +14,7 @@ from cluster.sweeps.confirmation import Confirmation, Finalist
 from cluster.sweeps.create import open_confirmation
 from cluster.sweeps.records import Sweep
 from cluster.sweeps.store import SweepStore
-from multitask.config import parse_config
+from cluster.sweeps.sweep_place import recipe_config
 
 
 def run_confirmation(
@@ -55,7 +55,7 @@ def _train(store: SweepStore, plan: Confirmation, show: Show, on_change: OnChang
 def _score_on_test(store: SweepStore, sweep: Sweep, confirmed: Confirmed, shown: Sequence[Finalist]) -> None:
     """Add the test scores of the recipe and of the best finalist to the confirmation, where rows have labels."""
     plan = confirmed.confirmation
-    if not has_test_files(parse_config(sweep.base, f"{sweep.location}/sweep.json")):
+    if not has_test_files(recipe_config(sweep)):
         return
     for run in (plan.run(sweep.name, one.number, seed) for one in shown for seed in confirmed.seeds):
         if run not in plan.test:

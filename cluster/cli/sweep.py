@@ -53,7 +53,7 @@ def run(
     reduction: option.Reduction = 3,
     seed: option.Seed = 0,
     keep: option.Keep = 5,
-    storage: option.Runs = "runs",
+    storage: option.NewRuns = None,
     resume_old: option.Resume = False,
     new: option.New = False,
     dry_run: option.DryRun = False,
@@ -122,16 +122,18 @@ def _conclude(result: "SweepResult", json: bool) -> None:
     """Print how it stands. Exit code 1 where no trial succeeded or the cluster ended some, 130 where Ctrl-C ended it."""
     from rich.console import Console
 
+    from cluster.sweeps.sweep_place import sweep_argument
     from cluster.terminal.sweep_display import sweep_view
 
+    name = sweep_argument(result.sweep)
     if json:
         print_json({"event": "sweep", **result.to_dict()})
     else:
         Console().print(sweep_view(result.sweep))
         if result.reason:
-            print(f"{result.reason}; concord sweep resume {result.name} goes on")
+            print(f"{result.reason}; concord sweep resume {name} goes on")
         else:
-            print(f"concord best {result.name}    concord report {result.name}")
+            print(f"concord best {name}    concord report {name}")
     ended = [trial for trial in result.sweep.trials if trial.has_ended]
     broken = result.reason is not None and any(trial.cause == "cluster" for trial in result.sweep.trials)
     if broken or (ended and not any(trial.reports for trial in ended)):

@@ -10,6 +10,10 @@ from multitask.errors import UserError
 
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]
 Runs = Annotated[str, typer.Option("--storage", help="Folder or URI in which sweeps lie.")]
+NewRuns = Annotated[
+    str | None,
+    typer.Option("--storage", help="Folder or URI for the sweep; the recipe's cluster.storage if not given."),
+]
 Name = Annotated[str, typer.Argument(help="A sweep's name, or its folder.", metavar="NAME")]
 
 Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.", metavar="RECIPE")]

@@ -69,10 +69,12 @@ def list_sweeps(storage: Runs = "runs", json: Json = False) -> None:
 def stop(name: Name, storage: Runs = "runs") -> None:
     """Ask a running sweep to end; `resume` goes on with it."""
     from cluster.api.sweep_result import load_sweep
+    from cluster.sweeps.sweep_place import sweep_argument
 
     found = load_sweep(name, storage)
     found.stop()
-    print(f"sweep {found.name} ends its trials within seconds; concord sweep resume {found.name} goes on")
+    name = sweep_argument(found.sweep)
+    print(f"sweep {found.name} ends its trials within seconds; concord sweep resume {name} goes on")
 
 
 def spaces() -> None:

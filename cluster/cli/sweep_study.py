@@ -42,6 +42,7 @@ def trials_table(name: Name, output: _Output = None, storage: Runs = "runs", jso
 def enqueue(name: Name, source: _Source, study: _Study = None, storage: Runs = "runs", json: Json = False) -> None:
     """Have a sweep try points of yours when it goes on: from a file, or those enqueued in an Optuna study."""
     from cluster.api.sweep_result import load_sweep
+    from cluster.sweeps.sweep_place import sweep_argument
 
     sweep = load_sweep(name, storage)
     taken = sweep.enqueue(source, study)
@@ -49,7 +50,7 @@ def enqueue(name: Name, source: _Source, study: _Study = None, storage: Runs = "
         print_json({"enqueued": list(taken.samples), "known": taken.known})
         return
     known = f", {taken.known} known already" if taken.known else ""
-    print(f"{len(taken.samples)} points enqueued{known}; concord sweep resume {sweep.name} tries them")
+    print(f"{len(taken.samples)} points enqueued{known}; concord sweep resume {sweep_argument(sweep.sweep)} tries them")
 
 
 def export_study(

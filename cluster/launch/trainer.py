@@ -125,7 +125,7 @@ class RunTrainer(ObservedTrainer):
             ),
             run_config=ray.train.RunConfig(
                 name=name,
-                storage_path=self._storage.path("") if self._storage.is_local else self._storage.location,
+                storage_path=self._storage.place(),
                 failure_config=FailureConfig(max_failures=config.cluster.max_failures),
                 callbacks=cast(Any, list(callbacks)),
             ),

@@ -6,6 +6,7 @@ import time
 
 from pyarrow import fs
 
+from cluster.storage.conditional_put import STORES, put_once
 from cluster.storage.written_aside import written_aside
 
 # Longer than two writers, of whom each saw no file, take to write it.
@@ -13,15 +14,17 @@ _SETTLE_S = 1.0
 _NO_LINKS = (errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS)
 
 
-def create_exclusively(filesystem: fs.FileSystem, target: str, data: bytes) -> bool:
+def create_exclusively(filesystem: fs.FileSystem, location: str, target: str, data: bytes) -> bool:
     """Write the file `target`, and the folders above it, if it is not there; gives whether this process has done so.
 
-    On a disk the whole file appears by a link, and on a store of fsspec by a put on a condition. Stores that pyarrow reaches
-    itself cannot be told a condition: there the last of several writers at the same moment is the one.
+    On a disk the whole file appears by a link, in a store by a put on a condition. Where there is neither, as on HDFS, the last
+    of several writers at the same moment is the one. `location`: the storage's URI; `data`: this process's alone.
 
     Raises:
         OSError, pyarrow.ArrowException: it cannot be written.
     """
+    if filesystem.type_name in STORES:
+        return put_once(filesystem, location, target, data)
     filesystem.create_dir(os.path.dirname(target), recursive=True)
     if isinstance(filesystem, fs.LocalFileSystem):
         return _link(target, data)

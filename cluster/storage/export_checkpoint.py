@@ -40,7 +40,7 @@ def export_checkpoint(folder: RunFolder, step: int, target: Path | None = None) 
     storage, path = folder.storage, f"{FOLDER}/{checkpoint_name(step)}"
     problem = verify(storage, path)
     if problem:
-        raise UserError(f"{storage.path(path)}: {problem}")
+        raise UserError(f"{storage.place(path)}: {problem}")
     config, state = folder.config(), read_state(storage, path)
     model = build_model(config)
     _overlay(model, load_weights(storage, path))
@@ -62,12 +62,14 @@ def export_checkpoint(folder: RunFolder, step: int, target: Path | None = None) 
 
     if target is not None or storage.is_local:
         place = target or Path(storage.path("export"))
+        if target is None:
+            storage.check_owner()
         write(place)
         return storage.path(path), str(place)
     with tempfile.TemporaryDirectory() as temporary:
         write(Path(temporary) / "export")
         storage.upload_folder(Path(temporary) / "export", "export")
-    return f"{folder.location}/{path}", f"{folder.location}/export"
+    return storage.place(path), storage.place("export")
 
 
 def _overlay(model: MultitaskModel, weights: dict[str, torch.Tensor]) -> None:

@@ -62,6 +62,13 @@ class FencedStorage(Storage):
     def below(self, path: str) -> Storage:
         return FencedStorage.over(super().below(path), self.fence)
 
+    def check_owner(self) -> None:
+        """Raises:
+        LeaseLostError: the folder has another owner by now.
+        """
+        self.fence.forget()
+        self.fence.check()
+
     def write(self, path: str, data: bytes) -> None:
         self.fence.check()
         super().write(path, data)

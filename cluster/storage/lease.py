@@ -17,6 +17,7 @@ from cluster.storage.fence import Fence, FencedStorage
 from cluster.storage.lease_record import FOLDER, Launch, LeaseRecord, lease_path, newest_number, read_newest
 from cluster.storage.process_identity import ProcessIdentity
 from cluster.storage.storage import Storage
+from cluster.storage.store_error import StoreError
 from multitask.errors import UserError
 
 # An owner renews every RENEW_S; who has not for LEASE_S, by the clock of the one who waits, may be taken over.
@@ -55,6 +56,8 @@ class Lease:
                 if storage.create(lease._path, lease._record.encode()):
                     break
             storage.delete_file(lease_path(number - 1))
+        except StoreError:
+            raise
         except (OSError, pa.ArrowException) as error:
             raise UserError(f"cluster.storage: cannot write to {storage.location}: {error}") from None
         lease._thread.start()
@@ -120,7 +123,10 @@ def _free_number(storage: Storage, launch: Launch) -> int:
                 f"{storage.location} is held by {holder.describe()}; end that process, or wait for its end"
             )
         time.sleep(WATCH_S)
+        asked = time.monotonic()
         newest = read_newest(storage)
+        # While the storage was away nobody could renew.
+        changed += time.monotonic() - asked
         if newest[0] != number:
             first = LeaseRecord.decode(newest[1])
         if newest != (number, data):

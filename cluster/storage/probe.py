@@ -5,6 +5,7 @@ from collections.abc import Callable
 import pyarrow as pa
 
 from cluster.storage.storage import Storage
+from cluster.storage.store_error import StoreError
 from multitask.errors import UserError
 
 
@@ -23,6 +24,8 @@ def probe(
     def write() -> None:
         try:
             storage.write(f"{folder}/{rank}", b"")
+        except StoreError:
+            raise
         except (OSError, pa.ArrowException) as error:
             raise UserError(f"cluster.storage: cannot write to {storage.location}: {error}") from None
 

@@ -11,6 +11,7 @@ import yaml
 from cluster.storage.checkpoint import FOLDER, find_checkpoint, read_state
 from cluster.storage.fence import written_by
 from cluster.storage.storage import Storage
+from cluster.storage.store_error import StoreError
 from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
 from multitask.plain_json import encode_json
@@ -38,7 +39,7 @@ class RunFolder:
     @property
     def location(self) -> str:
         """Folder or URI."""
-        return self.storage.path("") if self.storage.is_local else self.storage.location
+        return self.storage.place()
 
     @property
     def has_begun(self) -> bool:
@@ -64,7 +65,7 @@ class RunFolder:
         self._write_config(config)
         if run.get("run_id") != self.run_id:
             # Last: a folder with run.json has a config, too, wherever the start was cut off.
-            self.write_json("run.json", {"run_id": self.run_id})
+            self.write_record("run.json", {"run_id": self.run_id})
         return self.run_id
 
     def _trains_otherwise(self, config: RunConfig) -> bool:
@@ -87,9 +88,9 @@ class RunFolder:
         if previous.storage.exists(ledger):
             self.storage.write(ledger, previous.storage.read(ledger))
         if (history := previous.read_or_set_aside("history.json")) is not None:
-            self.write_json("history.json", history)
+            self.write_record("history.json", history)
         self._write_config(config)
-        self.write_json("run.json", run)
+        self.write_record("run.json", run)
 
     def _write_config(self, config: RunConfig) -> None:
         text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
@@ -101,21 +102,24 @@ class RunFolder:
         Raises:
             UserError: there is no run here.
         """
+        place = self.storage.place("config.yaml")
         try:
             text = self.storage.read("config.yaml")
+        except StoreError:
+            raise
         except OSError:
             raise UserError(f"{self.location} is no run folder: it has no config.yaml") from None
         try:
             tree = yaml.safe_load(text)
         except yaml.YAMLError as error:
-            raise UserError(f"{self.location}/config.yaml: not valid YAML: {' '.join(str(error).split())}") from None
+            raise UserError(f"{place}: not valid YAML: {' '.join(str(error).split())}") from None
         if not isinstance(tree, dict):
-            raise UserError(f"{self.location}/config.yaml: must be a mapping of keys")
-        return parse_config(tree, f"{self.location}/config.yaml")
+            raise UserError(f"{place}: must be a mapping of keys")
+        return parse_config(tree, place)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
-        """Replace `result.json`, with the attempt that wrote it."""
-        self.write_json("result.json", {**result, **written_by(self.storage)})
+        """Replace `result.json`."""
+        self.write_record("result.json", result)
 
     def result(self) -> dict[str, Any] | None:
         """`result.json`; None before the first evaluation."""
@@ -126,6 +130,10 @@ class RunFolder:
         result = self.result() or {}
         found = [point for point in result.get("history", []) if point["step"] == result.get("best_step")]
         return {key: value for key, value in found[-1].items() if key.startswith("dev/")} if found else {}
+
+    def write_record(self, name: str, record: Mapping[str, Any]) -> None:
+        """Replace a JSON file of the folder, which names the attempt that wrote it."""
+        self.write_json(name, {**record, **written_by(self.storage)})
 
     def write_json(self, name: str, value: Mapping[str, Any]) -> None:
         """Replace a JSON file of the folder."""
@@ -142,9 +150,9 @@ class RunFolder:
         try:
             value = json.loads(self.storage.read(name))
         except ValueError as error:
-            raise UserError(f"{self.location}/{name}: not valid JSON: {error}") from None
+            raise UserError(f"{self.storage.place(name)}: not valid JSON: {error}") from None
         if not isinstance(value, dict):
-            raise UserError(f"{self.location}/{name}: must be a JSON object")
+            raise UserError(f"{self.storage.place(name)}: must be a JSON object")
         return value
 
     def read_or_set_aside(self, name: str) -> dict[str, Any] | None:

@@ -3,32 +3,47 @@
 import copy
 import os
 from collections.abc import Callable
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
 
 import pyarrow as pa
 from pyarrow import fs
 
+from cluster.storage.conditional_put import STORES
 from cluster.storage.exclusive import create_exclusively
-from cluster.storage.retry import retried
+from cluster.storage.location import inside
+from cluster.storage.retry import FIRST_PAUSES_S, STORE_PAUSES_S, may_pass, retried
+from cluster.storage.store_error import is_final, store_error
 from cluster.storage.written_aside import written_aside
+from multitask.config.uris import without_secret
 from multitask.errors import UserError
 
 T = TypeVar("T")
 
 
+@dataclass
+class _Contact:
+    """Whether a store has answered, and not fallen silent since: then it is waited for longer."""
+
+    made: bool = False
+
+
 class Storage:
     """Files below one location: a folder, or a URI that pyarrow or fsspec knows. Paths are relative, with `/`.
 
-    Methods raise `OSError` where the disk or the store refuses; what a store's own library raises besides comes through as it
-    is, pyarrow's as `pyarrow.ArrowException`. What may pass by itself is tried again for some seconds first.
+    Methods raise `OSError` where a disk refuses, and `StoreError`, one line for the user, where a store does. What may pass by
+    itself is tried again first: for seconds on a disk, for about a minute where a store has answered before.
 
     Raises:
         UserError: the location cannot be used at all.
     """
 
     def __init__(self, location: str) -> None:
-        self.location = location
+        try:
+            self.location, self._contact = without_secret(location), _Contact()
+        except ValueError as error:
+            raise UserError(f"cluster.storage: {error}") from None
         try:
             if "://" in location:
                 self._fs, self._root = _from_uri(location)
@@ -40,7 +55,7 @@ class Storage:
     def below(self, path: str) -> "Storage":
         """The storage of a folder inside this one, by the same file system: an object store's is no small thing to open."""
         inner = copy.copy(self)
-        inner.location, inner._root = f"{self.location.rstrip('/')}/{path}", self.path(path)
+        inner.location, inner._root = inside(self.location, path), self.path(path)
         return inner
 
     @property
@@ -52,6 +67,13 @@ class Storage:
         """`path` as pyarrow's file system wants it; for local storage an absolute file name."""
         return f"{self._root}/{path}" if path else self._root
 
+    def place(self, path: str = "") -> str:
+        """`path` as people and commands name it: an absolute file name, or a URI."""
+        return self.path(path) if self.is_local else inside(self.location, path)
+
+    def check_owner(self) -> None:
+        """Nothing: whoever has this storage may write to it. See `cluster.storage.fence`."""
+
     def write(self, path: str, data: bytes) -> None:
         """Write a whole file, and the folders above it; on a disk it appears at once or not at all.
 
@@ -61,10 +83,25 @@ class Storage:
         self._retried(lambda: self._write(self.path(path), data))
 
     def _retried(self, action: Callable[[], T]) -> T:
-        return retried(action, is_local=self.is_local)
+        if self.is_local:
+            return retried(action, is_local=True)
+        try:
+            result = retried(action, is_local=False, pauses=STORE_PAUSES_S if self._contact.made else FIRST_PAUSES_S)
+        except Exception as error:
+            if not (may_pass(error, False) or is_final(error)) or isinstance(error, UserError):
+                raise
+            self._contact.made = False
+            raise store_error(self.location, error) from error
+        self._contact.made = True
+        return result
+
+    def _create_folder(self, target: str) -> None:
+        """Stores of objects have none, and are not asked for one."""
+        if self._fs.type_name not in STORES:
+            self._fs.create_dir(target, recursive=True)
 
     def _write(self, target: str, data: bytes) -> None:
-        self._fs.create_dir(os.path.dirname(target), recursive=True)
+        self._create_folder(os.path.dirname(target))
         if not self.is_local:
             with self._fs.open_output_stream(target) as stream:
                 stream.write(data)
@@ -75,12 +112,12 @@ class Storage:
     def create(self, path: str, data: bytes) -> bool:
         """Write a file that nobody has written yet; False where it is there already.
 
-        Of several processes one alone succeeds, on disks and on stores of fsspec that put on a condition.
+        Of several processes one alone succeeds, on disks and in stores that put on a condition. No two may write the same `data`.
 
         Raises:
             OSError, pyarrow.ArrowException: it cannot be written.
         """
-        return create_exclusively(self._fs, self.path(path), data)
+        return self._retried(lambda: create_exclusively(self._fs, self.location, self.path(path), data))
 
     def read(self, path: str) -> bytes:
         """A whole file.
@@ -125,7 +162,8 @@ class Storage:
         does not tell; none where there is no such folder.
         """
         selector = fs.FileSelector(self.path(path), recursive=True, allow_not_found=True)
-        files = [info for info in self._fs.get_file_info(selector) if info.type == fs.FileType.File]
+        found = self._retried(lambda: self._fs.get_file_info(selector))
+        files = [info for info in found if info.type == fs.FileType.File]
         start = len(self.path(path).lstrip("/")) + 1
         return {info.path.lstrip("/")[start:]: (info.mtime_ns or 0) / 1e9 for info in files}
 
@@ -145,8 +183,12 @@ class Storage:
         Raises:
             FileNotFoundError: `source` has no such folder.
         """
-        self._fs.create_dir(self.path(path), recursive=True)
-        fs.copy_files(source.path(path), self.path(path), source_filesystem=source._fs, destination_filesystem=self._fs)
+        self._retried(lambda: self._create_folder(self.path(path)))
+        self._copy(source._fs, source.path(path), path)
+
+    def _copy(self, source: fs.FileSystem, folder: str, path: str) -> None:
+        target = {"destination_filesystem": self._fs}
+        self._retried(lambda: fs.copy_files(folder, self.path(path), source_filesystem=source, **target))
 
     def upload_folder(self, folder: Path, path: str) -> None:
         """Copy a local folder to `path`.
@@ -154,9 +196,7 @@ class Storage:
         Raises:
             FileNotFoundError: there is no such folder.
         """
-        fs.copy_files(
-            str(folder), self.path(path), source_filesystem=fs.LocalFileSystem(), destination_filesystem=self._fs
-        )
+        self._copy(fs.LocalFileSystem(), str(folder), path)
 
 
 def _from_uri(location: str) -> tuple[fs.FileSystem, str]:

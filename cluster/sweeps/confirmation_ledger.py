@@ -9,7 +9,7 @@ from cluster.sweeps.plan import measure_budget, planned, trial_config
 from cluster.sweeps.records import Sweep, Trial
 from cluster.sweeps.samplers import create_sampler
 from cluster.sweeps.search import Search
-from cluster.sweeps.store import SweepStore
+from cluster.sweeps.store import TRIALS, SweepStore
 from cluster.sweeps.trials import TrialLedger
 from multitask.config import RunConfig
 from multitask.data import Tables
@@ -45,7 +45,7 @@ class ConfirmationLedger(TrialLedger):
     def config(self, trial: Trial) -> RunConfig:
         """The config that `trial` trains: that of its configuration in the search, to its end, with another seed."""
         config = self.sampled_config(trial.sample) if trial.number else self._base
-        place = f"{self.store.location}/trials"
+        place = self.store.storage.place(TRIALS)
         made = trial_config(config, trial, self.sweep.name, place, self.options, self._budget)
         tracking = made.tracking.model_copy(update={"job_type": "confirm", "group": self.sweep.group})
         return made.model_copy(update={"seed": self._plan.seeds[trial.repeat], "tracking": tracking})

@@ -117,8 +117,9 @@ def _owned(storage: Storage) -> Iterator[Lease]:
 
 def _free_name(name: str, storage: str) -> str:
     """`name`, or the first of `name-2`, `name-3`, … that no sweep has or is about to have."""
+    root = Storage(storage)
     names = itertools.chain([name], (f"{name}-{number}" for number in itertools.count(2)))
-    return next(free for free in names if not Storage(storage).below(free).exists(""))
+    return next(free for free in names if not root.below(free).exists(""))
 
 
 def _is_same_plan(planned: Sweep, search: Search, options: Options) -> bool:

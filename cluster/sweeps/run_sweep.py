@@ -12,6 +12,7 @@ from cluster.sweeps.concurrency import plan_concurrency
 from cluster.sweeps.create import OpenedSweep
 from cluster.sweeps.records import Sweep
 from cluster.sweeps.store import STOP
+from cluster.sweeps.sweep_place import sweep_argument
 from multitask.config import RunConfig
 
 if TYPE_CHECKING:
@@ -36,7 +37,7 @@ def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Tr
     base = opened.search.base
     with ThreadPoolExecutor(1) as background:
         tables = background.submit(_prepare, base)
-        with ray_cluster(base, lambda: f"concord sweep resume {opened.sweep.name} goes on") as nodes:
+        with ray_cluster(base, lambda: f"concord sweep resume {sweep_argument(opened.sweep)} goes on") as nodes:
             from cluster.sweeps.confirmation_ledger import open_confirmation_ledger
             from cluster.sweeps.driver import run_driver, shared_config
             from cluster.sweeps.driver_settings import DriverSettings

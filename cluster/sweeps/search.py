@@ -7,7 +7,8 @@ from typing import Any
 
 from cluster.launch.absolute_paths import absolute
 from cluster.sweeps.records import Sweep
-from multitask.config import Recipe, RunConfig, load_recipe, parse_config
+from cluster.sweeps.sweep_place import recipe_config
+from multitask.config import Recipe, RunConfig, load_recipe
 from multitask.config.loading import read_value
 from multitask.errors import UserError
 from tune_spaces import Space, check_space, open_space
@@ -66,7 +67,7 @@ def reopen_search(sweep: Sweep) -> Search:
     Raises:
         UserError: the space means something else by now.
     """
-    base = parse_config(sweep.base, f"{sweep.location}/sweep.json")
+    base = recipe_config(sweep)
     space = open_space(sweep.space["spec"], base, sweep.space["fixed"])
     if space.describe()["identity"] != sweep.space["identity"]:
         raise UserError(

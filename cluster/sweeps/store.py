@@ -7,15 +7,18 @@ from typing import Any
 import pyarrow as pa
 
 from cluster.storage.fence import written_by
+from cluster.storage.location import last_name, places
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
+from cluster.storage.store_error import StoreError
 from cluster.sweeps.confirmation import Confirmation
 from cluster.sweeps.records import Options, Sweep, Trial
+from cluster.sweeps.sweep_place import PLAN
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
 from multitask.plain_json import encode_json
 
-PLAN, STATE, TRIAL, STOP, TRIALS = "sweep.json", "state.json", "trial.json", "stop", "trials"
+STATE, TRIAL, STOP, TRIALS = "state.json", "trial.json", "stop", "trials"
 CONFIRMATIONS = "confirmations.json"
 FORMAT = 1
 
@@ -33,11 +36,13 @@ class SweepStore:
         Raises:
             UserError: there is none.
         """
-        for location in (name, f"{storage.rstrip('/')}/{name}"):
+        for location in places(name, storage):
             store = cls(Storage(location))
             if store.exists():
                 return store
-        names = [sweep.storage.location.rstrip("/").rsplit("/", 1)[-1] for sweep in cls.all_in(storage)]
+        if "://" in name:
+            raise UserError(f"there is no sweep at {name}")
+        names = [last_name(sweep.storage.location) for sweep in cls.all_in(storage)]
         known = valid_names(name, names) if names else "there is none yet"
         raise UserError(f"there is no sweep {name!r}; sweeps in {storage}: {known}")
 
@@ -50,7 +55,7 @@ class SweepStore:
     @property
     def location(self) -> str:
         """Folder or URI."""
-        return self.storage.path("") if self.storage.is_local else self.storage.location
+        return self.storage.place()
 
     def exists(self) -> bool:
         """Whether a sweep lies here."""
@@ -69,7 +74,7 @@ class SweepStore:
         plan, state = self._read(PLAN), self._read(STATE) if self.storage.exists(STATE) else {}
         if plan.get("format") != FORMAT:
             raise UserError(
-                f"{self.location}/{PLAN}: format {plan.get('format')!r} is not {FORMAT}: another version wrote it"
+                f"{self.storage.place(PLAN)}: format {plan.get('format')!r} is not {FORMAT}: another version wrote it"
             )
         trials = [self._read_trial(name) for name in self.storage.folders(TRIALS)]
         return Sweep(
@@ -151,14 +156,16 @@ class SweepStore:
             self.storage.write(path, data)
         except (OSError, pa.ArrowException) as error:
             raise UserError(
-                f"{self.location}/{path} cannot be written: {error}; `concord sweep resume` goes on"
+                f"{self.storage.place(path)} cannot be written: {error}; `concord sweep resume` goes on"
             ) from None
 
     def _read(self, path: str) -> dict[str, Any]:
         try:
             value: dict[str, Any] = json.loads(self.storage.read(path))
+        except StoreError:
+            raise
         except OSError:
             raise UserError(f"{self.location}: there is no {path}") from None
         except ValueError as error:
-            raise UserError(f"{self.location}/{path}: not valid JSON: {error}") from None
+            raise UserError(f"{self.storage.place(path)}: not valid JSON: {error}") from None
         return value

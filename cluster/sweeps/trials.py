@@ -20,7 +20,7 @@ from cluster.sweeps.records import AFTER_SEARCH, Cause, Generation, Report, Role
 from cluster.sweeps.run_history import with_history, with_start
 from cluster.sweeps.samplers import Sampler, create_sampler
 from cluster.sweeps.search import Search
-from cluster.sweeps.store import SweepStore
+from cluster.sweeps.store import TRIALS, SweepStore
 from multitask.config import RunConfig
 from multitask.data import Tables
 
@@ -125,7 +125,7 @@ class TrialLedger:
             config = self._base
         else:
             config = self.sampled_config(trial.current_sample)
-        made = trial_config(config, trial, self.sweep.name, f"{self.store.location}/trials", self.options, budget)
+        made = trial_config(config, trial, self.sweep.name, self.store.storage.place(TRIALS), self.options, budget)
         tracking = made.tracking.model_copy(update={"group": self.sweep.group})
         return made.model_copy(update={"name": trial.current_run, "tracking": tracking})
 

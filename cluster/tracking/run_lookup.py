@@ -4,6 +4,7 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 
+from cluster.storage.location import places
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
 from cluster.sweeps.store import TRIALS, SweepStore
@@ -43,7 +44,7 @@ def _tracked_at(name: str, storage: str) -> list[Storage]:
 
 def find_run(name: str, storage: str) -> RunFolder | None:
     """The run that `name` stands for; None where there is none."""
-    for place in (name, f"{storage.rstrip('/')}/{name}"):
+    for place in places(name, storage):
         folder = RunFolder(Storage(place))
         if folder.storage.exists("run.json") or folder.storage.exists("config.yaml"):
             return folder

@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import _get_default_store
 
+from cluster.storage.store_error import StoreError
 from cluster.training.observer import one_line
 from multitask.errors import UserError
 
@@ -133,7 +134,8 @@ class _Meeting:
     def arrive(self, error: Exception | None) -> None:
         """Leave word of how it went."""
         if error is not None:
-            kind, cause = ("user", str(error)) if isinstance(error, UserError) else ("", one_line(error))
+            kind = "store" if isinstance(error, StoreError) else "user" if isinstance(error, UserError) else ""
+            cause = str(error) if kind else one_line(error)
             self._leave_word(self._rank, kind, socket.gethostname(), cause)
         self._store.set(f"{self._key}/arrived/{self._rank}", "")
         self._store.add(f"{self._key}/arrived", 1)
@@ -209,7 +211,8 @@ def _failure(failures: dict[int, tuple[str, str, str]], world: int, names_ranks:
     if not kind:
         return OtherRankError(rank, host, cause)
     everywhere = len(failures) == world and len({failure[2] for failure in failures.values()}) == 1
-    return UserError(str(RankError(rank, host, cause)) if names_ranks and not everywhere else cause)
+    error = StoreError if kind == "store" else UserError
+    return error(str(RankError(rank, host, cause)) if names_ranks and not everywhere else cause)
 
 
 def _split(text: str) -> tuple[str, str, str]:

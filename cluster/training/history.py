@@ -56,4 +56,4 @@ class History:
 
     def write(self, folder: RunFolder) -> None:
         """Replace the file in `folder`."""
-        folder.write_json(FILE, {"train": self.train, "dev": self.dev})
+        folder.write_record(FILE, {"train": self.train, "dev": self.dev})

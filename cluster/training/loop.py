@@ -165,7 +165,7 @@ class Run:
                 with self.watch("save"):
                     files |= self.session.agreement.from_rank_zero(self._export)
         self._write_result(status, error, files)
-        result = self.folder.storage.path("result.json")
+        result = self.folder.storage.place("result.json")
         return run_outcome(self.summary(), status, error, files | {"result": result})
 
     def _write_result(self, status: Ending | Literal["running"], error: str | None, files: Mapping[str, str]) -> None:

@@ -1,10 +1,11 @@
 """Where a run runs and who watches it."""
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
 from multitask.config.base import Config
+from multitask.config.uris import without_secret
 
 
 class ClusterConfig(Config):
@@ -14,7 +15,7 @@ class ClusterConfig(Config):
     device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="auto: GPUs where the cluster has any")
     cpus_per_worker: float = Field(default=1, gt=0, description="CPUs that Ray sets aside for a worker")
     gpus_per_worker: float = Field(default=1, gt=0, description="read only where workers have GPUs")
-    storage: str = Field(
+    storage: Annotated[str, AfterValidator(without_secret)] = Field(
         default="runs", description="run folders are made here: a folder or URI that every worker can write"
     )
     collective_timeout: float = Field(

@@ -4,6 +4,7 @@ from datetime import UTC, datetime
 
 from cluster.report.sweep.cost import spent_by_status
 from cluster.report.sweep.view import STATUS, View, listed
+from cluster.sweeps.sweep_place import sweep_argument
 
 
 def facts(view: View) -> dict[str, str]:
@@ -50,13 +51,14 @@ def _duration(seconds: float) -> str:
 def notes(view: View) -> list[str]:
     """Sentences about what the reader must know first."""
     sweep, found = view.sweep, []
+    name = sweep_argument(sweep)
     if sweep.status == "running":
         found.append(
             "This sweep is still running, or its driver was killed: what follows is what is known so far. "
-            f"`concord sweep status {sweep.name}` says which; `concord sweep resume {sweep.name}` goes on."
+            f"`concord sweep status {name}` says which; `concord sweep resume {name}` goes on."
         )
     if sweep.status == "stopped":
-        found.append(f"This sweep was stopped before its end; `concord sweep resume {sweep.name}` goes on.")
+        found.append(f"This sweep was stopped before its end; `concord sweep resume {name}` goes on.")
     if not view.points:
         found.append("No trial has a score yet, so there is nothing to compare and no winner.")
     elif len(view.points) == 1:

@@ -9,7 +9,8 @@ from cluster.analysis.baselines import task_keys
 from cluster.analysis.configurations import SEARCHED, ScoredTrial, configurations
 from cluster.analysis.ranking import Ranking, rank
 from cluster.sweeps.records import Sweep, Trial
-from multitask.config import RunConfig, parse_config
+from cluster.sweeps.sweep_place import recipe_config
+from multitask.config import RunConfig
 
 STATUS = {
     "finished": "finished",
@@ -87,7 +88,7 @@ def view_sweep(sweep: Sweep) -> View:
     scored_trials = [scored for group in configurations(sweep) for scored in group.scored_trials]
     points = [Point(**vars(own)) for own in scored_trials]
     points.sort(key=lambda point: -point.score(key))
-    recipe = parse_config(sweep.base, f"{sweep.location}/sweep.json")
+    recipe = recipe_config(sweep)
     return View(sweep, recipe, tuple(points), rank(sweep, key) if points else None)
 
 

@@ -127,7 +127,7 @@ def test_running_sweep_says_so_and_shows_what_there_is(tmp_path: Path) -> None:
     ]
     page = _page(tmp_path, *trials, status="running", parameters=RATE)
     assert "This sweep is still running, or its driver was killed" in page
-    assert "<code>concord sweep resume fake</code>" in page
+    assert f"<code>concord sweep resume {tmp_path}/" in page
     assert "1 running, 2 waiting" in page
     assert re.search(r"<td>waiting</td>", page)
     assert "Who was stopped, and when" in _titles(page)

@@ -134,6 +134,26 @@ def test_owner_elsewhere_that_renews_is_left_its_folder(
     assert clock[0] < lease_module.LEASE_S
 
 
+def test_time_in_which_the_storage_was_away_is_not_the_owners_silence(
+    storage: Storage, clock: list[float], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    _lost(storage)
+    read, away = lease_module.read_newest, iter([0.0, 100.0])
+
+    def slow(asked: Storage) -> tuple[int, bytes]:
+        clock[0] += next(away, 0.0)
+        return read(asked)
+
+    def sleep(seconds: float) -> None:
+        clock[0] += seconds
+        _leave(storage, renewals=int(clock[0] > 105) + int(clock[0] > 115))
+
+    monkeypatch.setattr(lease_module, "read_newest", slow)
+    monkeypatch.setattr(lease_module.time, "sleep", sleep)
+    with pytest.raises(LeaseHeldError, match="held by process 7 on elsewhere"):
+        Lease.acquire(storage, Launch.here())
+
+
 def test_owner_renews_and_a_damaged_lease_is_waited_for(
     storage: Storage, clock: list[float], monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -7,6 +7,7 @@ import pytest
 
 from cluster.storage import retry
 from cluster.storage.retry import retried
+from cluster.storage.store_error import StoreError
 
 
 @pytest.fixture(autouse=True)
@@ -52,6 +53,7 @@ def test_what_may_pass_is_tried_again(error: Exception, is_local: bool, pauses: 
         (PermissionError(errno.EACCES, "not yours"), False),
         (OSError(errno.ENOSPC, "the disk is full"), True),
         (ValueError("of the caller"), True),
+        (StoreError("said already"), False),
     ],
 )
 def test_an_answer_is_taken_at_once(error: Exception, is_local: bool, pauses: list[float]) -> None:

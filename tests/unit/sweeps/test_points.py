@@ -208,7 +208,8 @@ def test_command_says_what_was_taken(
     with pytest.raises(SystemExit) as ended:
         main()
     assert ended.value.code == 0
-    assert capsys.readouterr().out == "2 points enqueued, 1 known already; concord sweep resume s tries them\n"
+    told = f"2 points enqueued, 1 known already; concord sweep resume {tmp_path / 's'} tries them\n"
+    assert capsys.readouterr().out == told
     monkeypatch.setattr("sys.argv", ["concord", "sweep", *arguments, "--json"])
     with pytest.raises(SystemExit):
         main()
