@@ -111,12 +111,16 @@ def _write(text: str) -> None:
 
 def _asks_to_stop() -> bool:
     """Without a terminal there is nobody to ask: the job is left alone."""
-    if not sys.stdin.isatty():
+    if not _has_terminal():
         return False
     try:
         return input("\nstop the job, or leave it running? [s/L] ").strip().lower().startswith("s")
     except (EOFError, KeyboardInterrupt):
         return False
+
+
+def _has_terminal() -> bool:
+    return sys.stdin.isatty()
 
 
 def _check_command(context: typer.Context, words: list[str]) -> None:

@@ -21,9 +21,7 @@ _SUBMITTED, _NEEDS = "CONCORD_SUBMITTED_WITH", "CONCORD_NEEDS"
 # How long a driver that is stopped may take to save; Ray's own 3 s are few.
 _STOP_WAIT_S = 120
 _SECRET_NAME = re.compile(r"(?i)(key|token|secret|passw(or)?d|credential)")
-_SECRET_WORD = re.compile(r"(?i)://[^/\s@]+:[^/\s@]+@|\b[\w.-]*(api_?key|token|secret|passw(or)?d|credential)[\w-]*=\S")
-# Not a secret, for all its name.
-_BUDGET = re.compile(r"(?i)--budget-tokens=\S+")
+_SECRET_WORD = re.compile(r"(?i)://[^/\s@]+:[^/\s@]+@|(api_?key|access_?key|token|secret|passw(or)?d|credentials?)=\S")
 
 
 def environment_variables(given: Sequence[str], needs: Sequence[str]) -> dict[str, str]:
@@ -55,7 +53,7 @@ def check_words(words: Iterable[str]) -> None:
         UserError: there is some.
     """
     for word in words:
-        if _SECRET_WORD.search(word) and not _BUDGET.fullmatch(word):
+        if _SECRET_WORD.search(word):
             name = word.partition("=")[0] if "=" in word.partition("://")[0] else word.partition("://")[0]
             raise UserError(
                 f"{name}…: a secret in a job's command is for all to read; name it by the environment of the nodes"
