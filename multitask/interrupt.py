@@ -1,4 +1,4 @@
-"""Ctrl-C or SIGTERM that ends after the step."""
+"""Ctrl-C, and SIGTERM like it."""
 
 import signal
 import threading
@@ -35,3 +35,16 @@ def interruptible(tell: Callable[[], None] = lambda: None) -> Iterator[Callable[
         yield lambda: asked
     finally:
         restore()
+
+
+@contextmanager
+def sigterm_like_ctrl_c() -> Iterator[None]:
+    """Inside, SIGTERM does what Ctrl-C does, whatever that is at the time; outside the main thread nothing changes."""
+    if threading.current_thread() is not threading.main_thread():
+        yield
+        return
+    before = signal.signal(signal.SIGTERM, lambda number, frame: signal.raise_signal(signal.SIGINT))
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)

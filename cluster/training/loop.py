@@ -173,13 +173,12 @@ class Run:
         return run_outcome(self.summary(), status, error, files | {"result": result})
 
     def _end_early(self, reason: str) -> Outcome:
-        """Save what was trained, for the next start to go on from. The best checkpoint is exported at the true end."""
+        """Save what was trained, for the next start. All ranks stay to the end: their store goes with rank 0."""
         step = self.progress.step
         if step != self.saved_step:
             self._save()
         self.folder.notes.append(f"{reason} after step {step}, which is saved: the same command goes on from there")
         files = {"run folder": self.folder.location}
-        # Together, since the place where ranks meet goes with rank 0.
         self.session.agreement.from_rank_zero(lambda: self._write_result("interrupted", None, files))
         return run_outcome(self.summary(), "interrupted", None, files)
 
