@@ -16,6 +16,7 @@ from multitask.errors import UserError
 
 Dependencies = Literal["image", "pip", "uv"]
 _PROJECT = "concord-mtl"
+_BY_NAME = "set it in the environment of the cluster's nodes, and say --needs NAME"
 _PACKAGES = ("cluster", "multitask", "tune_spaces")
 _SUBMITTED, _NEEDS = "CONCORD_SUBMITTED_WITH", "CONCORD_NEEDS"
 # How long a driver that is stopped may take to save; Ray's own 3 s are few.
@@ -47,17 +48,16 @@ def environment_variables(given: Sequence[str], needs: Sequence[str]) -> dict[st
 
 
 def check_words(words: Iterable[str]) -> None:
-    """Refuse what looks like a secret in a job's command, which its details show.
+    """Refuse what looks like a secret in a job's command or in its files, which others can read.
 
     Raises:
         UserError: there is some.
     """
     for word in words:
         if _SECRET_WORD.search(word):
-            name = word.partition("=")[0] if "=" in word.partition("://")[0] else word.partition("://")[0]
-            raise UserError(
-                f"{name}…: a secret in a job's command is for all to read; name it by the environment of the nodes"
-            )
+            shown = re.match(r"[\w.+-]*", word.lstrip("'\"{[(,-"))
+            name = shown[0] if shown else ""
+            raise UserError(f"{name}…: a secret in a job's command or files is for all to read; {_BY_NAME}")
 
 
 def own_versions() -> dict[str, str]:
@@ -113,7 +113,9 @@ def dependency_environment(dependencies: Dependencies) -> dict[str, Any]:
         return {}
     wanted = [Requirement(text) for text in importlib.metadata.requires(_PROJECT) or ()]
     needed = [own for own in wanted if own.name != "ray" and (own.marker is None or own.marker.evaluate({"extra": ""}))]
-    return {dependencies: [f"{own.name}=={importlib.metadata.version(own.name)}" for own in needed]}
+    # A build such as 2.13.0+cpu is of this host.
+    versions = {own.name: importlib.metadata.version(own.name).partition("+")[0] for own in needed}
+    return {dependencies: [f"{name}=={version}" for name, version in versions.items()]}
 
 
 def own_source() -> dict[str, Path]:

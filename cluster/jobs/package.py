@@ -13,7 +13,7 @@ from multitask.errors import UserError
 # What Ray's job server takes.
 LIMIT_BYTES = 100 * 2**20
 _MIB = 2**20
-_SETTINGS = (".yaml", ".yml", ".json")
+SETTINGS = (".yaml", ".yml", ".json")
 _NEVER = {".git", ".venv", "venv", "__pycache__", "runs", "wandb", "node_modules", ".mypy_cache", ".ruff_cache"}
 _FUNCTION = re.compile(r"(?:.*=)?([\w.]+):\w+")
 
@@ -36,7 +36,7 @@ def relative_words(words: Sequence[str]) -> list[str]:
     """The words, with absolute names of files inside the working folder made relative to it: there is none of its name there."""
     here = f"{Path.cwd()}/"
     return [
-        word.removeprefix(here) if Path(word).suffix in _SETTINGS and Path(word).is_file() else word for word in words
+        word.removeprefix(here) if Path(word).suffix in SETTINGS and Path(word).is_file() else word for word in words
     ]
 
 
@@ -52,7 +52,7 @@ def _named(words: Sequence[str]) -> Iterator[Path]:
     for word in words:
         value = word.rpartition("=")[2].removeprefix("+")
         path = Path(value).expanduser()
-        if path.suffix in _SETTINGS and path.is_file():
+        if path.suffix in SETTINGS and path.is_file():
             is_recipe = path.suffix != ".json"
             chain = recipe_files(value) if is_recipe else (path,)
             yield from (own for own in chain if not own.resolve().is_relative_to(RECIPES))

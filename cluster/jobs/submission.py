@@ -22,7 +22,7 @@ from cluster.jobs.job_environment import (
     own_source,
 )
 from cluster.jobs.job_server import JobServer
-from cluster.jobs.package import copy_files, package_files, relative_words
+from cluster.jobs.package import SETTINGS, copy_files, package_files, relative_words
 from multitask.config import RunConfig
 from multitask.errors import UserError
 
@@ -62,6 +62,7 @@ def submit(server: JobServer, submission: Submission) -> str:
     words = _named(words, submission.name)
     config = run_config(words)
     files = package_files(words, submission.included)
+    _check_settings(files)
     check_folders(words, config, files)
     check_cluster(server.ray_version, submission.dependencies)
     if submission.dependencies != "image":
@@ -73,6 +74,15 @@ def submit(server: JobServer, submission: Submission) -> str:
         copy_files(files, Path(folder))
         environment["working_dir"] = folder
         return _send(server, name, shlex.join([*program, *words]), environment)
+
+
+def _check_settings(files: dict[str, Path]) -> None:
+    for place, path in files.items():
+        if path.suffix in SETTINGS:
+            try:
+                check_words(path.read_text("utf-8", errors="replace").split())
+            except UserError as error:
+                raise UserError(f"{place}: {error}") from None
 
 
 def _named(words: list[str], name: str | None) -> list[str]:

@@ -115,7 +115,7 @@ def head() -> Iterator[Head]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-STEPS = 400
+STEPS = 300
 
 
 @pytest.fixture(scope="module")
@@ -141,20 +141,27 @@ def place(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-def test_job_is_followed_to_its_end_and_its_result_is_read_back(head: Head, place: Path) -> None:
-    done = head.concord(place / "work", "submit", "--env", "HF_HUB_OFFLINE=1", "--", "train", "job.yaml")
-    assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-2000:]
-    assert done.stdout.count("step 10/10") == 1
-    assert result(place / "runs" / "job")["status"] == "finished"
-    details = head.details("job")
+@pytest.fixture(scope="module")
+def whole(head: Head, place: Path) -> subprocess.CompletedProcess[str]:
+    """A job that nothing happens to, followed to its end."""
+    return head.concord(
+        place / "work", "submit", "--name", "whole", "--env", "HF_HUB_OFFLINE=1", "--", "train", "long.yaml"
+    )
+
+
+def test_job_is_followed_to_its_end_and_its_result_is_read_back(
+    head: Head, place: Path, whole: subprocess.CompletedProcess[str]
+) -> None:
+    assert whole.returncode == 0, whole.stdout[-3000:] + whole.stderr[-2000:]
+    assert f"step {STEPS}/{STEPS}" in whole.stdout
+    assert whole.stdout == head.get("/api/jobs/whole/logs", token=True)["logs"]  # type: ignore[index]
+    assert result(place / "runs" / "whole")["status"] == "finished"
+    details = head.details("whole")
     assert (details["status"], details["driver_exit_code"]) == ("SUCCEEDED", 0)
-    assert details["entrypoint"] == "concord train job.yaml"
-    secret = Path(head.environment["RAY_AUTH_TOKEN_PATH"]).read_text()
-    assert secret not in json.dumps(details)
-    packed = [
-        Path(found).name for found in (head.temporary / "r").glob("session_2*/runtime_resources/working_dir_files/*/*")
-    ]
-    assert sorted(packed) == ["base.yaml", "job.yaml"]
+    assert details["entrypoint"] == "concord train long.yaml name=whole"
+    assert Path(head.environment["RAY_AUTH_TOKEN_PATH"]).read_text() not in json.dumps(details)
+    unpacked = (head.temporary / "r").glob("session_2*/runtime_resources/working_dir_files/*/*")
+    assert sorted(path.name for path in unpacked) == ["base.yaml", "long.yaml"]
 
 
 def test_mistake_that_shows_there_alone_has_the_commands_own_exit_code(head: Head, place: Path) -> None:
@@ -165,19 +172,21 @@ def test_mistake_that_shows_there_alone_has_the_commands_own_exit_code(head: Hea
     assert head.details("missing")["driver_exit_code"] == 2
 
 
-def test_stopped_job_saves_its_last_step_and_goes_on_under_its_name(head: Head, place: Path) -> None:
+def test_stopped_job_saves_its_last_step_and_goes_on_under_its_name(
+    head: Head, place: Path, whole: subprocess.CompletedProcess[str]
+) -> None:
     """Detached, listed, stopped, submitted again: the bits of a run that nothing happened to."""
     work, run = place / "work", place / "runs" / "long"
     began = head.concord(work, "submit", "--no-wait", "--", "train", "long.yaml")
     assert (began.returncode, began.stdout) == (0, "long\n"), began.stderr
-    for _ in range(600):
-        if "step 5/" in head.concord(work, "logs", "long").stdout:
-            break
-        time.sleep(0.5)
-    assert "already" not in (twice := head.concord(work, "submit", "--", "train", "long.yaml")).stdout
+    twice = head.concord(work, "submit", "--", "train", "long.yaml")
     assert twice.returncode == 2
-    assert "long is running under the name long: `concord logs long` or `concord stop long`" in twice.stderr
-    assert "running" in head.concord(work, "jobs").stdout
+    assert "under the name long: `concord logs long` or `concord stop long`" in twice.stderr
+    assert "concord train long.yaml" in head.concord(work, "jobs").stdout
+    for _ in range(1200):
+        if "step 5/" in head.get("/api/jobs/long/logs", token=True)["logs"]:  # type: ignore[index]
+            break
+        time.sleep(0.2)
     stopped = head.concord(work, "stop", "long")
     assert (stopped.returncode, stopped.stdout) == (0, "long: stopped\n"), stopped.stderr
     told = result(run)
@@ -189,11 +198,8 @@ def test_stopped_job_saves_its_last_step_and_goes_on_under_its_name(head: Head, 
     assert again.returncode == 0, again.stdout[-2000:] + again.stderr[-2000:]
     assert "submitted as long-2" in again.stderr
     assert result(run)["resumed_step"] == told["step"]
-    whole = head.concord(work, "submit", "--name", "whole", "--", "train", "long.yaml")
-    assert whole.returncode == 0, whole.stdout[-2000:] + whole.stderr[-2000:]
-    one, other = (
-        {k: v for k, v in final_files(place / "runs" / n).items() if k != "state.json"} for n in ("long", "whole")
-    )
+    runs = [place / "runs" / name for name in ("long", "whole")]
+    one, other = ({k: v for k, v in final_files(own).items() if k != "state.json"} for own in runs)
     assert one == other
 
 

@@ -14,6 +14,7 @@ class FakeJobServer:
     """One job, `job`, with a log that is told in pieces. `token`: wanted, if one is given.
 
     `breaks`: after how many pieces each connection to the log is cut, one number for each connection; later ones are whole.
+    `silences`: how many connections go dead after their pieces, as behind a cable that was cut.
     `away`: how many requests for details are answered by 503.
     """
 
@@ -26,7 +27,7 @@ class FakeJobServer:
         self.submitted: list[dict[str, Any]] = []
         self.packages: dict[str, bytes] = {}
         self.tokens: list[str | None] = []
-        self.stopped = 0
+        self.stopped, self.silences, self.connections, self.refused = 0, 0, 0, 0
         self.address = ""
 
     def app(self) -> web.Application:
@@ -63,6 +64,7 @@ class FakeJobServer:
     async def _submit(self, request: web.Request) -> web.Response:
         job = await request.json()
         if job["submission_id"] in self.taken():
+            self.refused += 1
             return web.Response(status=500, text=f"Job with submission_id {job['submission_id']} already exists.")
         self.submitted.append(job)
         return web.json_response({"job_id": job["submission_id"], "submission_id": job["submission_id"]})
@@ -85,16 +87,27 @@ class FakeJobServer:
     async def _tail(self, request: web.Request) -> Any:
         if request.match_info["job"] != "job":
             return web.Response(status=404)
-        socket = web.WebSocketResponse()
+        socket = web.WebSocketResponse(autoping=not self.silences)
         await socket.prepare(request)
         most = self.breaks.pop(0) if self.breaks else None
-        for piece in self.pieces[:most]:
+        for piece in self._cut()[:most]:
             await socket.send_str(piece)
+        if self.silences:
+            self.silences -= 1
+            await asyncio.sleep(300)
         if most is not None:
             await asyncio.sleep(0.05)
             assert request.transport is not None
             request.transport.abort()
         return socket
+
+    def _cut(self) -> tuple[str, ...]:
+        """The log in pieces, cut in other places for each connection."""
+        self.connections += 1
+        if self.connections == 1:
+            return self.pieces
+        text, length = "".join(self.pieces), 3 + self.connections
+        return tuple(text[place : place + length] for place in range(0, len(text), length))
 
     async def _stop(self, request: web.Request) -> web.Response:
         self.stopped += 1
@@ -115,7 +128,7 @@ def serving(server: FakeJobServer) -> Iterator[FakeJobServer]:
     loop, ready = asyncio.new_event_loop(), threading.Event()
 
     async def start() -> web.AppRunner:
-        runner = web.AppRunner(server.app())
+        runner = web.AppRunner(server.app(), shutdown_timeout=0.1)
         await runner.setup()
         site = web.TCPSite(runner, "127.0.0.1", 0)
         await site.start()

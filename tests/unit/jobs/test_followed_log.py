@@ -2,7 +2,7 @@
 
 import pytest
 
-from cluster.jobs import watched_job
+from cluster.jobs import followed_log, watched_job
 from cluster.jobs.followed_log import FollowedLog, exit_code
 from cluster.jobs.job_server import connect
 from cluster.jobs.watched_job import stop, watch
@@ -18,6 +18,18 @@ def test_no_line_is_lost_or_doubled(breaks: tuple[int, ...], capsys: pytest.Capt
     with serving(FakeJobServer(pieces=PIECES, breaks=breaks)) as fake:
         details = FollowedLog(connect(fake.address), "job", written.append).follow()
         assert (fake.breaks, details["status"]) == ([], "SUCCEEDED")
+    assert "".join(written) == "".join(PIECES)
+
+
+@pytest.mark.timeout(90)
+def test_a_connection_that_is_dead_is_left(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nobody closes it: the heartbeat finds out."""
+    monkeypatch.setattr(followed_log, "_HEARTBEAT_S", 0.2)
+    written: list[str] = []
+    with serving(FakeJobServer(pieces=PIECES, breaks=(2,))) as fake:
+        fake.silences = 1
+        FollowedLog(connect(fake.address), "job", written.append).follow()
+        assert fake.silences == 0
     assert "".join(written) == "".join(PIECES)
 
 

@@ -182,6 +182,13 @@ def test_secrets_are_refused_and_not_repeated(fake: FakeJobServer, asked: dict[s
     assert "word" not in told.replace("--words", "")
 
 
+def test_a_secret_in_a_recipe_is_not_sent(fake: FakeJobServer, work: Path) -> None:
+    (work / "mine.yaml").write_text("extends: main\nname: mine\ncluster: {storage: 's3://me:word@bucket/runs'}\n")
+    told = _refused(fake, "train", "mine.yaml", "+sample")
+    assert told.startswith("mine.yaml: ")
+    assert "word" not in told
+
+
 def test_what_only_sounds_like_a_secret_is_sent(fake: FakeJobServer) -> None:
     _submit(fake, "sweep", "mine.yaml", "--budget-tokens=5M", "encoder.token_types=false", "--storage=/shared")
 
@@ -207,7 +214,7 @@ def test_dependencies_are_those_of_here_but_for_ray(fake: FakeJobServer, tool: A
     names = {own.partition("==")[0] for own in packages}
     assert {"torch", "deepspeed", "transformers"} <= names
     assert not names & {"ray", "pytest"}
-    assert f"torch=={torch.__version__.partition('+')[0]}" in [own.partition("+")[0] for own in packages]
+    assert f"torch=={torch.__version__.partition('+')[0]}" in packages
     assert job["entrypoint"].startswith("python -m cluster.cli train mine.yaml ")
     packed = _packed(fake)
     assert {"cluster/cli/__main__.py", "multitask/recipes/main.yaml", "tune_spaces/__init__.py", "mine.yaml"} <= set(
