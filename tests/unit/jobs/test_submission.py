@@ -36,6 +36,8 @@ def submission_ray_version() -> str:
 def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """A user's working folder, with much that no job needs."""
     monkeypatch.setenv("RAY_AUTH_TOKEN_PATH", str(tmp_path / "none"))
+    # Ray's own client would prefer it.
+    monkeypatch.setenv("RAY_ADDRESS", "http://127.0.0.1:1")
     folder = tmp_path / "work"
     for name in (
         "data/train.csv",
@@ -44,6 +46,7 @@ def work(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
         "runs/old/result.json",
         "notes.txt",
         "extra/.venv/x",
+        "extra/runs/x",
     ):
         (folder / name).parent.mkdir(parents=True, exist_ok=True)
         (folder / name).write_text("x" * 1000)
@@ -96,6 +99,10 @@ def test_folders_are_sent_when_they_are_named(fake: FakeJobServer) -> None:
     assert _packed(fake) == ["extra/words.txt", "mine.yaml", "recipes/base.yaml"]
 
 
+def test_what_no_job_needs_stays_here(work: Path) -> None:
+    assert sorted(package.package_files(["train", "main"], ["extra"])) == ["extra/words.txt"]
+
+
 def test_absolute_names_inside_the_folder_become_relative(fake: FakeJobServer, work: Path) -> None:
     assert _submit(fake, "train", f"{work}/mine.yaml", "+sample", SHARED)["entrypoint"].startswith(
         "concord train mine.yaml "
@@ -144,7 +151,7 @@ def test_attempts_have_ids_of_their_own_and_one_run(fake: FakeJobServer) -> None
         fake.jobs = [*fake.jobs, {**job, "type": "SUBMISSION", "status": "FAILED", "start_time": 1}]
         assert job["entrypoint"].endswith(" name=night")
         assert job["metadata"] == {"name": "night"}
-    assert ids == ["night", "night-2", "night-3"]
+    assert (ids, fake.refused) == (["night", "night-2", "night-3"], 0)
 
 
 def test_an_id_that_was_taken_meanwhile_is_passed_over(fake: FakeJobServer, monkeypatch: pytest.MonkeyPatch) -> None:
