@@ -30,6 +30,8 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,99}")
 _ADDRESSES = ("RAY_API_SERVER_ADDRESS", "RAY_ADDRESS")
 _TAKEN = "already exists"
 _TRIES = 20
+# Of `concord sweep`, what takes the name of one that there is.
+_OF_ANOTHER = {"resume", "status", "stop", "list", "spaces", "trials", "enqueue", "export-study"}
 
 
 @dataclass(frozen=True)
@@ -91,10 +93,7 @@ def _named(words: list[str], name: str | None) -> list[str]:
         return words
     if words[:1] == ["train"]:
         return [*words, f"name={name}"]
-    return [*words, "--name", name] if words[:1] == ["sweep"] and words[1:2] not in _SWEEP_STATE else words
-
-
-_SWEEP_STATE = (["resume"], ["status"], ["stop"], ["list"], ["spaces"], ["trials"], ["enqueue"], ["export-study"])
+    return [*words, "--name", name] if words[:1] == ["sweep"] and not _OF_ANOTHER & set(words[1:2]) else words
 
 
 def _name_of(words: Sequence[str], given: str | None, config: RunConfig | None) -> str:

@@ -3,13 +3,23 @@
 import os
 import signal
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from tests.builders import tiny_config
-from tests.integration.commands import CONCORD, Command, final_files, result, run_concord, write_recipe
+from tests.integration.commands import (
+    CONCORD,
+    Command,
+    command_line,
+    descendants,
+    final_files,
+    result,
+    run_concord,
+    write_recipe,
+)
 
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "cluster.cli"]
 STEPS = 60
@@ -85,3 +95,17 @@ def test_workers_of_ray_save_when_the_driver_is_signalled(folder: Path, tiny_ber
     assert done.returncode == 0, done.stderr
     assert result(folder / "runs" / "ray-cut")["resumed_step"] == step
     _same_bits(folder / "runs" / "ray-whole", folder / "runs" / "ray-cut")
+
+
+@pytest.mark.ray
+def test_a_run_whose_workers_have_not_begun_ends_at_once(folder: Path, tiny_bert: Path) -> None:
+    """Signalled when the first worker process is there, which has much to import before it can listen."""
+    with Command([*CONCORD, "train", _recipe(folder, tiny_bert, "early"), "--json"]) as running:
+        for _ in range(2400):
+            if any("TrainWorker" in command_line(pid) for pid in descendants(running.pid)):
+                break
+            time.sleep(0.05)
+        os.kill(running.pid, signal.SIGTERM)
+        code, _, err = running.finish()
+    assert (code, "Traceback" in err) == (130, False), err
+    assert not list((folder / "runs" / "early").glob("checkpoints/*"))

@@ -1,6 +1,9 @@
 """`concord submit`, `jobs`, `logs` and `stop` against a job server on loopback."""
 
 import json
+import os
+import signal
+import time
 from collections.abc import Callable, Iterator
 from importlib.metadata import version
 from pathlib import Path
@@ -8,6 +11,7 @@ from typing import Any
 
 import pytest
 
+from tests.integration.commands import CONCORD, Command
 from tests.unit.jobs.fake_job_server import FakeJobServer, serving
 
 Concord = Callable[..., Any]
@@ -104,3 +108,17 @@ def test_ctrl_c_at_a_terminal_asks(
     monkeypatch.setattr("cluster.cli.jobs._has_terminal", lambda: True)
     assert concord("logs", "job", "--follow").code == 130
     assert fake.stopped == stopped
+
+
+def test_a_real_ctrl_c_reaches_the_command(fake: FakeJobServer) -> None:
+    """In a process of its own, with its event loop; the job's log has more to come."""
+    fake.silences = 1
+    with Command([*CONCORD, "logs", "job", "--follow"], RAY_API_SERVER_ADDRESS=fake.address) as running:
+        while fake.silences:
+            time.sleep(0.05)
+        time.sleep(0.5)
+        os.kill(running.pid, signal.SIGINT)
+        code, out, err = running.finish(60)
+    assert (code, fake.stopped) == (130, 0)
+    assert out == "one\ntwo\n"
+    assert err == "concord: job goes on; `concord logs job --follow`, `concord stop job`\n"
