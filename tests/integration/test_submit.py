@@ -29,7 +29,6 @@ class Head:
     """A Ray head with a token, its dashboard on loopback."""
 
     def __init__(self, temporary: Path) -> None:
-        self.temporary = temporary
         with socket.socket() as free, socket.socket() as other:
             free.bind(("127.0.0.1", 0))
             other.bind(("127.0.0.1", 0))
@@ -115,7 +114,7 @@ def head() -> Iterator[Head]:
         shutil.rmtree(temporary, ignore_errors=True)
 
 
-STEPS = 300
+STEPS = 400
 
 
 @pytest.fixture(scope="module")
@@ -160,8 +159,6 @@ def test_job_is_followed_to_its_end_and_its_result_is_read_back(
     assert (details["status"], details["driver_exit_code"]) == ("SUCCEEDED", 0)
     assert details["entrypoint"] == "concord train long.yaml name=whole"
     assert Path(head.environment["RAY_AUTH_TOKEN_PATH"]).read_text() not in json.dumps(details)
-    unpacked = (head.temporary / "r").glob("session_2*/runtime_resources/working_dir_files/*/*")
-    assert sorted(path.name for path in unpacked) == ["base.yaml", "long.yaml"]
 
 
 def test_mistake_that_shows_there_alone_has_the_commands_own_exit_code(head: Head, place: Path) -> None:
