@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from cluster.api.begin_sweep import sweep
     from cluster.api.run_result import RunResult, load_run
+    from cluster.api.submit_job import submit
     from cluster.api.sweep_result import SweepResult, load_sweep
     from cluster.api.train_run import train
 else:
@@ -26,6 +27,7 @@ else:
         "SweepResult": "cluster.api.sweep_result",
         "load_run": "cluster.api.run_result",
         "load_sweep": "cluster.api.sweep_result",
+        "submit": "cluster.api.submit_job",
         "sweep": "cluster.api.begin_sweep",
         "train": "cluster.api.train_run",
     }
@@ -36,4 +38,4 @@ else:
         return getattr(import_module(_HOMES[name]), name)
 
 
-__all__ = ["RunResult", "SweepResult", "load_run", "load_sweep", "sweep", "train"]
+__all__ = ["RunResult", "SweepResult", "load_run", "load_sweep", "submit", "sweep", "train"]

@@ -130,6 +130,7 @@ def run_refit(store: SweepStore, plan: RefitPlan, display: Observer, train: Trai
     """Train `plan` from where its run folder stands, with its record beside it; one that has finished is left as it is.
 
     Raises:
+        KeyboardInterrupt: it was interrupted, and goes on the next time.
         UserError: as training does.
     """
     if plan.trial.status == "finished":
@@ -143,6 +144,8 @@ def run_refit(store: SweepStore, plan: RefitPlan, display: Observer, train: Trai
             take_over_checkpoints(configs[place], before, before, Launch.here())
             keeper.go_on(plan.generations[place - 1])
         outcome = train(configs[place], keeper)
+        if outcome.status == "interrupted":
+            raise KeyboardInterrupt  # and none of the other seeds
         if outcome.status == "failed":
             return keeper.end("failed", outcome.error)
     return keeper.end("finished", outcome.error)

@@ -10,12 +10,14 @@ from cluster.cli.best import best
 from cluster.cli.check import check
 from cluster.cli.evaluate import evaluate
 from cluster.cli.export import export
+from cluster.cli.jobs import jobs, logs, stop, submit
 from cluster.cli.predict import predict
 from cluster.cli.recipes import recipes
 from cluster.cli.report import report
 from cluster.cli.sweep import sweep
 from cluster.cli.train import train
 from cluster.cli.wandb import wandb
+from cluster.jobs.job_environment import check_this_job
 from cluster.terminal.json_output import print_json
 from multitask.errors import UserError
 
@@ -57,6 +59,10 @@ app.add_typer(wandb, name="wandb")
 app.add_typer(recipes, name="recipes")
 data.command()(check)
 app.add_typer(data, name="data")
+app.command()(submit)
+app.command()(jobs)
+app.command()(logs)
+app.command()(stop)
 
 
 def main() -> None:
@@ -64,6 +70,7 @@ def main() -> None:
     # The tokenizer's threads and the data loader's fork do not go together; tokenising happens once.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:
+        check_this_job()
         app()
     except UserError as error:
         if "--json" in sys.argv:

@@ -18,6 +18,7 @@ from cluster.storage.run_folder import RunFolder
 from cluster.training.observer import Observer, Outcome
 from multitask.config import RunConfig
 from multitask.errors import UserError
+from multitask.interrupt import interruptible, sigterm_like_ctrl_c
 
 # Read by Ray when it is imported: look at the workers twice a second, and send no usage statistics.
 os.environ.setdefault("RAY_TRAIN_HEALTH_CHECK_INTERVAL_S", "0.5")
@@ -52,7 +53,7 @@ def train_on_ray(config: RunConfig, trackers: Sequence[Observer], display: Obser
     """
     with ThreadPoolExecutor(1) as background:
         tables = background.submit(_prepare, config)
-        with ray_cluster(config, lambda: _goes_on(config)) as nodes:
+        with ray_cluster(config, lambda: _goes_on(config)) as nodes, sigterm_like_ctrl_c():
             growth = read_growth()
             plan = plan_resources(config.cluster, nodes, growth)
             say_device(config.cluster, plan, growth)
@@ -77,11 +78,12 @@ def train_here(config: RunConfig, trackers: Sequence[Observer], display: Observe
     from cluster.training.worker import train
 
     observers = [ObserverGroup([*trackers, display])]
-    session = LocalSession(config.cluster.device, observers, config.cluster.collective_timeout)
-    try:
-        return train(config, session, started)
-    finally:
-        session.close()
+    with interruptible() as interrupted:
+        session = LocalSession(config.cluster.device, observers, config.cluster.collective_timeout, interrupted)
+        try:
+            return train(config, session, started)
+        finally:
+            session.close()
 
 
 def _prepare(config: RunConfig) -> None:

@@ -35,11 +35,16 @@ class RaySession:
         self.agreement = Agreement(timeout_s)
         self.attempt = self.agreement.from_rank_zero(lambda: secrets.token_hex(8))
         self._reporter = Reporter(controller) if self.rank == 0 else None
+        self._stop = StopNews(controller) if self.rank == 0 else None
 
     def report(self, metrics: dict[str, Any]) -> None:
         """Report to the controller."""
         if self._reporter:
             self._reporter.report(metrics)
+
+    def stop_reason(self) -> str | None:
+        """What the controller was asked."""
+        return self._stop.reason() if self._stop else None
 
     def close(self) -> None:
         """Wait until the controller has all reports."""
@@ -68,6 +73,22 @@ class Reporter:
         """Wait until all have come in, or the controller is gone."""
         with suppress(RayError):
             ray.get(list(self._underway))
+
+
+class StopNews:
+    """Listens to the controller of a run for the wish that it ends; looking costs no message."""
+
+    def __init__(self, controller: str) -> None:
+        self._answer: Any = ray.get_actor(controller).stop_asked.remote()
+
+    def reason(self) -> str | None:
+        """The reason once there is one. A controller that is gone asks for nothing."""
+        if not ray.wait([self._answer], timeout=0)[0]:
+            return None
+        with suppress(RayError):
+            reason: str = ray.get(self._answer)
+            return reason
+        return None
 
 
 def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:

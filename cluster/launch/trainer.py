@@ -1,14 +1,17 @@
 """Ray Train's trainer as runs and trials use it."""
 
+import asyncio
 import secrets
-import threading
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import ray
 import ray.train
 from ray._raylet import RAY_NODE_ID_KEY  # type: ignore[attr-defined]
+from ray.exceptions import RayError
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
@@ -22,11 +25,14 @@ from cluster.launch.run_board import ControllerObserver
 from cluster.launch.worker_failures import RunFailurePolicy, user_error
 from cluster.storage.lease_record import Launch
 from cluster.storage.storage import Storage
+from cluster.training.stop_request import INTERRUPTED
 from multitask.config import RunConfig
+from multitask.interrupt import interruptible
 
 # Each starts a process of its own. Batches come from mapped files and not from Ray Data; of the cleaner see `RunTrainer`.
 _UNUSED = (PlacementGroupCleanerCallback, DatasetsCallback)
 # The controller waits inside its event loop, which Ray would warn of.
+_ANSWER_S = 10.0  # of a controller that is asked to end
 _NO_WARNING = {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0"}
 
 
@@ -49,6 +55,7 @@ class RunController(TrainController):
         self._observers = [own for own in arguments["callbacks"] if isinstance(own, ControllerObserver)]
         self._waiting: dict[tuple[str, int], dict[str, Any]] = {}
         self._next: dict[str, int] = {}
+        self._stop, self._stop_reason, self._listeners = asyncio.Event(), "", 0
 
     async def take(self, sender: str, number: int, record: dict[str, Any]) -> None:
         """Hand record `number` of `sender` on to the observers, in order: calls may overtake each other."""
@@ -57,6 +64,18 @@ class RunController(TrainController):
             self._next[sender] += 1
             for observer in self._observers:
                 observer.take(record)
+
+    async def ask_to_stop(self, reason: str) -> bool:
+        """Have the workers save and end after their step. False where there are none yet that could."""
+        self._stop_reason = self._stop_reason or reason
+        self._stop.set()
+        return self._listeners > 0
+
+    async def stop_asked(self) -> str:
+        """Answers with the reason when the run shall end; rank 0 of each start of the workers waits for it."""
+        self._listeners += 1
+        await self._stop.wait()
+        return self._stop_reason
 
 
 class ObservedTrainer(TorchTrainer):
@@ -83,12 +102,21 @@ class ObservedTrainer(TorchTrainer):
         )
         policy = RunFailurePolicy(arguments["failure_policy"].failure_config)
         controller = actor.remote(**(arguments | {"failure_policy": policy}))
-        if threading.current_thread() is threading.main_thread():
-            cast(Any, self)._register_sigint_handler(controller)
         if self._on_controller is not None:
             self._on_controller(controller)
-        ray.get(controller.run.remote())
+        with interruptible(lambda: _stop_run(controller)):
+            ray.get(controller.run.remote())
         return ray.get(controller.get_result.remote())
+
+
+def _stop_run(controller: Any) -> None:
+    """Ask the run to save and end after its step; one whose workers have not begun is ended at once."""
+    print("concord: ends after this step, which is saved; once more ends it at once", file=sys.stderr, flush=True)
+    with suppress(RayError):
+        if ray.get(controller.ask_to_stop.remote(INTERRUPTED), timeout=_ANSWER_S):
+            return
+        ray.get(controller.abort.remote(), timeout=_ANSWER_S)
+    raise KeyboardInterrupt
 
 
 class RunTrainer(ObservedTrainer):

@@ -20,6 +20,8 @@ from multitask.config.uris import without_secret
 from multitask.errors import UserError
 
 T = TypeVar("T")
+# Where Ray unpacks the working folder of a job.
+_JOB_FOLDER = "/runtime_resources/working_dir_files/"
 
 
 @dataclass
@@ -48,7 +50,7 @@ class Storage:
             if "://" in location:
                 self._fs, self._root = _from_uri(location)
             else:
-                self._fs, self._root = fs.LocalFileSystem(), str(Path(location).expanduser().absolute())
+                self._fs, self._root = fs.LocalFileSystem(), _own_path(location)
         except (pa.ArrowException, OSError, ValueError, ImportError) as error:
             raise UserError(f"cluster.storage: cannot use {location!r}: {error}") from None
 
@@ -197,6 +199,21 @@ class Storage:
             FileNotFoundError: there is no such folder.
         """
         self._copy(fs.LocalFileSystem(), str(folder), path)
+
+
+def _own_path(location: str) -> str:
+    """The absolute path of a folder.
+
+    Raises:
+        UserError: it lies in the folder into which Ray unpacks what came with a job, on each node its own, and gone with the job.
+    """
+    path = str(Path(location).expanduser().absolute())
+    if _JOB_FOLDER in path:
+        raise UserError(
+            f"cluster.storage: {location!r} lies in the job's own folder, which is removed with it; "
+            "set it to a folder or URI that all hosts of the cluster see"
+        )
+    return path
 
 
 def _from_uri(location: str) -> tuple[fs.FileSystem, str]:

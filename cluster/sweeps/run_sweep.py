@@ -14,6 +14,7 @@ from cluster.sweeps.records import Sweep
 from cluster.sweeps.store import STOP
 from cluster.sweeps.sweep_place import sweep_argument
 from multitask.config import RunConfig
+from multitask.interrupt import sigterm_like_ctrl_c
 
 if TYPE_CHECKING:
     from cluster.sweeps.driver import Trackers
@@ -37,7 +38,10 @@ def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Tr
     base = opened.search.base
     with ThreadPoolExecutor(1) as background:
         tables = background.submit(_prepare, base)
-        with ray_cluster(base, lambda: f"concord sweep resume {sweep_argument(opened.sweep)} goes on") as nodes:
+        with (
+            ray_cluster(base, lambda: f"concord sweep resume {sweep_argument(opened.sweep)} goes on") as nodes,
+            sigterm_like_ctrl_c(),
+        ):
             from cluster.sweeps.confirmation_ledger import open_confirmation_ledger
             from cluster.sweeps.driver import run_driver, shared_config
             from cluster.sweeps.driver_settings import DriverSettings

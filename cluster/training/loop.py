@@ -18,6 +18,7 @@ from cluster.training.history import History
 from cluster.training.observer import Outcome, one_line
 from cluster.training.outcome import Ending, RunSummary, result_values, run_outcome
 from cluster.training.session import Session
+from cluster.training.stop_request import StopRequest
 from cluster.zero.engine import Engine, start_engine
 from multitask.combination import build_combination
 from multitask.config import RunConfig
@@ -57,8 +58,9 @@ class Run:
         self.step = MultitaskStep(self.engine, self.combination, config, tap, objective, watch)
         self.progress = Progress()
         self.history = History()
-        self.resumed_step = 0
+        self.resumed_step = self.saved_step = 0
         self.damaged: set[str] = set()
+        self.stop = StopRequest(session.stop_reason, session.agreement)
 
     def restore(self) -> None:
         """Go on from the newest whole checkpoint, if there is one.
@@ -80,7 +82,7 @@ class Run:
                 self.teacher.load_state_dict(read_tensors(storage, newest))
         self.combination.load_state_dict({k: torch.tensor(v) for k, v in state["combination"].items()})
         self.progress = Progress.from_dict(state["progress"])
-        self.resumed_step = self.progress.step
+        self.resumed_step = self.saved_step = self.progress.step
         if self.session.rank == 0:
             self.history = History.restore(self.folder, self.progress, self._phase_after)
 
@@ -95,6 +97,8 @@ class Run:
         self.engine.deepspeed.train()
         record.restart_clock()
         while progress.step < self.schedule.steps and not progress.stops_early(self.config.training):
+            if reason := self.stop.due(progress.step):
+                return self._end_early(reason)
             self.train_step(record)
             if problem := progress.non_finite_problem(self.config.training.non_finite_limit):
                 return self._end("failed", problem)
@@ -168,6 +172,16 @@ class Run:
         result = self.folder.storage.place("result.json")
         return run_outcome(self.summary(), status, error, files | {"result": result})
 
+    def _end_early(self, reason: str) -> Outcome:
+        """Save what was trained, for the next start. All ranks stay to the end: their store goes with rank 0."""
+        step = self.progress.step
+        if step != self.saved_step:
+            self._save()
+        self.folder.notes.append(f"{reason} after step {step}, which is saved: the same command goes on from there")
+        files = {"run folder": self.folder.location}
+        self.session.agreement.from_rank_zero(lambda: self._write_result("interrupted", None, files))
+        return run_outcome(self.summary(), "interrupted", None, files)
+
     def _write_result(self, status: Ending | Literal["running"], error: str | None, files: Mapping[str, str]) -> None:
         if self.session.rank == 0:
             self.folder.write_result(result_values(self.summary(), status) | {"error": error, "files": dict(files)})
@@ -223,6 +237,7 @@ class Run:
             storage, step, agreement = self.folder.storage, self.progress.step, self.session.agreement
             self.damaged.discard(checkpoint_name(step))
             save_checkpoint(storage, self.engine, step, state, tensors, agreement)
+            self.saved_step = step
             agreement.from_rank_zero(lambda: self.history.write(self.folder))
             agreement.from_rank_zero(lambda: prune(storage, step, self.progress.best_step, self.damaged))
 

@@ -19,7 +19,7 @@ from tests.docs.pages import PAGES, ROOT, code_spans, concord_commands, shell_li
 from tune_spaces import shipped_spaces
 
 # A command that is only named in the text, such as `concord best`, has nothing but its name.
-NAMED = {("train",), ("best",), ("sweep",), ("data", "check"), ("wandb",), ("report",)}
+NAMED = {("train",), ("submit",), ("best",), ("sweep",), ("data", "check"), ("wandb",), ("report",)}
 COMMANDS = [own for own in concord_commands() if own not in NAMED]
 # What needs a running Ray, another machine or W&B's server. `tests/integration` runs it.
 ELSEWHERE = {
@@ -31,6 +31,10 @@ ELSEWHERE = {
     ("best", "--export"): "needs the checkpoints of a sweep",
     ("wandb", "dashboard"): "asks W&B's server",
     ("wandb", "publish"): "asks W&B's server",
+    ("submit", "submit"): "needs a cluster",
+    ("jobs", "jobs"): "needs a cluster",
+    ("logs", "logs"): "needs a cluster",
+    ("stop", "stop"): "needs a cluster",
 }
 # Of `concord sweep`, what trains nothing.
 AS_THEY_STAND = ("status", "list", "spaces", "trials", "export-study")

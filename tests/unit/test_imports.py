@@ -16,7 +16,7 @@ FORBIDDEN = {"multitask": RUNTIME | {"cluster", "tune_spaces"}, "tune_spaces": {
 FLOORS = (
     {"cli"},
     {"api"},
-    {"report", "tracking", "terminal"},
+    {"report", "tracking", "terminal", "jobs"},
     {"analysis"},
     {"sweeps"},
     {"launch"},

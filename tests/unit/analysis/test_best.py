@@ -246,6 +246,8 @@ def test_refit_trains_other_seeds_and_goes_on_after_a_kill(real: SweepStore, tmp
     ranking = rank(real.read())
     plans = plan_refits(real, ranking, 2, 1.0)
     assert [plan.config.seed for plan in plans] == [2, 3]
+    with pytest.raises(KeyboardInterrupt):
+        run_refit(real, plans[0], Quiet(), lambda config, observer: Outcome("interrupted"))
     run_refit(real, plans[0], Quiet(), _train)
     with pytest.raises(Killed):
         run_refit(real, plans[1], Killer(), _train)
