@@ -2,7 +2,8 @@
 
 import os
 import sys
-from typing import Annotated
+import traceback
+from typing import Annotated, Any
 
 import typer
 
@@ -18,6 +19,7 @@ from cluster.cli.train import train
 from cluster.cli.wandb import wandb
 from cluster.terminal.json_output import print_json
 from multitask.errors import UserError
+from multitask.redaction import redacted
 
 app = typer.Typer(
     help="Fine-tune one text encoder for many tasks, with gradient surgery that is exact on any number of workers.",
@@ -59,8 +61,14 @@ data.command()(check)
 app.add_typer(data, name="data")
 
 
+def _show_traceback(*error: Any) -> None:
+    """As Python shows it, without secrets in URIs."""
+    print(redacted("".join(traceback.format_exception(*error))), end="", file=sys.stderr)
+
+
 def main() -> None:
     """Entry point of the command line."""
+    sys.excepthook = _show_traceback
     # The tokenizer's threads and the data loader's fork do not go together; tokenising happens once.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:

@@ -92,7 +92,7 @@ class RunFolder:
         self.write_json("run.json", run)
 
     def _write_config(self, config: RunConfig) -> None:
-        text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+        text = yaml.safe_dump(config.to_public(), sort_keys=False, allow_unicode=True)
         self.storage.write("config.yaml", text.encode())
 
     def config(self) -> RunConfig:
@@ -166,18 +166,18 @@ class RunFolder:
     def _check_same(self, old: RunConfig, config: RunConfig) -> None:
         if old.trajectory_hash() == config.trajectory_hash():
             return
-        changed = ", ".join(_differences(old.trajectory(), config.trajectory()))
+        changed = ", ".join(differences(old.trajectory(), config.trajectory()))
         raise UserError(
             f"name: {self.location} holds a run with another config (differs in {changed}); "
             "give this one another name, or start over with --restart"
         )
 
 
-def _differences(old: object, new: object, path: str = "") -> list[str]:
+def differences(old: object, new: object, path: str = "") -> list[str]:
     """Dotted keys in which two trees differ, leaves first met."""
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for key in [*old, *(k for k in new if k not in old)]:
-            found += _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+            found += differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
         return found
     return [] if old == new else [path]

@@ -95,7 +95,7 @@ def _configured(config: RunConfig) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "tasks": {task: _describe(config, task) for task in config.tasks},
-        "config": config.to_dict(),
+        "config": config.to_public(),
         "config_hash": config.trajectory_hash(),
     }
 
