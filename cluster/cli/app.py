@@ -9,6 +9,7 @@ import typer
 
 from cluster.cli.best import best
 from cluster.cli.check import check
+from cluster.cli.doctor_command import doctor
 from cluster.cli.evaluate import evaluate
 from cluster.cli.export import export
 from cluster.cli.predict import predict
@@ -56,6 +57,7 @@ app.command()(report)
 app.add_typer(sweep, name="sweep")
 app.command()(best)
 app.add_typer(wandb, name="wandb")
+app.command()(doctor)
 app.add_typer(recipes, name="recipes")
 data.command()(check)
 app.add_typer(data, name="data")

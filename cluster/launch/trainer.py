@@ -24,6 +24,7 @@ from cluster.launch.worker_failures import RunFailurePolicy, user_error
 from cluster.storage.lease_record import Launch
 from cluster.storage.storage import Storage
 from multitask.config import RunConfig
+from multitask.signature import key_name
 
 # Each starts a process of its own. Batches come from mapped files and not from Ray Data; of the cleaner see `RunTrainer`.
 _UNUSED = (PlacementGroupCleanerCallback, DatasetsCallback)
@@ -114,6 +115,7 @@ class RunTrainer(ObservedTrainer):
             "started": started,
             "launch": owner,
             "controller": controller,
+            "signature_key": key_name(),
         }
         super().__init__(
             controller,

@@ -10,6 +10,7 @@ import pyarrow as pa
 from pyarrow import fs
 
 from cluster.storage.exclusive import create_exclusively
+from cluster.storage.inside import inside
 from cluster.storage.retry import retried
 from cluster.storage.written_aside import written_aside
 from multitask.errors import UserError
@@ -50,7 +51,7 @@ class Storage:
 
     def path(self, path: str) -> str:
         """`path` as pyarrow's file system wants it; for local storage an absolute file name."""
-        return f"{self._root}/{path}" if path else self._root
+        return f"{self._root}/{inside(path)}" if path else self._root
 
     def write(self, path: str, data: bytes) -> None:
         """Write a whole file, and the folders above it; on a disk it appears at once or not at all.
