@@ -9,7 +9,9 @@ import os
 import secrets
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from importlib import import_module
 from pathlib import Path
+from typing import Any
 
 from cluster.launch.scratch import create_scratch, remove_scratch
 from cluster.training.loopback import loopback_variables
@@ -64,11 +66,10 @@ def _token_variables(folder: str) -> dict[str, str | None]:
 
 def _set_variables(values: Mapping[str, str | None]) -> None:
     """Set or, where None, remove them; Ray, which has read some already, reads them again."""
-    from ray._raylet import AuthenticationTokenLoader, Config
-
+    raylet: Any = import_module("ray._raylet")
     for name, value in values.items():
         os.environ.pop(name, None)
         if value is not None:
             os.environ[name] = value
-    Config.initialize("")
-    AuthenticationTokenLoader.instance().reset_cache()
+    raylet.Config.initialize("")
+    raylet.AuthenticationTokenLoader.instance().reset_cache()

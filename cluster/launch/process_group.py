@@ -24,7 +24,7 @@ class RunTorchConfig(TorchConfig):
 class RunBackend(_TorchBackend):
     """Ray Train's own, whose store listens on loopback where the workers meet there: torch's listens everywhere."""
 
-    def on_start(self, worker_group: Any, backend_config: TorchConfig) -> None:
+    def on_start(self, worker_group: Any, backend_config: Any) -> None:
         """Start the process group on all workers."""
         worker_group.execute(keep_store_on_loopback)
         super().on_start(worker_group, backend_config)
@@ -32,10 +32,10 @@ class RunBackend(_TorchBackend):
 
 def keep_store_on_loopback() -> None:
     """In this process, the store of a process group that meets at 127.0.0.1 listens there alone."""
-    from torch.distributed import TCPStore
+    from torch.distributed.distributed_c10d import TCPStore
 
     # By its name: torch.distributed has a function that is called as the module.
-    rendezvous = import_module("torch.distributed.rendezvous")
+    rendezvous: Any = import_module("torch.distributed.rendezvous")
     create: Callable[..., Any] = rendezvous._create_c10d_store
     if create.__module__ == __name__:
         return
