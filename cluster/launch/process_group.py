@@ -32,7 +32,7 @@ class RunBackend(_TorchBackend):
 
 def keep_store_on_loopback() -> None:
     """In this process, the store of a process group that meets at 127.0.0.1 listens there alone."""
-    from torch.distributed.distributed_c10d import TCPStore
+    from torch._C._distributed_c10d import TCPStore
 
     # By its name: torch.distributed has a function that is called as the module.
     rendezvous: Any = import_module("torch.distributed.rendezvous")
