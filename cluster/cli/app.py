@@ -2,12 +2,14 @@
 
 import os
 import sys
-from typing import Annotated
+import traceback
+from typing import Annotated, Any
 
 import typer
 
 from cluster.cli.best import best
 from cluster.cli.check import check
+from cluster.cli.doctor_command import doctor
 from cluster.cli.evaluate import evaluate
 from cluster.cli.export import export
 from cluster.cli.jobs import jobs, logs, stop, submit
@@ -20,6 +22,7 @@ from cluster.cli.wandb import wandb
 from cluster.jobs.job_environment import check_this_job
 from cluster.terminal.json_output import print_json
 from multitask.errors import UserError
+from multitask.redaction import redacted
 
 app = typer.Typer(
     help="Fine-tune one text encoder for many tasks, with gradient surgery that is exact on any number of workers.",
@@ -56,6 +59,7 @@ app.command()(report)
 app.add_typer(sweep, name="sweep")
 app.command()(best)
 app.add_typer(wandb, name="wandb")
+app.command()(doctor)
 app.add_typer(recipes, name="recipes")
 data.command()(check)
 app.add_typer(data, name="data")
@@ -65,8 +69,14 @@ app.command()(logs)
 app.command()(stop)
 
 
+def _show_traceback(*error: Any) -> None:
+    """As Python shows it, without secrets in URIs."""
+    print(redacted("".join(traceback.format_exception(*error))), end="", file=sys.stderr)
+
+
 def main() -> None:
     """Entry point of the command line."""
+    sys.excepthook = _show_traceback
     # The tokenizer's threads and the data loader's fork do not go together; tokenising happens once.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
     try:

@@ -43,7 +43,7 @@ def show(
     from cluster.terminal.recipe_display import show_source
     from multitask.config import load_recipe, recipe_files
 
-    config = load_recipe(recipe, overrides or []).to_dict()
+    config = load_recipe(recipe, overrides or []).to_public()
     comments = {_file_name(path): commented_lines(path) for path in recipe_files(recipe)}
     if json:
         lines = {file: [line._asdict() for line in found] for file, found in comments.items()}

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from typing import Any
 
 from cluster.launch.growth import FIXED, Growth, read_growth
+from cluster.launch.local_ray import local_ray
 from cluster.launch.nodes import live_nodes
 from cluster.launch.ray_watch import RayWatch, connected_ray
 from cluster.launch.resources import ResourcePlan, plan_resources
-from cluster.launch.scratch import create_scratch, remove_scratch
 from cluster.launch.waiting import PendingWatch, say_device, wait_for_resources
 from cluster.storage.run_folder import RunFolder
 from cluster.training.observer import Observer, Outcome
@@ -36,7 +36,6 @@ for _name, _value in {
 }.items():
     os.environ.setdefault(_name, _value)
 
-_OBJECT_STORE_BYTES = 128 * 2**20
 # Ray warns of more processes than cores: those of a sweep are no accident, most of them wait. It shows the log of a raylet that
 # died: that of this host is told by `RayWatch`, that of another by the workers that it took along.
 _NOT_SHOWN = ("worker processes have been started on node", "Raylet is terminated.")
@@ -109,19 +108,10 @@ def ray_cluster(
         yield live_nodes()[0]
         return
     address = config.cluster.address or os.environ.get("RAY_ADDRESS")
-    folder = None
-    try:
-        if address:
-            _connect(address)
-        else:
-            folder = _start()
+    with _connected(address) if address else local_ray() as folder:
         warnings_to_stderr()
         with RayWatch(connected_ray(), folder, advice):
             yield live_nodes()[0]
-    finally:
-        ray.shutdown()
-        if folder is not None:
-            remove_scratch(folder)
 
 
 def available_nodes(config: RunConfig) -> tuple[list[dict[str, float]], Growth]:
@@ -149,6 +139,17 @@ def warnings_to_stderr() -> None:
         worker.print_to_stdstream = show
 
 
+@contextmanager
+def _connected(address: str) -> Iterator[None]:
+    import ray
+
+    try:
+        _connect(address)
+        yield
+    finally:
+        ray.shutdown()
+
+
 def _connect(address: str) -> None:
     import ray
 
@@ -158,23 +159,6 @@ def _connect(address: str) -> None:
         raise UserError(
             f"cluster.address: no Ray answers at {address!r}: {str(error).strip().splitlines()[0]}"
         ) from None
-
-
-def _start() -> str:
-    import ray
-
-    # Nobody drains the only node; the watch for it is a process more for each run.
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
-    folder = create_scratch("ray")
-    ray.init(
-        address="local",
-        include_dashboard=False,
-        logging_level=logging.ERROR,
-        log_to_driver=False,
-        object_store_memory=_OBJECT_STORE_BYTES,
-        _temp_dir=folder,
-    )
-    return folder
 
 
 def _fit(

@@ -18,6 +18,7 @@ from cluster.storage.lease_record import Launch
 from cluster.training.agreement import Agreement
 from cluster.training.worker import train
 from multitask.config import parse_config
+from multitask.signature import check_key
 
 _MOST_UNDERWAY = 256
 
@@ -92,9 +93,10 @@ class StopNews:
 
 
 def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The train function: `config` and `launch` (plain values), `started` and the `controller`'s name. Gives the outcome."""
+    """The train function: `config` and `launch` (plain values), `started`, the `controller`'s name and that of the key. Gives the outcome."""
     assert dist.is_initialized()
     config = parse_config(arguments["config"], "config")
+    check_key(arguments.get("signature_key", ""))
     launch = Launch.from_dict(arguments["launch"])
     session = RaySession(config.cluster.collective_timeout, arguments["controller"], launch)
     try:

@@ -22,7 +22,7 @@ class RunPlan:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        return {"config": self.config.to_dict(), "plan": self.summary}
+        return {"config": self.config.to_public(), "plan": self.summary}
 
 
 def plan_run(config: RunConfig) -> RunPlan:

@@ -13,13 +13,14 @@ import ray.train
 from ray._raylet import RAY_NODE_ID_KEY  # type: ignore[attr-defined]
 from ray.exceptions import RayError
 from ray.train import FailureConfig, ScalingConfig
-from ray.train.torch import TorchConfig, TorchTrainer
+from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
 from ray.train.v2._internal.execution.controller import TrainController
 
 from cluster.launch.absolute_paths import absolute
+from cluster.launch.process_group import RunTorchConfig
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_board import ControllerObserver
 from cluster.launch.worker_failures import RunFailurePolicy, user_error
@@ -28,6 +29,7 @@ from cluster.storage.storage import Storage
 from cluster.training.stop_request import INTERRUPTED
 from multitask.config import RunConfig
 from multitask.interrupt import interruptible
+from multitask.signature import key_name
 
 # Each starts a process of its own. Batches come from mapped files and not from Ray Data; of the cleaner see `RunTrainer`.
 _UNUSED = (PlacementGroupCleanerCallback, DatasetsCallback)
@@ -141,13 +143,14 @@ class RunTrainer(ObservedTrainer):
             "started": started,
             "launch": owner,
             "controller": controller,
+            "signature_key": key_name(),
         }
         super().__init__(
             controller,
             on_controller,
             train_loop_per_worker=train_on_worker,
             train_loop_config=arguments,
-            torch_config=TorchConfig(timeout_s=int(config.cluster.collective_timeout)),
+            torch_config=RunTorchConfig(timeout_s=int(config.cluster.collective_timeout)),
             scaling_config=ScalingConfig(
                 num_workers=plan.workers, use_gpu=plan.use_gpu, resources_per_worker=plan.per_worker
             ),

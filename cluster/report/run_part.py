@@ -79,7 +79,7 @@ def run_part(source: Source) -> RunPart:
             part for task in source.config.scored_tasks if (part := _task_part(source, task)).figures or part.errors
         ],
         cost=[cost_figure(seconds)] if any(seconds.values()) else [],
-        config=yaml.safe_dump(source.config.to_dict(), sort_keys=False, allow_unicode=True, width=88),
+        config=yaml.safe_dump(source.config.to_public(), sort_keys=False, allow_unicode=True, width=88),
     )
 
 

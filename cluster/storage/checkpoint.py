@@ -12,16 +12,25 @@ import json
 from collections.abc import Collection
 from typing import Any
 
+from cluster.storage.relative_path import stays_inside
+from cluster.storage.signed import problem_of_signature
 from cluster.storage.storage import Storage
+from multitask.signature import signature_key
 
 FOLDER = "checkpoints"
 FORMAT = 2
+UNREADABLE, OTHER_FORMAT = "its manifest cannot be read", ", this version reads"
 STATE, EXTRA, MANIFEST = "state.json", "extra.safetensors", "manifest.json"
 
 
 def checkpoint_name(step: int) -> str:
     """The folder name of the checkpoint after `step` steps."""
     return f"step-{step:08d}"
+
+
+def is_read(file: str) -> bool:
+    """Whether a file of this name would be read with a checkpoint that it lies in."""
+    return file in (STATE, EXTRA) or (file.startswith("shard-") and file.endswith(".safetensors"))
 
 
 def read_state(storage: Storage, folder: str) -> dict[str, Any]:
@@ -49,15 +58,38 @@ def verify(storage: Storage, folder: str) -> str | None:
         OSError, pyarrow.ArrowException: the storage does not answer, which says nothing of the checkpoint.
     """
     try:
-        manifest = json.loads(storage.read(f"{folder}/{MANIFEST}"))
+        data = storage.read(f"{folder}/{MANIFEST}")
+        manifest = json.loads(data)
         if manifest["format"] != FORMAT:
-            return f"format {manifest['format']}, this version reads {FORMAT}"
+            return f"format {manifest['format']}{OTHER_FORMAT} {FORMAT}"
         files = dict(manifest["files"])
     except FileNotFoundError:
         return "no manifest: it was not finished"
     except (ValueError, KeyError, TypeError):
-        return "its manifest cannot be read"
+        return UNREADABLE
+    return _problem_of_manifest(storage, folder, data) or _problem_of_files(storage, folder, files)
+
+
+def _problem_of_manifest(storage: Storage, folder: str, data: bytes) -> str | None:
+    """A signature is that of this step's checkpoint, not of another one that was put in its place."""
+    if problem := problem_of_signature(storage, f"{folder}/{MANIFEST}", data):
+        return problem
+    step = json.loads(data).get("step")
+    if signature_key() is not None and (
+        not isinstance(step, int) or checkpoint_name(step) != folder.rpartition("/")[2]
+    ):
+        return f"its manifest is that of step {step}"
+    return None
+
+
+def _problem_of_files(storage: Storage, folder: str, files: dict[str, str]) -> str | None:
+    """`files`: name to checksum of all that belongs to the checkpoint."""
+    strange = [file for file in storage.files(folder) if is_read(file) and file not in files]
+    if strange:
+        return f"{strange[0]} is not in its manifest"
     for file, checksum in files.items():
+        if not stays_inside(file) or "/" in file:
+            return UNREADABLE
         try:
             data = storage.read(f"{folder}/{file}")
         except FileNotFoundError:

@@ -11,6 +11,7 @@ from torch import Tensor
 from cluster.storage.checkpoint import EXTRA, FOLDER, FORMAT, MANIFEST, STATE, checkpoint_name
 from cluster.storage.fence import written_by
 from cluster.storage.shard_file import encode_shard, shard_name
+from cluster.storage.signed import write_signed
 from cluster.storage.storage import Storage
 from cluster.zero.engine import Engine
 from multitask.plain_json import encode_json
@@ -71,7 +72,7 @@ def _write_rest(
     if tensors:
         extra = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
         files[EXTRA] = _write(storage, f"{folder}/{EXTRA}", extra)
-    storage.write(f"{folder}/{MANIFEST}", encode_json(about | written_by(storage) | {"files": files}))
+    write_signed(storage, f"{folder}/{MANIFEST}", encode_json(about | written_by(storage) | {"files": files}))
 
 
 def _write(storage: Storage, path: str, data: bytes) -> str:

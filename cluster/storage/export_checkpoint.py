@@ -11,10 +11,12 @@ from cluster.storage.run_folder import RunFolder
 from cluster.storage.shard_file import load_weights
 from cluster.storage.storage import Storage
 from cluster.zero.engine import import_deepspeed
+from multitask.config import RunConfig, parse_config
 from multitask.errors import UserError
 from multitask.export import write_export
 from multitask.export.versions import installed_versions
 from multitask.model import MultitaskModel, build_model
+from multitask.signature import signature_key
 
 
 def export_run(run: str, target: str | None, which: str) -> str:
@@ -42,6 +44,7 @@ def export_checkpoint(folder: RunFolder, step: int, target: Path | None = None) 
     if problem:
         raise UserError(f"{storage.place(path)}: {problem}")
     config, state = folder.config(), read_state(storage, path)
+    _check_config(folder, config, state)
     model = build_model(config)
     _overlay(model, load_weights(storage, path))
     history = [h for h in state["progress"]["history"] if h["step"] == step]
@@ -70,6 +73,12 @@ def export_checkpoint(folder: RunFolder, step: int, target: Path | None = None) 
         write(Path(temporary) / "export")
         storage.upload_folder(Path(temporary) / "export", "export")
     return storage.place(path), storage.place("export")
+
+
+def _check_config(folder: RunFolder, config: RunConfig, state: dict[str, Any]) -> None:
+    """The config of a folder is not signed, that in a checkpoint is."""
+    if signature_key() is not None and config.trajectory_hash() != parse_config(state["config"], "").trajectory_hash():
+        raise UserError(f"{folder.location}/config.yaml is not the config that the signed checkpoint was trained by")
 
 
 def _overlay(model: MultitaskModel, weights: dict[str, torch.Tensor]) -> None:

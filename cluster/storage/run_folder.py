@@ -1,6 +1,7 @@
 """The files of a run: `config.yaml`, `run.json`, `result.json`, checkpoints, export, W&B."""
 
 import json
+import re
 import secrets
 import time
 from collections.abc import Mapping
@@ -55,25 +56,33 @@ class RunFolder:
             UserError: the folder holds a run whose config would train something else.
         """
         begun = self.has_begun or bool(self.storage.folders(FOLDER))
-        run = (self.read_or_set_aside("run.json") if begun else None) or {}
+        run = (self._identity() if begun else None) or {}
         state: dict[str, Any] = {}
         if begun and (not run or self._trains_otherwise(config)):
             state = self._newest_state()
             if state:
                 self._check_same(parse_config(state["config"], self.location), config)
         self.run_id = run.get("run_id") or state.get("run_id") or f"{config.name}-{secrets.token_hex(4)}"
-        self._write_config(config)
+        self.write_config(config)
         if run.get("run_id") != self.run_id:
             # Last: a folder with run.json has a config, too, wherever the start was cut off.
             self.write_record("run.json", {"run_id": self.run_id})
         return self.run_id
+
+    def _identity(self) -> dict[str, Any] | None:
+        """`run.json`; None where there is none, or where it was damaged. Its `run_id` names files."""
+        run = self.read_or_set_aside("run.json")
+        if run is not None and not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", str(run.get("run_id"))):
+            self.set_aside("run.json", f"{self.location}/run.json: its run_id is no name")
+            return None
+        return run
 
     def _trains_otherwise(self, config: RunConfig) -> bool:
         """Whether `config.yaml` is that of another training, or cannot be read any more."""
         try:
             return self.config().trajectory_hash() != config.trajectory_hash()
         except UserError as error:
-            self._set_aside("config.yaml", str(error))
+            self.set_aside("config.yaml", str(error))
             return True
 
     def _newest_state(self) -> dict[str, Any]:
@@ -83,17 +92,18 @@ class RunFolder:
 
     def continue_as(self, config: RunConfig, previous: "RunFolder") -> None:
         """Begin the run of `config`, which is the tracked run of `previous` with another config."""
-        run = previous.read_or_set_aside("run.json") or {"run_id": f"{config.name}-{secrets.token_hex(4)}"}
+        run = previous._identity() or {"run_id": f"{config.name}-{secrets.token_hex(4)}"}
         ledger = f"wandb/{run['run_id']}.json"
         if previous.storage.exists(ledger):
             self.storage.write(ledger, previous.storage.read(ledger))
         if (history := previous.read_or_set_aside("history.json")) is not None:
             self.write_record("history.json", history)
-        self._write_config(config)
+        self.write_config(config)
         self.write_record("run.json", run)
 
-    def _write_config(self, config: RunConfig) -> None:
-        text = yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True)
+    def write_config(self, config: RunConfig) -> None:
+        """Replace `config.yaml`."""
+        text = yaml.safe_dump(config.to_public(), sort_keys=False, allow_unicode=True)
         self.storage.write("config.yaml", text.encode())
 
     def config(self) -> RunConfig:
@@ -160,11 +170,12 @@ class RunFolder:
         try:
             value = self.read_json(name)
         except UserError as error:
-            self._set_aside(name, str(error))
+            self.set_aside(name, str(error))
             return None
         return value
 
-    def _set_aside(self, name: str, problem: str) -> None:
+    def set_aside(self, name: str, problem: str) -> None:
+        """Give a damaged file another name, and note the `problem`."""
         if not self.storage.exists(name):
             return
         aside = f"{name}.damaged-{time.strftime('%Y%m%dT%H%M%SZ', time.gmtime())}"
@@ -174,18 +185,18 @@ class RunFolder:
     def _check_same(self, old: RunConfig, config: RunConfig) -> None:
         if old.trajectory_hash() == config.trajectory_hash():
             return
-        changed = ", ".join(_differences(old.trajectory(), config.trajectory()))
+        changed = ", ".join(differences(old.trajectory(), config.trajectory()))
         raise UserError(
             f"name: {self.location} holds a run with another config (differs in {changed}); "
             "give this one another name, or start over with --restart"
         )
 
 
-def _differences(old: object, new: object, path: str = "") -> list[str]:
+def differences(old: object, new: object, path: str = "") -> list[str]:
     """Dotted keys in which two trees differ, leaves first met."""
     if isinstance(old, dict) and isinstance(new, dict):
         found = []
         for key in [*old, *(k for k in new if k not in old)]:
-            found += _differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
+            found += differences(old.get(key), new.get(key), f"{path}.{key}" if path else str(key))
         return found
     return [] if old == new else [path]

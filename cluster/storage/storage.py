@@ -13,6 +13,7 @@ from pyarrow import fs
 from cluster.storage.conditional_put import STORES
 from cluster.storage.exclusive import create_exclusively
 from cluster.storage.location import inside
+from cluster.storage.relative_path import checked_path
 from cluster.storage.retry import FIRST_PAUSES_S, STORE_PAUSES_S, may_pass, retried
 from cluster.storage.store_error import is_final, store_error
 from cluster.storage.written_aside import written_aside
@@ -67,7 +68,7 @@ class Storage:
 
     def path(self, path: str) -> str:
         """`path` as pyarrow's file system wants it; for local storage an absolute file name."""
-        return f"{self._root}/{path}" if path else self._root
+        return f"{self._root}/{checked_path(path)}" if path else self._root
 
     def place(self, path: str = "") -> str:
         """`path` as people and commands name it: an absolute file name, or a URI."""

@@ -11,6 +11,7 @@ from typing import Any
 
 from cluster.storage.lease import Lease, clear_folder
 from cluster.storage.lease_record import Launch
+from cluster.storage.run_folder import differences
 from cluster.storage.storage import Storage
 from cluster.sweeps.confirmation import Confirmation
 from cluster.sweeps.options import check_options
@@ -55,6 +56,7 @@ def create_sweep(search: Search, name: str, options: Options, store: SweepStore)
     from multitask.export.versions import installed_versions
 
     check_options(options, search)
+    _refuse_secrets(search)
     about = search.space.describe() | {"spec": search.spec, "fixed": search.fixed}
     sweep = Sweep(
         name=name,
@@ -101,6 +103,20 @@ def open_sweep(
         raise UserError(
             f"--name {name}: {store.location} holds a sweep over {planned.space['name']} with another plan; "
             "go on with that one by --resume, or begin another by --new or --name"
+        )
+
+
+def _refuse_secrets(search: Search) -> None:
+    """A sweep keeps its recipe in its folder, to go on with it from there.
+
+    Raises:
+        UserError: the recipe holds a secret.
+    """
+    if search.base.to_public() != search.base.to_dict():
+        held = differences(search.base.to_dict(), search.base.to_public())
+        raise UserError(
+            f"{held[0]}: a sweep keeps its recipe in its folder, and this holds a secret; give it by the environment "
+            "or a file that the storage's own library reads"
         )
 
 

@@ -35,7 +35,7 @@ class DryRun:
 
     def to_dict(self) -> dict[str, Any]:
         """Plain JSON values."""
-        trials = [trial.to_dict() | {"config": self.configs[trial.run].to_dict()} for trial in self.trials]
+        trials = [trial.to_dict() | {"config": self.configs[trial.run].to_public()} for trial in self.trials]
         each = {"workers": self.resources.workers, "per_worker": self.resources.per_worker}
         resources = each | {"concurrent": self.concurrent}
         return {"name": self.name, "trials": trials, "resources": resources, "seconds": self.seconds}

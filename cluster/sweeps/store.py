@@ -101,7 +101,10 @@ class SweepStore:
     def _read_trial(self, name: str) -> Trial | None:
         """None for a later generation's folder, which has no record of its own."""
         path = f"{TRIALS}/{name}/{TRIAL}"
-        return Trial.from_dict(self._read(path)) if self.storage.exists(path) else None
+        trial = Trial.from_dict(self._read(path)) if self.storage.exists(path) else None
+        if trial is not None and trial.run != name:
+            raise UserError(f"{self.location}/{path}: it is the record of {trial.run!r}")
+        return trial
 
     def write_plan(self, sweep: Sweep) -> None:
         """Write what does not change while the sweep runs."""

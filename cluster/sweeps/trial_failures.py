@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from cluster.sweeps.records import Cause
 from cluster.training.agreement import OtherRankError, RankError
 from cluster.training.observer import one_line
+from multitask.redaction import redacted
 
 if TYPE_CHECKING:
     from cluster.sweeps.trials import TrialLedger
@@ -32,7 +33,7 @@ def failure(error: BaseException) -> dict[str, Any]:
         "status": "failed",
         "reason": str(first) if isinstance(first := (of_cluster or roots)[0], RankError) else one_line(first),
         "cause": "cluster" if of_cluster else "settings",
-        "traceback": "".join(traceback.format_exception(error)),
+        "traceback": redacted("".join(traceback.format_exception(error))),
     }
 
 

@@ -12,7 +12,9 @@ from cluster.launch.run_plan import RunPlan
 def show_run_plan(plan: RunPlan, console: Console) -> None:
     """Print the whole config, the tasks, the workers and the phases."""
     config, summary = plan.config, plan.summary
-    console.print(yaml.safe_dump(config.to_dict(), sort_keys=False, allow_unicode=True), markup=False, highlight=False)
+    console.print(
+        yaml.safe_dump(config.to_public(), sort_keys=False, allow_unicode=True), markup=False, highlight=False
+    )
     console.print(_task_table(summary))
     console.print(f"workers      {plan.resources.describe()}", highlight=False)
     console.print(f"sharding     ZeRO {config.zero.stage}, {config.precision}", highlight=False)

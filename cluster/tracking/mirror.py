@@ -6,6 +6,7 @@ import time
 from pathlib import Path
 
 from cluster.launch.scratch import create_scratch
+from cluster.storage.relative_path import checked_path
 from cluster.storage.storage import Storage
 from cluster.training.history import FILE
 
@@ -30,7 +31,7 @@ class Mirror:
     def fetch(self) -> None:
         """Take what was recorded before, with the times at which it was written, and the run's history."""
         for path, written in self._storage.tree(WANDB).items():
-            target = self.folder / WANDB / path
+            target = self.folder / WANDB / checked_path(path)
             target.parent.mkdir(parents=True, exist_ok=True)
             target.write_bytes(self._storage.read(f"{WANDB}/{path}"))
             os.utime(target, (written, written))

@@ -13,10 +13,10 @@ from cluster.sweeps.store import SweepStore
 from cluster.tracking.login import TIMEOUT_S, Mode
 from cluster.tracking.mirror import WANDB, Mirror
 from cluster.tracking.run_settings import run_settings
-from cluster.tracking.tracked_config import without_secrets
 from cluster.training.observer import one_line
 from multitask.config import RunConfig
 from multitask.errors import UserError
+from multitask.redaction import without_secrets
 
 if TYPE_CHECKING:
     import pandas as pd

@@ -1,7 +1,6 @@
 """What a W&B run begins with: its config, without secrets, and what a W&B agent says of it."""
 
 import os
-import re
 from typing import Any
 
 from cluster.training.observer import RunInfo
@@ -12,11 +11,6 @@ AGENT_VARIABLES = {
     "project": "WANDB_PROJECT",
     "entity": "WANDB_ENTITY",
 }
-
-_SECRET_WORDS = {"password", "passwd", "secret", "token", "credential", "credentials", "apikey"}
-_KEY_WORDS = {"api", "access", "private", "account", "secret"}
-_USER_IN_URI = re.compile(r"(?<=://)[^/@\s]+@")
-_SECRET_IN_QUERY = re.compile(r"([?&][^=&\s]*(?:key|token|secret|sig|password)[^=&\s]*=)[^&\s]+", re.IGNORECASE)
 
 
 def agent_settings() -> dict[str, str]:
@@ -60,19 +54,3 @@ def levels(flat: dict[str, Any]) -> dict[str, Any]:
         known = level.get(leaf)
         level[leaf] = {**known, "": value} if isinstance(known, dict) else value
     return tree
-
-
-def without_secrets(value: Any) -> Any:
-    """The same plain value without entries whose key names a secret, and without the credentials that a URI may carry."""
-    if isinstance(value, dict):
-        return {key: without_secrets(item) for key, item in value.items() if not _names_a_secret(str(key))}
-    if isinstance(value, list | tuple):
-        return [without_secrets(item) for item in value]
-    if isinstance(value, str):
-        return _SECRET_IN_QUERY.sub(r"\1…", _USER_IN_URI.sub("", value))
-    return value
-
-
-def _names_a_secret(key: str) -> bool:
-    words = set(re.split(r"[^a-z0-9]+", key.lower()))
-    return bool(words & _SECRET_WORDS) or ("key" in words and bool(words & _KEY_WORDS))

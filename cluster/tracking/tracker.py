@@ -13,10 +13,11 @@ from cluster.tracking.model_artifact import model_artifact
 from cluster.tracking.resume_state import ResumeState
 from cluster.tracking.run_panels import CONFLICTS, conflict_chart, cosines_of, tables_as_panels
 from cluster.tracking.run_settings import run_settings
-from cluster.tracking.tracked_config import agent_settings, tracked_config, without_secrets
+from cluster.tracking.tracked_config import agent_settings, tracked_config
 from cluster.training.observer import Observer, Outcome, RunInfo, one_line
 from multitask.config import RunConfig
 from multitask.config.cluster import TrackingConfig
+from multitask.redaction import without_secrets
 
 if TYPE_CHECKING:
     import wandb

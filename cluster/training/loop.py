@@ -225,7 +225,7 @@ class Run:
         with self.watch("save"):
             state = {
                 "run_id": self.folder.run_id,
-                "config": self.config.to_dict(),
+                "config": self.config.to_public(),
                 "trajectory": self.config.trajectory_hash(),
                 "data": self.tables.hashes(),
                 "world": self.session.world,

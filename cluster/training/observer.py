@@ -5,6 +5,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal, Protocol
 
+from multitask.redaction import redacted
+
 
 @dataclass(frozen=True)
 class RunInfo:
@@ -116,6 +118,6 @@ class ObserverGroup:
 
 
 def one_line(error: BaseException) -> str:
-    """The error's kind and the first line of its message."""
-    lines = [line.strip() for line in str(error).splitlines() if line.strip()]
+    """The error's kind and the first line of its message, without secrets in URIs."""
+    lines = [line.strip() for line in redacted(str(error)).splitlines() if line.strip()]
     return f"{type(error).__name__}: {lines[0]}" if lines else type(error).__name__

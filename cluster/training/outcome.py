@@ -58,7 +58,7 @@ def run_info(summary: RunSummary, run_id: str) -> RunInfo:
         run_id=run_id,
         name=config.name,
         folder=summary.location,
-        config=config.to_dict(),
+        config=config.to_public(),
         workers=summary.workers,
         device=summary.device,
         total_steps=summary.steps,

@@ -16,6 +16,7 @@ from torch._C._distributed_c10d import HashStore
 
 from cluster.storage.lease_record import Launch
 from cluster.training.agreement import Agreement
+from cluster.training.loopback import loopback_variables
 from cluster.training.observer import Observer, Outcome, RunInfo
 from cluster.training.stop_request import INTERRUPTED
 
@@ -82,7 +83,7 @@ class LocalSession:
             return
         if self._alone:
             # DeepSpeed reads these, also where the process group is there already.
-            os.environ.update(_ALONE)
+            os.environ.update(_ALONE | loopback_variables())
             dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
         else:
             dist.init_process_group(backend, timeout=timeout)

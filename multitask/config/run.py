@@ -24,6 +24,7 @@ from multitask.config.sampling import PhaseConfig
 from multitask.config.source import SourceConfig
 from multitask.config.task import TaskConfig
 from multitask.config.training import AdamW, OptimizerConfig, Precision, ScheduleConfig, TrainingConfig, ZeroConfig
+from multitask.redaction import redact_uris, without_secrets
 
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9_.-]*")
 
@@ -107,9 +108,15 @@ class RunConfig(Config):
         """The config as plain JSON values; `RunConfig.model_validate` gives it back."""
         return self.model_dump(mode="json")
 
+    def to_public(self) -> dict:
+        """As `to_dict`, without secrets: what is written, shown and tracked."""
+        config = redact_uris(self.to_dict())
+        config["tracking"]["extra"] = without_secrets(config["tracking"]["extra"])
+        return config
+
     def trajectory(self) -> dict:
-        """What the learned weights depend on: everything but names, watching and where it runs."""
-        config = self.to_dict()
+        """What the learned weights depend on: everything but names, watching, where it runs, and secrets."""
+        config = self.to_public()
         for key in ("name", "description", "source", "cluster", "tracking", "zero"):
             del config[key]
         for key in ("root", "cache"):

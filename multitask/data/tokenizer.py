@@ -16,7 +16,7 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
         UserError: there is none, it is no fast one, or it has no padding token.
     """
     try:
-        tokenizer = AutoTokenizer.from_pretrained(resolve_location(name))
+        tokenizer = AutoTokenizer.from_pretrained(resolve_location(name), trust_remote_code=False)
     except (OSError, ValueError, KeyError, ImportError) as error:
         raise UserError(f"encoder.name: no tokenizer for {name}: {str(error).strip().splitlines()[0]}") from None
     if not isinstance(tokenizer, PreTrainedTokenizerFast):

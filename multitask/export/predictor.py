@@ -1,6 +1,5 @@
 """Predictions of an exported model."""
 
-import json
 from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Literal, overload
@@ -18,7 +17,8 @@ from multitask.data import Batch, Pairing, TaskTable, encode_texts, load_tokeniz
 from multitask.errors import UserError
 from multitask.evaluation import Evaluation, evaluate
 from multitask.evaluation.evaluate import predict_raw
-from multitask.export.writer import DESCRIPTION, ENCODER, FORMAT, HEADS, file_hash
+from multitask.export.checking import check_export
+from multitask.export.writer import DESCRIPTION, HEADS
 from multitask.model import MultitaskModel, assemble_model, load_encoder
 
 Text = str | Sequence[str]
@@ -137,12 +137,7 @@ def load_export(folder: Path, device: str | None = None) -> Predictor:
     Raises:
         UserError: there is no export, it is of another format, or a file's checksum differs.
     """
-    description = _description(folder)
-    for name, checksum in description["sha256"].items():
-        if not (folder / name).is_file():
-            raise UserError(f"{folder / name} is missing")
-        if file_hash(folder / name) != checksum:
-            raise UserError(f"{folder / name} differs from its checksum in {DESCRIPTION}: it was damaged or altered")
+    description = check_export(folder)
     config = parse_config(description["config"], str(folder / DESCRIPTION))
     model = _model(folder, config)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
@@ -165,20 +160,3 @@ def _model(folder: Path, config: RunConfig) -> MultitaskModel:
         raise UserError(f"{folder / HEADS} does not belong to the config in {DESCRIPTION}: they differ in {odd}")
     model.load_state_dict(tensors, strict=False)
     return model
-
-
-def _description(folder: Path) -> dict[str, Any]:
-    path = folder / DESCRIPTION
-    try:
-        description = json.loads(path.read_text(encoding="utf-8"))
-    except (FileNotFoundError, NotADirectoryError):
-        raise UserError(f"{folder} is no export: it has no {DESCRIPTION}") from None
-    except ValueError:
-        description = None
-    if not isinstance(description, dict):
-        raise UserError(f"{path} cannot be read")
-    if description.get("format") != FORMAT:
-        raise UserError(f"{path}: format {description.get('format')}, this version reads {FORMAT}")
-    if set(description.get("sha256", ())) != {ENCODER, HEADS}:
-        raise UserError(f"{path}: the checksums of {ENCODER} and {HEADS} are missing")
-    return description

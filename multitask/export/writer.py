@@ -16,9 +16,11 @@ from multitask.errors import UserError
 from multitask.export.card import model_card
 from multitask.model import ContrastiveHead, MultitaskModel, merge_lora
 from multitask.plain_json import encode_json
+from multitask.signature import SUFFIX, sign
 
 FORMAT = 2
 DESCRIPTION = "concord.json"
+SIGNATURE = DESCRIPTION + SUFFIX
 HEADS = "heads.safetensors"
 ENCODER = "model.safetensors"
 
@@ -55,9 +57,12 @@ def write_export(
             "step": step,
             "data_hashes": dict(data_hashes),
             "versions": dict(versions),
-            "sha256": {name: file_hash(made / name) for name in (ENCODER, HEADS)},
+            "sha256": {file.name: file_hash(file) for file in sorted(made.iterdir())},
         }
-        (made / DESCRIPTION).write_bytes(encode_json(description))
+        described = encode_json(description)
+        (made / DESCRIPTION).write_bytes(described)
+        if (signature := sign(described)) is not None:
+            (made / SIGNATURE).write_bytes(signature)
         (made / "README.md").write_text(model_card(description), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(made, folder)
@@ -95,7 +100,7 @@ def _configured(config: RunConfig) -> dict[str, Any]:
     return {
         "format": FORMAT,
         "tasks": {task: _describe(config, task) for task in config.tasks},
-        "config": config.to_dict(),
+        "config": config.to_public(),
         "config_hash": config.trajectory_hash(),
     }
 

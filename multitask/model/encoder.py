@@ -106,10 +106,16 @@ def load_encoder(config: EncoderConfig) -> Encoder:
     location = resolve_location(config.name)
     disable_progress_bar()
     try:
-        shape = AutoConfig.from_pretrained(location)
+        shape = AutoConfig.from_pretrained(location, trust_remote_code=False)
         _set_dropout(shape, config.dropout)
         model, loading = AutoModel.from_pretrained(
-            location, config=shape, attn_implementation="sdpa", dtype=torch.float32, output_loading_info=True
+            location,
+            config=shape,
+            attn_implementation="sdpa",
+            dtype=torch.float32,
+            output_loading_info=True,
+            trust_remote_code=False,
+            use_safetensors=True,
         )
     except (OSError, ValueError, KeyError) as error:
         raise UserError(f"encoder.name: cannot load an encoder from {config.name!r}: {_first_line(error)}") from None

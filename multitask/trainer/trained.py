@@ -40,7 +40,7 @@ class Trained:
         self.progress, self.history, self.status = progress, history, status
         self.scores = progress.best_scores()
         self._tables = tables
-        description = {"config": config.to_dict(), "scores": self.scores}
+        description = {"config": config.to_public(), "scores": self.scores}
         device = next(model.parameters()).device
         self.predictor = Predictor(model, load_tokenizer(config.encoder.name), description, device)
 

@@ -1,6 +1,7 @@
 import pytest
 
-from cluster.tracking.tracked_config import agent_settings, levels, tracked_config, without_secrets
+from cluster.tracking.tracked_config import agent_settings, levels, tracked_config
+from multitask.redaction import without_secrets
 from tests.unit.training.samples import run_info
 
 
