@@ -8,6 +8,7 @@ import typer
 
 from cluster.cli.best import best
 from cluster.cli.check import check
+from cluster.cli.cluster_init import cluster
 from cluster.cli.evaluate import evaluate
 from cluster.cli.export import export
 from cluster.cli.predict import predict
@@ -55,6 +56,7 @@ app.add_typer(sweep, name="sweep")
 app.command()(best)
 app.add_typer(wandb, name="wandb")
 app.add_typer(recipes, name="recipes")
+app.add_typer(cluster, name="cluster")
 data.command()(check)
 app.add_typer(data, name="data")
 
