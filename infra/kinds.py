@@ -84,7 +84,7 @@ KINDS: Mapping[str, Kind] = {
             "CONCORD_FOLDER={out} && set -a && . {out}/ray.env && set +a",
             "ray job submit --address http://127.0.0.1:$CONCORD_DASHBOARD_PORT --working-dir . -- {command}",
         ),
-        {"head_options": " --node-ip-address=127.0.0.1", "worker_options": " --node-ip-address=127.0.0.1"},
+        {"loopback": True},
     ),
     "ssh": Kind(
         "a handful of plain hosts",
@@ -96,7 +96,7 @@ KINDS: Mapping[str, Kind] = {
             "RAY_AUTH_MODE=token RAY_AUTH_TOKEN_PATH={out}/token "
             "ray job submit --address http://127.0.0.1:8265 --working-dir . -- {command}",
         ),
-        {"head_options": "", "worker_options": ""},
+        {"loopback": False},
     ),
     "slurm": Kind(
         "a job of a Slurm cluster",
