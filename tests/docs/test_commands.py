@@ -19,7 +19,7 @@ from tests.docs.pages import PAGES, ROOT, code_spans, concord_commands, shell_li
 from tune_spaces import shipped_spaces
 
 # A command that is only named in the text, such as `concord best`, has nothing but its name.
-NAMED = {("train",), ("best",), ("sweep",), ("data", "check"), ("wandb",), ("report",)}
+NAMED = {("train",), ("best",), ("sweep",), ("data", "check"), ("wandb",), ("report",), ("cluster", "init")}
 COMMANDS = [own for own in concord_commands() if own not in NAMED]
 # What needs a running Ray, another machine or W&B's server. `tests/integration` runs it.
 ELSEWHERE = {
