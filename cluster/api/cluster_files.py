@@ -2,7 +2,6 @@
 
 import os
 import shlex
-import shutil
 import tempfile
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -51,16 +50,14 @@ def _write(folder: Path, texts: Mapping[str, str]) -> None:
     """All files aside first, on the same disk, and then to their places."""
     folder.parent.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory(prefix=f".{folder.name}-", dir=folder.parent) as temporary:
-        aside = Path(temporary)
+        aside = Path(temporary, "files")
         for name, text in texts.items():
             file = aside / name
             file.parent.mkdir(parents=True, exist_ok=True)
             file.write_text(text, encoding="utf-8")
             file.chmod(0o755 if is_executable(name) else 0o644)
         if not folder.exists():
-            aside.chmod(0o755)
-            shutil.copytree(aside, folder.with_name(f"{aside.name}.new"))
-            folder.with_name(f"{aside.name}.new").rename(folder)
+            aside.rename(folder)
             return
         for name in texts:
             (folder / name).parent.mkdir(parents=True, exist_ok=True)
