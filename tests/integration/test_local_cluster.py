@@ -80,9 +80,12 @@ class LocalCluster:
         )
 
     def samples(self) -> dict[str, list[tuple[str, float]]]:
-        """Name of each metric of ours to its tags and values."""
-        with urllib.request.urlopen(self.metrics, timeout=20) as answer:
-            text = answer.read().decode()
+        """Name of each metric of ours to its tags and values; none where the agent does not answer yet."""
+        try:
+            with urllib.request.urlopen(self.metrics, timeout=20) as answer:
+                text = answer.read().decode()
+        except OSError:
+            return {}
         found: dict[str, list[tuple[str, float]]] = {}
         for name, tags, value in SAMPLE.findall(text):
             found.setdefault(name, []).append((tags, float(value)))
@@ -130,7 +133,7 @@ def test_head_wants_its_token_and_listens_on_loopback(cluster: LocalCluster) -> 
 def test_a_job_trains_and_its_metrics_are_scraped(cluster: LocalCluster, tmp_path: Path) -> None:
     write_tiny_tasks(tmp_path)
     build_tiny_bert(tmp_path / "encoder")
-    phases = [{"epochs": 2000, "steps_per_epoch": 10}]
+    phases = [{"sampling": {"name": "round_robin"}, "epochs": 2000, "steps_per_epoch": 10}]
     tree = tiny_config(tmp_path, name="seen", encoder={"name": str(tmp_path / "encoder")}, phases=phases)
     tree["cluster"] = {"workers": 1, "storage": str(tmp_path / "runs")}
     write_recipe(tmp_path / "recipe.yaml", tree)
