@@ -12,7 +12,7 @@ export DS_BUILD_OPS := 0
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser demo test quick lint format reference clean
+.PHONY: help install browser monitoring demo test quick lint format reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -27,6 +27,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 browser: ## Debian's Chromium, which the tests of the report's page drive; they are skipped without it
 	command -v chromium || (apt-get update && apt-get install -y --no-install-recommends chromium) || echo "no chromium here"
+
+monitoring: ## Debian's promtool, which the test of Prometheus' config calls; it is skipped without it
+	command -v promtool || (apt-get update && apt-get install -y --no-install-recommends prometheus) || echo "no promtool here"
 
 demo: $(INSTALLED) ## train on the sample data, export the best checkpoint, predict
 	$(BIN)/concord train demo --restart

@@ -164,11 +164,12 @@ def _connect(address: str) -> None:
 def _fit(
     config: RunConfig, plan: ResourcePlan, trackers: Sequence[Observer], display: Observer, started: float
 ) -> Outcome:
+    from cluster.launch.metrics import RunMetrics
     from cluster.launch.run_board import BoardObserver, BoardReader, ControllerObserver, create_board
     from cluster.launch.trainer import RunTrainer
 
     board, watcher = create_board(), _Watcher(display)
-    observer = ControllerObserver([*trackers, BoardObserver(board)])
+    observer = ControllerObserver([*trackers, RunMetrics(), BoardObserver(board)])
     with PendingWatch(), BoardReader(board, watcher):
         error, result = None, None
         try:

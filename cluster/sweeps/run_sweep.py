@@ -46,6 +46,7 @@ def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Tr
             from cluster.sweeps.driver import run_driver, shared_config
             from cluster.sweeps.driver_settings import DriverSettings
             from cluster.sweeps.sweep_board import create_sweep_board
+            from cluster.sweeps.sweep_metrics import SweepMetrics
             from cluster.sweeps.trials import open_ledger
 
             options, growth = opened.sweep.options, read_growth()
@@ -56,7 +57,9 @@ def run_sweep(opened: OpenedSweep, watch: Callable[[Sweep], None], trackers: "Tr
             open_trials = open_confirmation_ledger if opened.confirms else open_ledger
             ledger = open_trials(opened.store, opened.sweep, opened.search, tables.result(), shared)
             wait_for_resources(fits.resources, base.cluster.wait)
-            settings = DriverSettings.of(opened.search, options, nodes if drivers is None else drivers, fits, watch)
+            settings = DriverSettings.of(
+                opened.search, options, nodes if drivers is None else drivers, fits, SweepMetrics(watch)
+            )
             return run_driver(ledger, board, settings)
 
 

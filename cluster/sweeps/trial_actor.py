@@ -12,6 +12,7 @@ from ray import tune
 from ray.exceptions import RayActorError
 from ray.train._internal.session import _TrainingResult as TrainingResult
 
+from cluster.launch.metrics import RunMetrics
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_board import ControllerObserver
 from cluster.launch.trainer import RunTrainer
@@ -128,7 +129,7 @@ class TrialRunner(tune.Trainable):
     def _train(self) -> dict[str, Any]:
         """Train to the end, and once more where the controller dies of itself: the run goes on from its checkpoint."""
         for attempt in range(MAX_CONTROLLER_FAILURES + 1):
-            observers = [*self._trackers(self._run), TrialObserver(self._board, self._run.name)]
+            observers = [*self._trackers(self._run), RunMetrics(), TrialObserver(self._board, self._run.name)]
             observer = ControllerObserver(observers, when_aborted="ended early by the sweep")
             try:
                 result = RunTrainer(self._run, self._plan, self._started, [observer], self._entered, self._launch).fit()

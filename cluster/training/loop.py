@@ -143,7 +143,10 @@ class Run:
             self._remember(metrics)
         saves = step == training.stop_after or (training.save_every is not None and step % training.save_every == 0)
         if evaluates or saves:
+            spent = self.watch.seconds["save"]
             self._save()
+            if metrics:
+                metrics["throughput/checkpoint_s"] = self.watch.seconds["save"] - spent
             if self.session.rank == 0:
                 self.folder.write_result(result_values(self.summary(), "running"))
         if metrics:

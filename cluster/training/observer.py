@@ -62,7 +62,8 @@ class Observer(Protocol):
     `start` comes again when the workers were restarted; the run stays the same and its steps may then go back to those of
     the last checkpoint. A report is one flat dict, already reduced over the ranks: always `step` (optimizer steps done),
     `epoch` and `phase`; train records under `train/`, `combination/` and `throughput/`, evaluations under `dev/` with
-    `dev/best` saying whether this one is the best so far. Shares, padding and the conflict rate are fractions of 1. The last
+    `dev/best` saying whether this one is the best so far. Shares, padding and the conflict rate are fractions of 1;
+    `throughput/checkpoint_s` is how many seconds training stood still for the checkpoint of this step. The last
     evaluation may carry `tables`: `confusion/<task>` (`labels`, `matrix`: a row for each true label) and `worst/<task>`
     (`columns`, `rows`).
 

@@ -19,7 +19,17 @@ from tests.docs.pages import PAGES, ROOT, code_spans, concord_commands, shell_li
 from tune_spaces import shipped_spaces
 
 # A command that is only named in the text, such as `concord best`, has nothing but its name.
-NAMED = {("train",), ("submit",), ("best",), ("sweep",), ("data", "check"), ("wandb",), ("report",), ("doctor",)}
+NAMED = {
+    ("train",),
+    ("submit",),
+    ("best",),
+    ("sweep",),
+    ("data", "check"),
+    ("wandb",),
+    ("report",),
+    ("doctor",),
+    ("cluster", "init"),
+}
 COMMANDS = [own for own in concord_commands() if own not in NAMED]
 # What needs a running Ray, another machine or W&B's server. `tests/integration` runs it.
 ELSEWHERE = {

@@ -147,6 +147,9 @@ def test_losses_and_scores_are_reported_under_the_projects_names(tiny_tasks: dic
         "train/grad_norm",
     ):
         assert isinstance(train_record[name], float), name
+    saved = [r["throughput/checkpoint_s"] for r in recorder.reports if "dev/best" in r]
+    assert saved
+    assert all(seconds > 0 for seconds in saved)
     assert outcome.baseline_dev["dev/mean"] != outcome.dev["dev/mean"]
     tables = recorder.reports[-1]["tables"]
     assert sum(map(sum, tables["confusion/sst"]["matrix"])) == 20

@@ -11,7 +11,12 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 RUNTIME = {"ray", "deepspeed", "wandb"}
-FORBIDDEN = {"multitask": RUNTIME | {"cluster", "tune_spaces"}, "tune_spaces": {"cluster"}}
+PACKAGES = ("multitask", "tune_spaces", "infra", "cluster")
+FORBIDDEN = {
+    "multitask": RUNTIME | {"cluster", "tune_spaces", "infra"},
+    "tune_spaces": {"cluster", "infra"},
+    "infra": RUNTIME | {"torch", "transformers", "multitask", "tune_spaces", "cluster"},
+}
 # The folders of `cluster`, from the top floor down; those of one floor do not know each other.
 FLOORS = (
     {"cli"},
@@ -26,9 +31,7 @@ FLOORS = (
 )
 LEVEL = {folder: level for level, floor in enumerate(FLOORS) for folder in floor}
 WITHOUT_RAY = {"training", "step", "storage", "zero"}
-MODULES = [
-    path for package in ("multitask", "tune_spaces", "cluster") for path in sorted((ROOT / package).rglob("*.py"))
-]
+MODULES = [path for package in PACKAGES for path in sorted((ROOT / package).rglob("*.py"))]
 
 
 def imported_modules(path: Path) -> Iterator[str]:
