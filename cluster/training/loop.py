@@ -7,17 +7,20 @@ import torch
 
 from cluster.step.step import MultitaskStep
 from cluster.step.stopwatch import Stopwatch
-from cluster.storage.checkpoint import checkpoint_name, find_checkpoint, prune, read_state
+from cluster.storage.checkpoint import checkpoint_name, find_checkpoint, read_state
 from cluster.storage.checkpoint_restore import read_tensors, restore_engine
-from cluster.storage.checkpoint_save import save_checkpoint
+from cluster.storage.checkpoint_save import take_snapshot
 from cluster.storage.dev_predictions import write_dev_predictions
 from cluster.storage.export_checkpoint import export_checkpoint
 from cluster.storage.run_folder import RunFolder
 from cluster.training.dev_evaluation import DevEvaluation, evaluate_dev
 from cluster.training.history import History
 from cluster.training.observer import Outcome, one_line
-from cluster.training.outcome import Ending, RunSummary, result_values, run_outcome
+from cluster.training.outcome import Ending, RunSummary, checkpoint_state, result_values, run_outcome
+from cluster.training.save_interval import AutoSave
+from cluster.training.saver import Saver
 from cluster.training.session import Session
+from cluster.training.store_agreement import StoreAgreement
 from cluster.zero.engine import Engine, start_engine
 from multitask.combination import build_combination
 from multitask.config import RunConfig
@@ -59,6 +62,8 @@ class Run:
         self.history = History()
         self.resumed_step = 0
         self.damaged: set[str] = set()
+        self.saver = Saver(folder, StoreAgreement(config.cluster.collective_timeout))
+        self.auto_save = AutoSave(session) if config.training.save_every == "auto" else None
 
     def restore(self) -> None:
         """Go on from the newest whole checkpoint, if there is one.
@@ -86,7 +91,13 @@ class Run:
 
     def train(self) -> Outcome:
         """Train to the end, and give the outcome, the same on every rank."""
+        with self.saver:
+            return self._train()
+
+    def _train(self) -> Outcome:
         record, progress = TrainRecord(), self.progress
+        if self.auto_save:
+            self.auto_save.begin(progress.step)
         if self.config.training.evaluate_before and progress.step == 0:
             progress.baseline = self._evaluate().scores
             metrics = self.position() | progress.baseline
@@ -137,8 +148,7 @@ class Run:
                 write_dev_predictions(self.folder, step, found.predictions)
         if metrics:
             self._remember(metrics)
-        saves = step == training.stop_after or (training.save_every is not None and step % training.save_every == 0)
-        if evaluates or saves:
+        if evaluates or training.saves_after(step) or (self.auto_save and self.auto_save.is_due(step)):
             self._save()
             if self.session.rank == 0:
                 self.folder.write_result(result_values(self.summary(), "running"))
@@ -152,6 +162,8 @@ class Run:
 
         The result comes first: a run whose export fails is finished none the less.
         """
+        with self.watch("save"):
+            self.saver.wait()
         if error is None and (error := self.progress.diverged_problem(self.config.training.selection)):
             status = "failed"
         files = {"run folder": self.folder.location}
@@ -208,23 +220,23 @@ class Run:
             return evaluate_dev(self.engine.model, self.config, self.tables, self.session.device, is_told=is_told)
 
     def _save(self) -> None:
+        """Begin to write a checkpoint; the one before has been written then.
+
+        Raises:
+            OSError, pyarrow.ArrowException, RankError, UserError: the one before could not be; on all ranks.
+        """
+        before = self.watch.seconds["save"]
         with self.watch("save"):
-            state = {
-                "run_id": self.folder.run_id,
-                "config": self.config.to_dict(),
-                "trajectory": self.config.trajectory_hash(),
-                "data": self.tables.hashes(),
-                "world": self.session.world,
-                "zero": self.config.zero.stage,
-                "progress": self.progress.to_dict(),
-                "combination": {k: v.tolist() for k, v in self.combination.state_dict().items()},
-            }
+            self.saver.wait()
+            combination = {k: v.tolist() for k, v in self.combination.state_dict().items()}
+            state = checkpoint_state(self.summary(), self.folder.run_id) | {"combination": combination}
             tensors = self.teacher.state_dict() if self.teacher else {}
-            storage, step, agreement = self.folder.storage, self.progress.step, self.session.agreement
+            step = self.progress.step
             self.damaged.discard(checkpoint_name(step))
-            save_checkpoint(storage, self.engine, step, state, tensors, agreement)
-            agreement.from_rank_zero(lambda: self.history.write(self.folder))
-            agreement.from_rank_zero(lambda: prune(storage, step, self.progress.best_step, self.damaged))
+            snapshot = take_snapshot(self.engine, step, state, tensors)
+            self.saver.begin(snapshot, self.history.copy(), self.progress.best_step, frozenset(self.damaged))
+        if self.auto_save:
+            self.auto_save.saved(step, self.watch.seconds["save"] - before, self.saver.written_s)
 
     def position(self) -> dict[str, Any]:
         """Step, epoch and phase of the last step done."""

@@ -1,0 +1,61 @@
+"""How often it pays to save: from what a checkpoint costs and how often workers are lost."""
+
+import math
+import time
+
+from cluster.training.session import Session
+
+# Before anything is known: one loss in four hours, which counts as little as a twentieth of one that was seen.
+PRIOR_MTBF_S, PRIOR_WEIGHT = 4 * 3600.0, 0.05
+# The first checkpoint measures what one costs; by how much the interval may grow from one to the next.
+FIRST_STEPS, LARGEST_GROWTH = 10, 4
+
+
+def mean_time_between_failures(seconds: float, failures: int) -> float:
+    """Estimate for a run that lost workers `failures` times in `seconds`: the mean under a gamma prior on their rate."""
+    return (PRIOR_WEIGHT * PRIOR_MTBF_S + seconds) / (PRIOR_WEIGHT + failures)
+
+
+def best_interval(save_s: float, failure_s: float) -> float:
+    """Seconds between two checkpoints that lose the least: √(2·δ·M), J. W. Young, CACM 17(9), 1974, eq. 6.
+
+    `save_s`: δ, what a checkpoint holds the training up; `failure_s`: M, mean seconds between two failures.
+    """
+    return math.sqrt(2 * save_s * failure_s)
+
+
+class AutoSave:
+    """`training.save_every=auto`: after which step the next checkpoint is due. All ranks call it alike, rank 0 measures."""
+
+    def __init__(self, session: Session) -> None:
+        self._session = session
+        self._steps, self._due = FIRST_STEPS, 0
+        self._saved_step, self._saved_at = 0, 0.0
+
+    def begin(self, step: int) -> None:
+        """Training begins after `step` steps."""
+        self._due = step + FIRST_STEPS
+        self._saved_step, self._saved_at = step, time.monotonic()
+
+    def is_due(self, step: int) -> bool:
+        """Whether to save after `step` steps."""
+        return step >= self._due
+
+    def saved(self, step: int, held_s: float, written_s: float) -> None:
+        """Take in what the checkpoint after `step` cost; all ranks take part.
+
+        `held_s`: for how long it held the training up; `written_s`: how long the one before was written, beside the training.
+        No checkpoint is begun before the last one can be expected to be there.
+        """
+        seconds = time.monotonic() - self._saved_at
+        steps = max(1, step - self._saved_step)
+        self._saved_step, self._saved_at = step, time.monotonic()
+        own = self._steps_until_next(seconds / steps, held_s, written_s)
+        self._steps = self._session.agreement.from_rank_zero(lambda: own)
+        self._due = step + self._steps
+
+    def _steps_until_next(self, seconds_per_step: float, held_s: float, written_s: float) -> int:
+        session = self._session
+        failure_s = mean_time_between_failures(time.time() - session.began, session.failures)
+        wanted = max(best_interval(held_s, failure_s), written_s) / seconds_per_step
+        return max(1, min(round(wanted), LARGEST_GROWTH * self._steps))
