@@ -5,15 +5,15 @@ import time
 
 from cluster.training.session import Session
 
-# Before anything is known: one loss in four hours, which counts as little as a twentieth of one that was seen.
-PRIOR_MTBF_S, PRIOR_WEIGHT = 4 * 3600.0, 0.05
+# What is believed of a run that has lost nothing yet.
+UNKNOWN_S = 4 * 3600.0
 # The first checkpoint measures what one costs; by how much the interval may grow from one to the next.
 FIRST_STEPS, LARGEST_GROWTH = 10, 4
 
 
 def mean_time_between_failures(seconds: float, failures: int) -> float:
-    """Estimate for a run that lost workers `failures` times in `seconds`: the mean under a gamma prior on their rate."""
-    return (PRIOR_WEIGHT * PRIOR_MTBF_S + seconds) / (PRIOR_WEIGHT + failures)
+    """Of a run that lost workers `failures` times in `seconds`; four hours where it has not, or longer if it lives longer."""
+    return seconds / failures if failures else max(UNKNOWN_S, seconds)
 
 
 def best_interval(save_s: float, failure_s: float) -> float:

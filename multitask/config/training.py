@@ -2,11 +2,10 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from multitask.config.base import Config
 
-Steps = Annotated[int, Field(ge=1)]
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
 
@@ -71,9 +70,9 @@ class TrainingConfig(Config):
         default=None, ge=1, description="training rows between two evaluations, instead of evaluate_every"
     )
     evaluate_before: bool = Field(default=False, description="also before the first step, to show what training gains")
-    save_every: Steps | Literal["auto"] | None = Field(
+    save_every: int | Literal["auto"] | None = Field(
         default=None,
-        description="steps, beside the saves at each evaluation; auto: by what a save costs and how often workers fail",
+        description="steps, 1 or more, beside the saves at each evaluation; auto: by what a save costs and how often workers are lost",
     )
     selection: str = Field(default="dev/mean", description="the score that chooses the best checkpoint")
     patience: int | None = Field(
@@ -90,6 +89,14 @@ class TrainingConfig(Config):
     def saves_after(self, step: int) -> bool:
         """Whether the number of steps alone says to save; `auto` is left to who measures."""
         return step == self.stop_after or (isinstance(self.save_every, int) and step % self.save_every == 0)
+
+    @field_validator("save_every", mode="before")
+    @classmethod
+    def _steps_or_auto(cls, value: object) -> object:
+        is_steps = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        if value is None or value == "auto" or is_steps:
+            return value
+        raise ValueError(f"must be a number of steps, 1 or more, or auto, got {value!r}")
 
     @model_validator(mode="after")
     def _one_interval(self) -> "TrainingConfig":
