@@ -105,13 +105,18 @@ def test_error_of_the_last_checkpoint_ends_the_block(saver: Saver, storage: Gate
         _begin(saver, 4)
 
 
+def _train_and_fail(saver: Saver) -> None:
+    with saver:
+        _begin(saver, 4)
+        raise RuntimeError("device-side assert")
+
+
 def test_failed_training_does_not_wait_for_a_storage_that_hangs(
     saver: Saver, storage: GatedStorage, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(module, "_LEAVE_S", 0.1)
-    with pytest.raises(RuntimeError, match="device-side assert"), saver:
-        _begin(saver, 4)
-        raise RuntimeError("device-side assert")
+    with pytest.raises(RuntimeError, match="device-side assert"):
+        _train_and_fail(saver)
     storage.may_write.set()
 
 
