@@ -33,7 +33,7 @@ class RunHistory:
 class RunResult:
     """A run as it stands, and how it ended.
 
-    `status`: `finished`, `stopped` (out of patience, or `training.stop_after`), `failed`, `running` (also where it was killed), or `not evaluated`;
+    `status`: `finished`, `stopped` (out of patience, or `training.stop_after`), `interrupted` (by Ctrl-C or SIGTERM, and saved), `failed`, `running` (also where it was killed), or `not evaluated`;
     `error` says in one line why it failed. `folder`: folder or URI. `scores`: the dev scores of the best checkpoint, under
     their metric names (`dev/<task>/<metric>`, `dev/mean`); `baseline`: those before training, where they were taken.
     `best_score` is that of `training.selection`. `seconds`: part of the work to seconds; `files`: label to path or URL.

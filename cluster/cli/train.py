@@ -12,6 +12,7 @@ from cluster.terminal.json_output import print_json
 from multitask.errors import UserError
 
 _STARTED = time.time()
+_INTERRUPTED = 130
 
 
 def train(
@@ -47,7 +48,9 @@ def train(
     result = train_run(recipe, overrides or [], show="json" if json else True, **sampled, **settings)
     failed = result.status == "failed"
     if under_torchrun():
-        _leave(1 if failed else 0)
+        _leave(1 if failed else _INTERRUPTED if result.status == "interrupted" else 0)
+    if result.status == "interrupted":
+        raise typer.Exit(_INTERRUPTED)
     if failed:
         if json:
             print_json({"error": result.error})

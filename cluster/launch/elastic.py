@@ -14,7 +14,7 @@ from cluster.launch.resources import workers_that_fit
 SETTLE_S = 2.0
 LOOK_S = 1.0
 # Room for more must last, and the workers must have trained for a while: growing costs a restart.
-STEADY_S, GROW_AFTER_S = 5.0, 30.0
+STEADY_S, GROW_AFTER_S = 5.0, 15.0
 
 
 def free_room(per_worker: Mapping[str, float]) -> int:

@@ -75,13 +75,15 @@ def train_here(config: RunConfig, trackers: Sequence[Observer], display: Observe
     from cluster.training.observer import ObserverGroup
     from cluster.training.session import LocalSession
     from cluster.training.worker import train
+    from multitask.interrupt import interruptible
 
     observers = [ObserverGroup([*trackers, display])]
-    session = LocalSession(config.cluster.device, observers, config.cluster.collective_timeout)
-    try:
-        return train(config, session, started)
-    finally:
-        session.close()
+    with interruptible() as interrupted:
+        session = LocalSession(config.cluster.device, observers, config.cluster.collective_timeout, interrupted)
+        try:
+            return train(config, session, started)
+        finally:
+            session.close()
 
 
 def _prepare(config: RunConfig) -> None:
@@ -161,8 +163,6 @@ def _connect(address: str) -> None:
 def _start() -> str:
     import ray
 
-    # Nobody drains the only node; the watch for it is a process more for each run.
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     folder = create_scratch("ray")
     ray.init(
         address="local",

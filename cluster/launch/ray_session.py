@@ -25,21 +25,27 @@ _MOST_UNDERWAY = 256
 class RaySession:
     """Ray Train has started the process group; rank 0's reports go to its controller, where the observers are."""
 
-    def __init__(self, timeout_s: float, controller: str, launch: Launch) -> None:
+    def __init__(self, timeout_s: float, controller: str, launch: Launch, began: float) -> None:
         context = ray.train.get_context()
         self.rank = context.get_world_rank()
         self.world = context.get_world_size()
         self.local_rank = context.get_local_rank()
         self.device: torch.device = ray.train.torch.get_device()
-        self.launch = launch
+        self.launch, self.began = launch, began
         self.agreement = Agreement(timeout_s)
         self.attempt = self.agreement.from_rank_zero(lambda: secrets.token_hex(8))
         self._reporter = Reporter(controller) if self.rank == 0 else None
+        self._stop = StopNews(controller) if self.rank == 0 else None
+        self.failures: int = ray.get(ray.get_actor(controller).failures.remote()) if self.rank == 0 else 0
 
     def report(self, metrics: dict[str, Any]) -> None:
         """Report to the controller."""
         if self._reporter:
             self._reporter.report(metrics)
+
+    def stop_reason(self) -> str | None:
+        """What the controller was asked."""
+        return self._stop.reason() if self._stop else None
 
     def close(self) -> None:
         """Wait until the controller has all reports."""
@@ -70,12 +76,28 @@ class Reporter:
             ray.get(list(self._underway))
 
 
+class StopNews:
+    """Listens to the controller of a run for the wish that it ends; looking costs no message."""
+
+    def __init__(self, controller: str) -> None:
+        self._answer: Any = ray.get_actor(controller).stop_asked.remote()
+
+    def reason(self) -> str | None:
+        """The reason once there is one. A controller that is gone asks for nothing."""
+        if not ray.wait([self._answer], timeout=0)[0]:
+            return None
+        with suppress(RayError):
+            reason: str = ray.get(self._answer)
+            return reason
+        return None
+
+
 def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:
     """The train function: `config` and `launch` (plain values), `started` and the `controller`'s name. Gives the outcome."""
     assert dist.is_initialized()
     config = parse_config(arguments["config"], "config")
     launch = Launch.from_dict(arguments["launch"])
-    session = RaySession(config.cluster.collective_timeout, arguments["controller"], launch)
+    session = RaySession(config.cluster.collective_timeout, arguments["controller"], launch, arguments["started"])
     try:
         return asdict(train(config, session, arguments["started"]))
     finally:

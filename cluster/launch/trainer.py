@@ -1,33 +1,40 @@
 """Ray Train's trainer as runs and trials use it."""
 
 import secrets
-import threading
+import sys
 import time
 from collections.abc import Callable, Sequence
+from contextlib import suppress
 from typing import Any, cast
 
 import ray
 import ray.train
 from ray._raylet import RAY_NODE_ID_KEY  # type: ignore[attr-defined]
+from ray.exceptions import RayError
 from ray.train import FailureConfig, ScalingConfig
 from ray.train.torch import TorchConfig, TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
-from ray.train.v2._internal.execution.controller import TrainController
 
 from cluster.launch.absolute_paths import absolute
+from cluster.launch.elastic import ElasticPolicy
 from cluster.launch.resources import ResourcePlan
-from cluster.launch.run_board import ControllerObserver
+from cluster.launch.run_controller import RunController
 from cluster.launch.worker_failures import RunFailurePolicy, user_error
 from cluster.storage.lease_record import Launch
 from cluster.storage.storage import Storage
+from cluster.training.stop_request import INTERRUPTED
 from multitask.config import RunConfig
+from multitask.interrupt import interruptible
 
 # Each starts a process of its own. Batches come from mapped files and not from Ray Data; of the cleaner see `RunTrainer`.
 _UNUSED = (PlacementGroupCleanerCallback, DatasetsCallback)
-# The controller waits inside its event loop, which Ray would warn of.
-_NO_WARNING = {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0"}
+_ANSWER_S = 10.0  # of a controller that is asked to end
+# The controller waits inside its event loop, which Ray would warn of, and looks itself for hosts that will be taken away.
+_ENVIRONMENT = {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+# What was free a moment ago may be gone: fewer workers are tried then.
+_ELASTIC_ENVIRONMENT = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15"}
 
 
 def train_on_worker(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -35,28 +42,6 @@ def train_on_worker(arguments: dict[str, Any]) -> dict[str, Any]:
     from cluster.launch.ray_session import train_worker
 
     return train_worker(arguments)
-
-
-class RunController(TrainController):
-    """Ray Train's controller, which the worker of rank 0 tells by itself how the run goes.
-
-
-    Ray's own report makes all ranks wait for each other and for a queue that is emptied twice a second.
-    """
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._observers = [own for own in arguments["callbacks"] if isinstance(own, ControllerObserver)]
-        self._waiting: dict[tuple[str, int], dict[str, Any]] = {}
-        self._next: dict[str, int] = {}
-
-    async def take(self, sender: str, number: int, record: dict[str, Any]) -> None:
-        """Hand record `number` of `sender` on to the observers, in order: calls may overtake each other."""
-        self._waiting[sender, number] = record
-        while record := self._waiting.pop((sender, self._next.setdefault(sender, 0)), {}):
-            self._next[sender] += 1
-            for observer in self._observers:
-                observer.take(record)
 
 
 class ObservedTrainer(TorchTrainer):
@@ -77,18 +62,30 @@ class ObservedTrainer(TorchTrainer):
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         """As Ray's own, with a controller of our own, its handle given away, and our policy of trying again."""
         here = {RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
-        environment = get_env_vars_to_propagate() | _NO_WARNING
+        environment = get_env_vars_to_propagate() | _ENVIRONMENT
+        if self.scaling_config.elasticity_enabled:
+            environment |= _ELASTIC_ENVIRONMENT
+            arguments |= {"scaling_policy": ElasticPolicy(self.scaling_config)}
         actor: Any = ray.remote(RunController).options(
             name=self._controller, num_cpus=0, label_selector=here, runtime_env={"env_vars": environment}
         )
         policy = RunFailurePolicy(arguments["failure_policy"].failure_config)
         controller = actor.remote(**(arguments | {"failure_policy": policy}))
-        if threading.current_thread() is threading.main_thread():
-            cast(Any, self)._register_sigint_handler(controller)
         if self._on_controller is not None:
             self._on_controller(controller)
-        ray.get(controller.run.remote())
+        with interruptible(lambda: _stop_run(controller)):
+            ray.get(controller.run.remote())
         return ray.get(controller.get_result.remote())
+
+
+def _stop_run(controller: Any) -> None:
+    """Ask the run to save and end after its step; one whose workers have not begun is ended at once."""
+    print("concord: ends after this step, which is saved; once more ends it at once", file=sys.stderr, flush=True)
+    with suppress(RayError):
+        if ray.get(controller.ask_to_stop.remote(INTERRUPTED), timeout=_ANSWER_S):
+            return
+        ray.get(controller.abort.remote(), timeout=_ANSWER_S)
+    raise KeyboardInterrupt
 
 
 class RunTrainer(ObservedTrainer):
@@ -121,7 +118,9 @@ class RunTrainer(ObservedTrainer):
             train_loop_config=arguments,
             torch_config=TorchConfig(timeout_s=int(config.cluster.collective_timeout)),
             scaling_config=ScalingConfig(
-                num_workers=plan.workers, use_gpu=plan.use_gpu, resources_per_worker=plan.per_worker
+                num_workers=plan.workers if plan.most is None else (plan.workers, plan.most),
+                use_gpu=plan.use_gpu,
+                resources_per_worker=plan.per_worker,
             ),
             run_config=ray.train.RunConfig(
                 name=name,

@@ -86,7 +86,9 @@ def closing_table(run: RunInfo, outcome: Outcome) -> Table:
 
 def closing_title(run: RunInfo, outcome: Outcome, progress: Progress) -> Text:
     """How the run ended, after how many steps and how long."""
-    style = {"finished": "bold green", "stopped": "bold yellow", "failed": "bold red"}[outcome.status]
+    style = {"finished": "bold green", "stopped": "bold yellow", "interrupted": "bold yellow", "failed": "bold red"}[
+        outcome.status
+    ]
     text = Text(run.name, "bold").append(f"  {outcome.status}", style)
     text.append(f" at step {progress.step:,}/{run.total_steps:,} after {clock(progress.elapsed)}", "default")
     if outcome.tokens_per_s is not None:

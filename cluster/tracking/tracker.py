@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     import wandb
 
 NOT_PLOTTED = ("dev/best", "tables")
-STATES = {"finished": "finished", "stopped": "stopped early", "failed": "failed"}
+STATES = {"finished": "finished", "stopped": "stopped early", "interrupted": "interrupted", "failed": "failed"}
 
 
 class WandbTracker:

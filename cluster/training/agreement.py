@@ -58,7 +58,7 @@ class Agreement:
 
     def __init__(self, timeout_s: float) -> None:
         self._timeout_s = timeout_s
-        self._rank, self._world = dist.get_rank(), dist.get_world_size()
+        self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self._prefix = f"concord/{next(self._numbers)}"
         self._meetings, self._values = itertools.count(), itertools.count()
 
@@ -73,23 +73,32 @@ class Agreement:
 
     def from_rank_zero(self, action: Callable[[], T]) -> T:
         """Run `action` on rank 0 alone and give its (picklable) result to all; raises as `on_every_rank` does."""
-        box: list[Any] = [self._run(action if self._rank == 0 else lambda: None, names_ranks=False)]
-        if self._world > 1:
+        box: list[Any] = [self._run(action if self.rank == 0 else lambda: None, names_ranks=False)]
+        if self.world > 1:
             dist.broadcast_object_list(box, src=0)
         result: T = box[0]
         return result
 
     def gather(self, value: T) -> list[T]:
         """The (picklable) values of all ranks, by rank."""
-        values: list[Any] = [value] * self._world
-        if self._world > 1:
+        values: list[Any] = [value] * self.world
+        if self.world > 1:
             dist.all_gather_object(values, value)
         return values
 
+    def post(self, name: str, text: str) -> None:
+        """Leave a note that every rank can read from now on, without waiting for any."""
+        _get_default_store().set(f"{self._prefix}/notes/{name}", text)
+
+    def posted(self, name: str) -> str | None:
+        """The note of that name, if a rank has left it."""
+        store, key = _get_default_store(), f"{self._prefix}/notes/{name}"
+        return store.get(key).decode() if store.check([key]) else None
+
     def _run(self, action: Callable[[], Any], *, names_ranks: bool) -> Any:
-        if self._world == 1:
+        if self.world == 1:
             return action()
-        meeting = _Meeting(f"{self._prefix}/{next(self._meetings)}", self._rank, self._world, self._timeout_s)
+        meeting = _Meeting(f"{self._prefix}/{next(self._meetings)}", self.rank, self.world, self._timeout_s)
         result, error = None, None
         with meeting.beats():
             try:
@@ -101,7 +110,7 @@ class Agreement:
             raise (
                 error
                 if error is not None and not isinstance(error, UserError)
-                else _failure(failures, self._world, names_ranks)
+                else _failure(failures, self.world, names_ranks)
             )
         return result
 

@@ -7,7 +7,7 @@ import torch
 
 from cluster.step.step import MultitaskStep
 from cluster.step.stopwatch import Stopwatch
-from cluster.storage.checkpoint import checkpoint_name, find_checkpoint, read_state
+from cluster.storage.checkpoint import find_checkpoint, read_state
 from cluster.storage.checkpoint_restore import read_tensors, restore_engine
 from cluster.storage.checkpoint_save import take_snapshot
 from cluster.storage.dev_predictions import write_dev_predictions
@@ -20,6 +20,7 @@ from cluster.training.outcome import Ending, RunSummary, checkpoint_state, resul
 from cluster.training.save_interval import AutoSave
 from cluster.training.saver import Saver
 from cluster.training.session import Session
+from cluster.training.stop_request import RESTARTS, RestartRequestedError, StopRequest
 from cluster.training.store_agreement import StoreAgreement
 from cluster.zero.engine import Engine, start_engine
 from multitask.combination import build_combination
@@ -61,9 +62,9 @@ class Run:
         self.progress = Progress()
         self.history = History()
         self.resumed_step = 0
-        self.damaged: set[str] = set()
-        self.saver = Saver(folder, StoreAgreement(config.cluster.collective_timeout))
-        self.auto_save = AutoSave(session) if config.training.save_every == "auto" else None
+        every = AutoSave(session) if config.training.save_every == "auto" else None
+        self.saver = Saver(folder, StoreAgreement(config.cluster.collective_timeout), every)
+        self.stop = StopRequest(session.stop_reason, session.agreement)
 
     def restore(self) -> None:
         """Go on from the newest whole checkpoint, if there is one.
@@ -73,7 +74,7 @@ class Run:
         """
         storage, agreement = self.folder.storage, self.session.agreement
         newest, problems = agreement.from_rank_zero(lambda: find_checkpoint(storage))
-        self.damaged = set(problems)
+        self.saver.damaged = set(problems)
         self.folder.notes += [f"{name}: {problem}" for name, problem in problems.items()]
         if newest is None:
             return
@@ -85,19 +86,13 @@ class Run:
                 self.teacher.load_state_dict(read_tensors(storage, newest))
         self.combination.load_state_dict({k: torch.tensor(v) for k, v in state["combination"].items()})
         self.progress = Progress.from_dict(state["progress"])
-        self.resumed_step = self.progress.step
+        self.resumed_step = self.saver.saved_step = self.progress.step
         if self.session.rank == 0:
             self.history = History.restore(self.folder, self.progress, self._phase_after)
 
     def train(self) -> Outcome:
         """Train to the end, and give the outcome, the same on every rank."""
-        with self.saver:
-            return self._train()
-
-    def _train(self) -> Outcome:
         record, progress = TrainRecord(), self.progress
-        if self.auto_save:
-            self.auto_save.begin(progress.step)
         if self.config.training.evaluate_before and progress.step == 0:
             progress.baseline = self._evaluate().scores
             metrics = self.position() | progress.baseline
@@ -106,6 +101,8 @@ class Run:
         self.engine.deepspeed.train()
         record.restart_clock()
         while progress.step < self.schedule.steps and not progress.stops_early(self.config.training):
+            if reason := self.stop.due(progress.step):
+                return self._end_early(reason)
             self.train_step(record)
             if problem := progress.non_finite_problem(self.config.training.non_finite_limit):
                 return self._end("failed", problem)
@@ -148,7 +145,7 @@ class Run:
                 write_dev_predictions(self.folder, step, found.predictions)
         if metrics:
             self._remember(metrics)
-        if evaluates or training.saves_after(step) or (self.auto_save and self.auto_save.is_due(step)):
+        if evaluates or training.saves_after(step) or self.saver.is_due(step):
             self._save()
             if self.session.rank == 0:
                 self.folder.write_result(result_values(self.summary(), "running"))
@@ -179,6 +176,21 @@ class Run:
         self._write_result(status, error, files)
         result = self.folder.storage.path("result.json")
         return run_outcome(self.summary(), status, error, files | {"result": result})
+
+    def _end_early(self, reason: str) -> Outcome:
+        """Save what was trained, for the next start to go on from. The best checkpoint is exported at the true end."""
+        step = self.progress.step
+        if step != self.saver.saved_step:
+            self._save()
+        with self.watch("save"):
+            self.saver.wait()
+        if reason in RESTARTS:
+            raise RestartRequestedError(reason)
+        self.folder.notes.append(f"{reason} after step {step}, which is saved: the same command goes on from there")
+        files = {"run folder": self.folder.location}
+        # Together, since the place where ranks meet goes with rank 0.
+        self.session.agreement.from_rank_zero(lambda: self._write_result("interrupted", None, files))
+        return run_outcome(self.summary(), "interrupted", None, files)
 
     def _write_result(self, status: Ending | Literal["running"], error: str | None, files: Mapping[str, str]) -> None:
         if self.session.rank == 0:
@@ -220,23 +232,13 @@ class Run:
             return evaluate_dev(self.engine.model, self.config, self.tables, self.session.device, is_told=is_told)
 
     def _save(self) -> None:
-        """Begin to write a checkpoint; the one before has been written then.
-
-        Raises:
-            OSError, pyarrow.ArrowException, RankError, UserError: the one before could not be; on all ranks.
-        """
-        before = self.watch.seconds["save"]
+        """Begin to write a checkpoint, once the one before is written; its errors come here on all ranks."""
+        combination = {k: v.tolist() for k, v in self.combination.state_dict().items()}
+        state = checkpoint_state(self.summary(), self.folder.run_id) | {"combination": combination}
+        tensors = self.teacher.state_dict() if self.teacher else {}
+        step, best = self.progress.step, self.progress.best_step
         with self.watch("save"):
-            self.saver.wait()
-            combination = {k: v.tolist() for k, v in self.combination.state_dict().items()}
-            state = checkpoint_state(self.summary(), self.folder.run_id) | {"combination": combination}
-            tensors = self.teacher.state_dict() if self.teacher else {}
-            step = self.progress.step
-            self.damaged.discard(checkpoint_name(step))
-            snapshot = take_snapshot(self.engine, step, state, tensors)
-            self.saver.begin(snapshot, self.history.copy(), self.progress.best_step, frozenset(self.damaged))
-        if self.auto_save:
-            self.auto_save.saved(step, self.watch.seconds["save"] - before, self.saver.written_s)
+            self.saver.save(lambda: take_snapshot(self.engine, step, state, tensors), self.history, best)
 
     def position(self) -> dict[str, Any]:
         """Step, epoch and phase of the last step done."""

@@ -34,12 +34,14 @@ class RunInfo:
 class Outcome:
     """How a run ended. Plain JSON values only, as in `RunInfo`.
 
+    `interrupted`: it was asked to save and end, and goes on when it is started again.
+
     `dev` and `baseline_dev` hold the scores after and before training under their metric names (`dev/<task>/<metric>`,
     `dev/mean`); `seconds` says how long each part took; `files` maps a label to the path or URL of something left behind;
     `notes` are sentences on what went wrong without ending the run.
     """
 
-    status: Literal["finished", "stopped", "failed"]
+    status: Literal["finished", "stopped", "interrupted", "failed"]
     error: str | None = None
     best_step: int | None = None
     best_score: float | None = None

@@ -12,7 +12,7 @@ from multitask.trainer.progress import Progress
 
 # Parts of the seconds in which nothing is trained.
 _BESIDE_TRAINING = ("start", "evaluate", "save")
-Ending = Literal["finished", "stopped", "failed"]
+Ending = Literal["finished", "stopped", "interrupted", "failed"]
 
 
 @dataclass(frozen=True)

@@ -29,16 +29,14 @@ class AutoSave:
 
     def __init__(self, session: Session) -> None:
         self._session = session
-        self._steps, self._due = FIRST_STEPS, 0
-        self._saved_step, self._saved_at = 0, 0.0
-
-    def begin(self, step: int) -> None:
-        """Training begins after `step` steps."""
-        self._due = step + FIRST_STEPS
-        self._saved_step, self._saved_at = step, time.monotonic()
+        self._steps, self._due = FIRST_STEPS, -1
+        self._saved_step, self._saved_at = 0, time.monotonic()
 
     def is_due(self, step: int) -> bool:
-        """Whether to save after `step` steps."""
+        """Whether to save after `step` steps; asked after each."""
+        if self._due < 0:
+            self._saved_step, self._saved_at = step - 1, time.monotonic()
+            self._due = self._saved_step + FIRST_STEPS
         return step >= self._due
 
     def saved(self, step: int, held_s: float, written_s: float) -> None:

@@ -5,10 +5,11 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
-from cluster.storage.checkpoint import prune
+from cluster.storage.checkpoint import checkpoint_name, prune
 from cluster.storage.checkpoint_save import Ranks, Snapshot, write_checkpoint
 from cluster.storage.run_folder import RunFolder
 from cluster.training.history import History
+from cluster.training.save_interval import AutoSave
 
 # For how long a training that fails waits for what is being written.
 _LEAVE_S = 10.0
@@ -17,31 +18,46 @@ _LEAVE_S = 10.0
 class Saver:
     """Writes snapshots one after the other, in a `with`; all ranks make one each and call its methods equally often.
 
-    `ranks`: how the writing threads agree, which have no collectives (`cluster.training.store_agreement`).
-    `written_s`: what the newest checkpoint took from its copy to its manifest, in seconds; 0 before the first.
+    `ranks`: how the writing threads agree, which have no collectives (`cluster.training.store_agreement`). `every`: says by what
+    checkpoints cost when the next is due. `damaged`: names of checkpoints that are not whole. `saved_step`: that of the newest.
     """
 
-    def __init__(self, folder: RunFolder, ranks: Ranks) -> None:
-        self._folder, self._ranks = folder, ranks
+    def __init__(self, folder: RunFolder, ranks: Ranks, every: AutoSave | None = None) -> None:
+        self._folder, self._ranks, self._every = folder, ranks, every
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
-        self.written_s = 0.0
+        self.damaged: set[str] = set()
+        self.saved_step, self.written_s = 0, 0.0
 
-    def begin(self, snapshot: Snapshot, history: History, best_step: int | None, damaged: frozenset[str]) -> None:
-        """Write `snapshot`, then `history`, and remove older checkpoints; `wait` has been called for the one before."""
-        assert self._thread is None, "one checkpoint at a time"
+    def is_due(self, step: int) -> bool:
+        """Whether it pays to save after `step` steps; not where the number of steps alone decides."""
+        return self._every is not None and self._every.is_due(step)
+
+    def save(self, take: Callable[[], Snapshot], history: History, best_step: int | None) -> None:
+        """Begin to write what `take` gives, then `history`, and to remove older checkpoints but for that of `best_step`.
+
+        Raises:
+            OSError, pyarrow.ArrowException, RankError, UserError: as `wait`, for the checkpoint before.
+        """
+        start = time.perf_counter()
+        self.wait()
+        snapshot, kept = take(), history.copy()
+        self.damaged.discard(checkpoint_name(snapshot.step))
+        damaged, storage, ranks = frozenset(self.damaged), self._folder.storage, self._ranks
 
         def write() -> None:
-            storage, ranks = self._folder.storage, self._ranks
             write_checkpoint(storage, snapshot, ranks)
-            ranks.from_rank_zero(lambda: history.write(self._folder))
+            ranks.from_rank_zero(lambda: kept.write(self._folder))
             ranks.from_rank_zero(lambda: prune(storage, snapshot.step, best_step, damaged))
 
+        self.saved_step = snapshot.step
         self._thread = threading.Thread(target=self._run, args=(write,), name="saver", daemon=True)
         self._thread.start()
+        if self._every:
+            self._every.saved(snapshot.step, time.perf_counter() - start, self.written_s)
 
     def wait(self) -> None:
-        """Return when nothing is being written any more.
+        """Return when nothing is being written any more; `written_s` is what the newest took beside the training.
 
         Raises:
             OSError, pyarrow.ArrowException, RankError, UserError: a rank could not write; on all ranks.

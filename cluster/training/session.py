@@ -7,7 +7,7 @@ worker of Ray Train.
 import os
 import secrets
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Protocol
 
@@ -18,6 +18,7 @@ from torch._C._distributed_c10d import HashStore
 from cluster.storage.lease_record import Launch
 from cluster.training.agreement import Agreement
 from cluster.training.observer import Observer, Outcome, RunInfo
+from cluster.training.stop_request import INTERRUPTED
 
 _ALONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
 
@@ -44,17 +45,26 @@ class Session(Protocol):
     def report(self, metrics: dict[str, Any]) -> None:
         """Hand on metrics that are reduced over ranks already."""
 
+    def stop_reason(self) -> str | None:
+        """Why the run shall save and end after its step, once it shall; never waits, and only rank 0's counts."""
+
 
 class LocalSession:
     """One plain process, or one of `torchrun`'s; observers run on rank 0.
 
-    `timeout_s`: of collectives.
+    `timeout_s`: of collectives. `interrupted`: whether the run shall end after its step.
 
     Raises:
         UserError: `device` is not there.
     """
 
-    def __init__(self, device: str, observers: Sequence[Observer] = (), timeout_s: float = 1800.0) -> None:
+    def __init__(
+        self,
+        device: str,
+        observers: Sequence[Observer] = (),
+        timeout_s: float = 1800.0,
+        interrupted: Callable[[], bool] = lambda: False,
+    ) -> None:
         self.rank = int(os.environ.get("RANK", 0))
         self.world = int(os.environ.get("WORLD_SIZE", 1))
         self.local_rank = int(os.environ.get("LOCAL_RANK", 0))
@@ -63,6 +73,7 @@ class LocalSession:
         self.launch = Launch.by(os.getppid()) if "TORCHELASTIC_RUN_ID" in os.environ else Launch.here()
         self.began, self.failures = time.time(), int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
         self._observers = observers if self.rank == 0 else ()
+        self._interrupted = interrupted
         self._alone = "MASTER_ADDR" not in os.environ
         self._join(timedelta(seconds=timeout_s))
         self.agreement = Agreement(timeout_s)
@@ -90,6 +101,10 @@ class LocalSession:
                 observer.finish(Outcome(**metrics["outcome"]))
             else:
                 observer.report(metrics)
+
+    def stop_reason(self) -> str | None:
+        """Ctrl-C or SIGTERM."""
+        return INTERRUPTED if self._interrupted() else None
 
     def close(self) -> None:
         """Leave `torchrun`'s process group. One process's own stays for the next run in it: DeepSpeed keeps hold of it."""

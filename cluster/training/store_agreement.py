@@ -18,12 +18,12 @@ class StoreAgreement(Agreement):
     """
 
     def from_rank_zero(self, action: Callable[[], T]) -> T:
-        if self._world == 1:
+        if self.world == 1:
             return action()
         key = f"{self._prefix}/values/{next(self._values)}"
 
         def told() -> T | None:
-            if self._rank:
+            if self.rank:
                 return None
             result = action()
             _get_default_store().set(key, json.dumps(result))
@@ -34,11 +34,11 @@ class StoreAgreement(Agreement):
         return result
 
     def gather(self, value: T) -> list[T]:
-        if self._world == 1:
+        if self.world == 1:
             return [value]
         key = f"{self._prefix}/values/{next(self._values)}"
-        self.on_every_rank(lambda: _get_default_store().set(f"{key}/{self._rank}", json.dumps(value)))
-        return [self._read(f"{key}/{rank}") for rank in range(self._world)]
+        self.on_every_rank(lambda: _get_default_store().set(f"{key}/{self.rank}", json.dumps(value)))
+        return [self._read(f"{key}/{rank}") for rank in range(self.world)]
 
     def _read(self, key: str) -> T:
         """What lies there by now: a key that is not there would be waited for with the whole store locked."""

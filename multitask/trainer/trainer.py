@@ -12,11 +12,11 @@ from multitask.config import RunConfig, load_recipe, parse_config
 from multitask.data import MemoryTables, Tables, declare_memory, prepare_tables, tables_from_memory
 from multitask.errors import UserError
 from multitask.evaluation import dev_scores, evaluate, task_scores
+from multitask.interrupt import interruptible
 from multitask.learning_rate import LearningRate
 from multitask.model import build_model, lowest_trained_layer
 from multitask.objectives import RowObjective, Teacher
 from multitask.sampling import Schedule
-from multitask.trainer.interrupt import interruptible
 from multitask.trainer.lines import ProgressLine
 from multitask.trainer.progress import Progress
 from multitask.trainer.record import TrainRecord

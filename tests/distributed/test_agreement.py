@@ -8,10 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
+import torch.distributed as dist
 
 from cluster.training import agreement
 from cluster.training.agreement import Agreement
 from cluster.training.session import LocalSession
+from cluster.training.stop_request import StopRequest
 from multitask.errors import UserError
 from tests.distributed.ranks import fork_ranks
 
@@ -106,3 +109,18 @@ def test_rank_that_is_gone_is_noticed(tmp_path: Path) -> None:
     told = _run(tmp_path, _killed, beat_s=0.3, timeout_s=6)
     silent = "OtherRankError: rank 2 on its host: not heard of for 6 s (cluster.collective_timeout)"
     assert told == [silent, silent, "gone"]
+
+
+def _asked_to_stop(ranks: Agreement, rank: int) -> object:
+    """Twenty steps at each rank's own pace; rank 0 is asked in its fifth, rank 1 all the time."""
+    steps, count = 0, torch.zeros(1)
+    stop = StopRequest(lambda: "preempted" if rank == 1 or (rank == 0 and steps >= 5) else None, ranks)
+    while steps < 20 and not (reason := stop.due(steps)):
+        time.sleep(0.01 * rank)
+        dist.all_reduce(count)
+        steps += 1
+    return ranks.gather((steps, reason))
+
+
+def test_all_ranks_stop_after_the_same_step_when_rank_zero_is_asked(tmp_path: Path) -> None:
+    assert _run(tmp_path, _asked_to_stop) == [str([(6, "preempted")] * 3)] * 3

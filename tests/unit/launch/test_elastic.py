@@ -89,7 +89,7 @@ def test_room_for_more_must_last() -> None:
 
 def test_young_workers_and_a_full_run_do_not_grow() -> None:
     cluster = Cluster(2)
-    assert not cluster.watch(2, 29, began=100)
+    assert not cluster.watch(2, 14, began=100)
     assert cluster.watch(2, 1, began=100)
     assert not Cluster(8).watch(3, 100, began=100)
 

@@ -52,7 +52,6 @@ def _steps_between_saves(clock: Clock, failures: int, held_s: float, written_s: 
     ranks = SimpleNamespace(from_rank_zero=lambda action: action())
     session: Any = SimpleNamespace(began=clock.now, failures=failures, agreement=ranks)
     auto, last, found = AutoSave(session), 40, []
-    auto.begin(last)
     for step in range(last + 1, 100_000):
         clock.now += 0.5
         if auto.is_due(step):
