@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+import threading
 from collections import deque
 from contextlib import suppress
 from dataclasses import asdict
@@ -14,12 +15,15 @@ import torch
 import torch.distributed as dist
 from ray.exceptions import RayError
 
+from cluster.launch.spare import keep_spare
 from cluster.storage.lease_record import Launch
 from cluster.training.agreement import Agreement
 from cluster.training.worker import train
 from multitask.config import parse_config
 
 _MOST_UNDERWAY = 256
+# The spare process imports when this one has begun to train: both would be slower at once.
+_SPARE_AFTER_S = 8.0
 
 
 class RaySession:
@@ -93,12 +97,17 @@ class StopNews:
 
 
 def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The train function: `config` and `launch` (plain values), `started` and the `controller`'s name. Gives the outcome."""
+    """The train function: `config` and `launch` (plain values), `started`, the `controller`'s name and whether to keep `spares`. Gives the outcome."""
     assert dist.is_initialized()
     config = parse_config(arguments["config"], "config")
     launch = Launch.from_dict(arguments["launch"])
     session = RaySession(config.cluster.collective_timeout, arguments["controller"], launch, arguments["started"])
+    spare = threading.Timer(_SPARE_AFTER_S, keep_spare)
+    spare.daemon = True
+    if arguments["spares"]:
+        spare.start()
     try:
         return asdict(train(config, session, arguments["started"]))
     finally:
+        spare.cancel()
         session.close()

@@ -21,6 +21,7 @@ from cluster.launch.absolute_paths import absolute
 from cluster.launch.elastic import ElasticPolicy
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_controller import RunController
+from cluster.launch.spare import worker_environment
 from cluster.launch.worker_failures import RunFailurePolicy, user_error
 from cluster.storage.lease_record import Launch
 from cluster.storage.storage import Storage
@@ -89,7 +90,10 @@ def _stop_run(controller: Any) -> None:
 
 
 class RunTrainer(ObservedTrainer):
-    """Ray Train over the workers of one run. `launch`: the start that it belongs to; one of its own if not given."""
+    """Ray Train over the workers of one run. `launch`: the start that it belongs to; one of its own if not given.
+
+    `spares`: keep an idle process beside each worker (`cluster.launch.spare`).
+    """
 
     def __init__(
         self,
@@ -99,6 +103,7 @@ class RunTrainer(ObservedTrainer):
         callbacks: Sequence[object],
         on_controller: Callable[[Any], None] | None = None,
         launch: Launch | None = None,
+        spares: bool = False,
     ) -> None:
         # A name of its own for every launch: checkpoints lie in the run folder, and a torn record of Ray's cannot block it.
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
@@ -110,6 +115,7 @@ class RunTrainer(ObservedTrainer):
             "started": started,
             "launch": owner,
             "controller": controller,
+            "spares": spares,
         }
         super().__init__(
             controller,
@@ -127,6 +133,7 @@ class RunTrainer(ObservedTrainer):
                 storage_path=self._storage.path("") if self._storage.is_local else self._storage.location,
                 failure_config=FailureConfig(max_failures=config.cluster.max_failures),
                 callbacks=cast(Any, list(callbacks)),
+                worker_runtime_env={"env_vars": worker_environment(use_gpu=plan.use_gpu)} if spares else None,
             ),
         )
 

@@ -24,6 +24,10 @@ class ClusterConfig(Config):
         default=1800, gt=0, description="seconds after which a rank that the others wait for is taken for dead"
     )
     max_failures: int = Field(default=3, ge=0, description="worker failures after which the run is given up")
+    spares: bool = Field(
+        default=True,
+        description="keep an idle process beside each worker of a run, so that a lost one is replaced in seconds",
+    )
     wait: float = Field(default=600, ge=0, description="seconds to wait for nodes that an autoscaler has to bring")
     driver_labels: dict[str, str] = Field(
         default={}, description="labels of the nodes that hold the processes which drive a sweep's trials; all if empty"
