@@ -38,7 +38,7 @@ def _recipe(folder: Path, bert: Path, name: str, **cluster: Any) -> str:
         phases=[{"sampling": {"name": "round_robin"}, "epochs": 250}],
         # Adam divides rounding errors by their own size where a gradient is zero; eps keeps them small.
         optimizer={"name": "adamw", "lr": 1e-4, "eps": 1e-4},
-        training={"save_every": 50, "evaluate_every": 5000, "log_every": 10},
+        training={"save_every": 50, "evaluate_every": 5000, "log_every": 1},
         cluster=cluster,
         tracking={"mode": "disabled"},
     )
@@ -91,10 +91,10 @@ def test_run_follows_hosts_that_are_lost_join_and_are_drained(folder: Path, tiny
 
 
 def _same_losses(run: Path, whole: Path) -> None:
-    """At each step that both recorded, to 1e-4 of the loss."""
+    """At each step, to 1e-4 of the loss."""
     told = [json.loads((folder / "history.json").read_text())["train"] for folder in (run, whole)]
     losses = [{(p["step"], key): v for p in points for key, v in p.items() if "/loss/" in key} for points in told]
     common = losses[0].keys() & losses[1].keys()
-    assert len(common) > 100
+    assert len(common) > 1000
     wrong = [place for place in common if losses[0][place] != pytest.approx(losses[1][place], rel=1e-4)]
     assert not wrong, wrong[:10]
