@@ -63,7 +63,7 @@ class Run:
         self.history = History()
         self.resumed_step = 0
         every = AutoSave(session) if config.training.save_every == "auto" else None
-        self.saver = Saver(folder, StoreAgreement(config.cluster.collective_timeout), every)
+        self.saver = Saver(folder, StoreAgreement(config.cluster.collective_timeout), watch, every)
         self.stop = StopRequest(session.stop_reason, session.agreement)
 
     def restore(self) -> None:
@@ -147,6 +147,9 @@ class Run:
             self._remember(metrics)
         if evaluates or training.saves_after(step) or self.saver.is_due(step):
             self._save()
+            if evaluates:
+                # A sweep may end the run, or let another go on with it, as soon as it hears of the score.
+                self.saver.wait()
             if self.session.rank == 0:
                 self.folder.write_result(result_values(self.summary(), "running"))
         if metrics:
@@ -159,8 +162,7 @@ class Run:
 
         The result comes first: a run whose export fails is finished none the less.
         """
-        with self.watch("save"):
-            self.saver.wait()
+        self.saver.wait()
         if error is None and (error := self.progress.diverged_problem(self.config.training.selection)):
             status = "failed"
         files = {"run folder": self.folder.location}
@@ -182,8 +184,7 @@ class Run:
         step = self.progress.step
         if step != self.saver.saved_step:
             self._save()
-        with self.watch("save"):
-            self.saver.wait()
+        self.saver.wait()
         if reason in RESTARTS:
             raise RestartRequestedError(reason)
         self.folder.notes.append(f"{reason} after step {step}, which is saved: the same command goes on from there")
@@ -237,8 +238,7 @@ class Run:
         state = checkpoint_state(self.summary(), self.folder.run_id) | {"combination": combination}
         tensors = self.teacher.state_dict() if self.teacher else {}
         step, best = self.progress.step, self.progress.best_step
-        with self.watch("save"):
-            self.saver.save(lambda: take_snapshot(self.engine, step, state, tensors), self.history, best)
+        self.saver.save(lambda: take_snapshot(self.engine, step, state, tensors), self.history, best)
 
     def position(self) -> dict[str, Any]:
         """Step, epoch and phase of the last step done."""

@@ -5,6 +5,7 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+from cluster.step.stopwatch import Stopwatch
 from cluster.storage.checkpoint import checkpoint_name, prune
 from cluster.storage.checkpoint_save import Ranks, Snapshot, write_checkpoint
 from cluster.storage.run_folder import RunFolder
@@ -18,12 +19,13 @@ _LEAVE_S = 10.0
 class Saver:
     """Writes snapshots one after the other, in a `with`; all ranks make one each and call its methods equally often.
 
-    `ranks`: how the writing threads agree, which have no collectives (`cluster.training.store_agreement`). `every`: says by what
+    `ranks`: how the writing threads agree, which have no collectives (`cluster.training.store_agreement`). `watch` counts
+    for how long training is held up. `every`: says by what
     checkpoints cost when the next is due. `damaged`: names of checkpoints that are not whole. `saved_step`: that of the newest.
     """
 
-    def __init__(self, folder: RunFolder, ranks: Ranks, every: AutoSave | None = None) -> None:
-        self._folder, self._ranks, self._every = folder, ranks, every
+    def __init__(self, folder: RunFolder, ranks: Ranks, watch: Stopwatch, every: AutoSave | None = None) -> None:
+        self._folder, self._ranks, self._watch, self._every = folder, ranks, watch, every
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
         self.damaged: set[str] = set()
@@ -41,7 +43,8 @@ class Saver:
         """
         start = time.perf_counter()
         self.wait()
-        snapshot, kept = take(), history.copy()
+        with self._watch("save"):
+            snapshot, kept = take(), history.copy()
         self.damaged.discard(checkpoint_name(snapshot.step))
         damaged, storage, ranks = frozenset(self.damaged), self._folder.storage, self._ranks
 
@@ -63,7 +66,8 @@ class Saver:
             OSError, pyarrow.ArrowException, RankError, UserError: a rank could not write; on all ranks.
         """
         if self._thread is not None:
-            self._thread.join()
+            with self._watch("save"):
+                self._thread.join()
             self._thread = None
         if self._error is not None:
             error, self._error = self._error, None

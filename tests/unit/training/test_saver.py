@@ -6,7 +6,9 @@ from pathlib import Path
 from typing import TypeVar
 
 import pytest
+import torch
 
+from cluster.step.stopwatch import Stopwatch
 from cluster.storage.checkpoint import find_checkpoint, read_state
 from cluster.storage.checkpoint_save import Snapshot
 from cluster.storage.run_folder import RunFolder
@@ -53,7 +55,7 @@ def storage(tmp_path: Path) -> GatedStorage:
 
 @pytest.fixture
 def saver(storage: GatedStorage) -> Saver:
-    return Saver(RunFolder(storage), Alone())
+    return Saver(RunFolder(storage), Alone(), Stopwatch(torch.device("cpu")))
 
 
 def _snapshot(step: int) -> Snapshot:
