@@ -32,6 +32,7 @@ class Watched:
         self.highest, self.again = 0, 0
         self.gaps: list[float] = []
         self._killed_at: float | None = None
+        self._is_new = True
 
     def follow(self, every: float | None, chance: random.Random) -> None:
         """Read to the end; kill a worker `every` seconds, counted from the first step after the last kill's time."""
@@ -40,18 +41,20 @@ class Watched:
             now = time.monotonic()
             if event["event"] == "start" and self.first:
                 self.again += max(0, self.highest - event["resumed_step"])
+                self._is_new = True
             if event["event"] != "report" or event["step"] < 1:
                 continue
             if not self.first:
                 self.first, due = now, now + (every or float("inf"))
             if event["step"] > self.highest:
                 self.highest, self.last = event["step"], now
-                if self._killed_at is not None:
+                # What the lost workers still reported comes first.
+                if self._killed_at is not None and self._is_new:
                     self.gaps.append(now - self._killed_at)
                     self._killed_at = None
             if now >= due and self._killed_at is None:
                 due += every or 0.0
-                self._killed_at = now
+                self._killed_at, self._is_new = now, False
                 self._kill(chance)
 
     def _kill(self, chance: random.Random) -> None:
