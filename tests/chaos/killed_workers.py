@@ -1,6 +1,6 @@
 """What killing a worker again and again costs: steps of one run, undisturbed and disturbed, and whether both end alike.
 
-    python -m tests.chaos.killed_workers --epochs 1200 --every 60
+    python -m tests.chaos.killed_workers --epochs 400 --every 60
 
 Trains the same run twice on a Ray of its own with two workers: to the end, then with one random worker killed every so many
 seconds. Prints the seconds of both from the first step to the last, the seconds from each kill to the next new step, the steps trained
@@ -95,7 +95,7 @@ def recipe_of(place: Path, name: str, epochs: int, save_every: str) -> Path:
 def main() -> None:
     """Print the figures as JSON."""
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("--epochs", type=int, default=1200, help="of ten steps each")
+    parser.add_argument("--epochs", type=int, default=400, help="of four steps each")
     parser.add_argument("--every", type=float, default=60, help="seconds between two kills")
     parser.add_argument("--save-every", default="auto", help="training.save_every")
     parser.add_argument("--change", nargs="*", default=[], help="overrides, such as cluster.spares=false")
