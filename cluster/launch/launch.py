@@ -173,7 +173,7 @@ def _fit(
     with PendingWatch(), BoardReader(board, watcher):
         error, result = None, None
         try:
-            result = RunTrainer(config, plan, started, [observer]).fit()
+            result = RunTrainer(config, plan, started, [observer], spares=config.cluster.spares).fit()
         except Exception as raised:
             error = raised
     return _outcome(watcher, result, error)

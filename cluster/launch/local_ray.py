@@ -28,8 +28,6 @@ def local_ray() -> Iterator[str]:
     import ray
     from ray._private import ray_constants
 
-    # Nobody drains the only node; the watch for it is a process more for each run.
-    os.environ.setdefault("RAY_TRAIN_ENABLE_PREEMPTION_WATCHER", "0")
     folder = create_scratch("ray")
     changes = _token_variables(folder) | loopback_variables() | _NO_CLUSTER
     before = {name: os.environ.get(name) for name in changes}

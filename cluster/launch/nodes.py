@@ -15,6 +15,23 @@ def live_nodes() -> tuple[list[dict[str, float]], list[dict[str, float]]]:
     return [dict(node["Resources"]) for node in nodes], [dict(free.get(node["NodeID"], {})) for node in nodes]
 
 
+def free_nodes() -> list[dict[str, float]]:
+    """What is free on each node that is alive and stays."""
+    import ray
+    from ray._private.state import state
+
+    free, leaving = state.available_resources_per_node(), draining_nodes()
+    staying = [node["NodeID"] for node in ray.nodes() if node["Alive"] and node["NodeID"] not in leaving]
+    return [dict(free.get(node, {})) for node in staying]
+
+
+def draining_nodes() -> set[str]:
+    """The ids of the nodes that will be taken away, as a provider of spot machines or `ray drain-node` has announced."""
+    from ray._private.state import state
+
+    return set(state.get_draining_nodes())
+
+
 def driver_nodes(labels: Mapping[str, str], *, can_grow: bool) -> list[dict[str, float]] | None:
     """The resources of the nodes that have all `labels`; None where every node will do, or where theirs may come yet.
 

@@ -2,6 +2,7 @@
 
 import itertools
 import secrets
+import threading
 from collections import deque
 from contextlib import suppress
 from dataclasses import asdict
@@ -14,6 +15,7 @@ import torch
 import torch.distributed as dist
 from ray.exceptions import RayError
 
+from cluster.launch.spare import keep_spare
 from cluster.storage.lease_record import Launch
 from cluster.training.agreement import Agreement
 from cluster.training.worker import train
@@ -21,22 +23,25 @@ from multitask.config import parse_config
 from multitask.signature import check_key
 
 _MOST_UNDERWAY = 256
+# The spare process imports when this one has begun to train: both would be slower at once.
+_SPARE_AFTER_S = 8.0
 
 
 class RaySession:
     """Ray Train has started the process group; rank 0's reports go to its controller, where the observers are."""
 
-    def __init__(self, timeout_s: float, controller: str, launch: Launch) -> None:
+    def __init__(self, timeout_s: float, controller: str, launch: Launch, began: float) -> None:
         context = ray.train.get_context()
         self.rank = context.get_world_rank()
         self.world = context.get_world_size()
         self.local_rank = context.get_local_rank()
         self.device: torch.device = ray.train.torch.get_device()
-        self.launch = launch
+        self.launch, self.began = launch, began
         self.agreement = Agreement(timeout_s)
         self.attempt = self.agreement.from_rank_zero(lambda: secrets.token_hex(8))
         self._reporter = Reporter(controller) if self.rank == 0 else None
         self._stop = StopNews(controller) if self.rank == 0 else None
+        self.failures: int = ray.get(ray.get_actor(controller).failures.remote()) if self.rank == 0 else 0
 
     def report(self, metrics: dict[str, Any]) -> None:
         """Report to the controller."""
@@ -93,13 +98,18 @@ class StopNews:
 
 
 def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The train function: `config` and `launch` (plain values), `started`, the `controller`'s name and that of the key. Gives the outcome."""
+    """The train function: `config` and `launch` (plain values), `started`, the `controller`'s name, the signature key's, whether to keep `spares`."""
     assert dist.is_initialized()
     config = parse_config(arguments["config"], "config")
     check_key(arguments.get("signature_key", ""))
     launch = Launch.from_dict(arguments["launch"])
-    session = RaySession(config.cluster.collective_timeout, arguments["controller"], launch)
+    session = RaySession(config.cluster.collective_timeout, arguments["controller"], launch, arguments["started"])
+    spare = threading.Timer(_SPARE_AFTER_S, keep_spare)
+    spare.daemon = True
+    if arguments["spares"]:
+        spare.start()
     try:
         return asdict(train(config, session, arguments["started"]))
     finally:
+        spare.cancel()
         session.close()

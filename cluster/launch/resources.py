@@ -12,21 +12,34 @@ _ROUNDING = 1e-9
 
 @dataclass(frozen=True)
 class ResourcePlan:
-    """Workers and what each of them gets."""
+    """Workers and what each of them gets. `workers`: the fewest with which the run goes on; `most`: if it takes more."""
 
     workers: int
     use_gpu: bool
     per_worker: dict[str, float]
+    most: int | None = None
+
+    @property
+    def is_elastic(self) -> bool:
+        """Whether the number of workers follows the cluster."""
+        return self.most is not None
+
+    @property
+    def asked(self) -> str:
+        """The number of workers as `cluster.workers` says it."""
+        return f"{self.workers}" if self.most is None else f"[{self.workers}, {self.most}]"
 
     @property
     def total(self) -> dict[str, float]:
-        """What all workers take together."""
+        """What the fewest workers take together."""
         return {name: amount * self.workers for name, amount in self.per_worker.items()}
 
     def describe(self) -> str:
         """One line."""
         each = ", ".join(f"{amount:g} {name}" for name, amount in self.per_worker.items())
-        return f"{self.workers} worker{'s' if self.workers > 1 else ''} with {each} each"
+        most = self.most or self.workers
+        number = f"{self.workers} to {most}" if self.is_elastic else f"{most}"
+        return f"{number} worker{'s' if most > 1 else ''} with {each} each"
 
 
 def plan_resources(
@@ -43,7 +56,8 @@ def plan_resources(
     if use_gpu:
         _check_gpus(cluster)
     per_worker = {"CPU": cluster.cpus_per_worker} | ({"GPU": cluster.gpus_per_worker} if use_gpu else {})
-    plan = ResourcePlan(cluster.workers, use_gpu, per_worker)
+    most = None if isinstance(cluster.workers, int) else cluster.most_workers
+    plan = ResourcePlan(cluster.least_workers, use_gpu, per_worker, most)
     if not growth.is_open:
         check_fit(plan, reachable, can_grow=bool(growth))
     return plan
@@ -51,7 +65,7 @@ def plan_resources(
 
 def _check_gpus(cluster: ClusterConfig) -> None:
     amount = cluster.gpus_per_worker
-    if amount < 1 and cluster.workers > 1:
+    if amount < 1 and cluster.most_workers > 1:
         raise UserError(
             f"cluster.gpus_per_worker={amount:g}: the workers of one run cannot share a GPU, NCCL refuses it; "
             "set cluster.workers=1, so that several runs share one"
@@ -69,14 +83,14 @@ def check_fit(plan: ResourcePlan, nodes: Sequence[Mapping[str, float]], *, can_g
         amount = sum(node.get(name, 0) for node in nodes)
         if wanted > amount + _ROUNDING:
             raise UserError(
-                f"cluster.workers={plan.workers} asks for {wanted:g} {name} ({plan.describe()}), "
+                f"cluster.workers={plan.asked} asks for {wanted:g} {name} ({plan.describe()}), "
                 f"{cluster} {amount:g} {name} on {len(nodes)} node{'s' if len(nodes) != 1 else ''}"
             )
     fits = workers_that_fit(nodes, plan.per_worker)
     if fits < plan.workers:
         largest = ", ".join(f"{max(node.get(name, 0) for node in nodes):g} {name}" for name in plan.per_worker)
         raise UserError(
-            f"cluster.workers={plan.workers}: only {fits} of them fit ({plan.describe()}); no node has more than {largest}"
+            f"cluster.workers={plan.asked}: only {fits} of them fit ({plan.describe()}); no node has more than {largest}"
         )
 
 

@@ -44,6 +44,7 @@ def summarise_run(config: RunConfig, plan: ResourcePlan, tables: Tables) -> dict
     used = {task: size.rows for own in sizes for task, size in own.items()}
     return {
         "workers": plan.workers,
+        "most_workers": plan.most or plan.workers,
         "use_gpu": plan.use_gpu,
         "per_worker": plan.per_worker,
         "steps": schedule.steps,

@@ -1,6 +1,5 @@
 """Ray Train's trainer as runs and trials use it."""
 
-import asyncio
 import secrets
 import sys
 import time
@@ -17,12 +16,13 @@ from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
-from ray.train.v2._internal.execution.controller import TrainController
 
 from cluster.launch.absolute_paths import absolute
+from cluster.launch.elastic import ElasticPolicy
 from cluster.launch.process_group import RunTorchConfig
 from cluster.launch.resources import ResourcePlan
-from cluster.launch.run_board import ControllerObserver
+from cluster.launch.run_controller import RunController
+from cluster.launch.spare import worker_environment
 from cluster.launch.worker_failures import RunFailurePolicy, user_error
 from cluster.storage.lease_record import Launch
 from cluster.storage.storage import Storage
@@ -33,9 +33,11 @@ from multitask.signature import key_name
 
 # Each starts a process of its own. Batches come from mapped files and not from Ray Data; of the cleaner see `RunTrainer`.
 _UNUSED = (PlacementGroupCleanerCallback, DatasetsCallback)
-# The controller waits inside its event loop, which Ray would warn of.
 _ANSWER_S = 10.0  # of a controller that is asked to end
-_NO_WARNING = {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0"}
+# The controller waits inside its event loop, which Ray would warn of, and looks itself for hosts that will be taken away.
+_ENVIRONMENT = {"RAY_WARN_BLOCKING_GET_INSIDE_ASYNC": "0", "RAY_TRAIN_ENABLE_PREEMPTION_WATCHER": "0"}
+# What was free a moment ago may be gone: fewer workers are tried then.
+_ELASTIC_ENVIRONMENT = {"RAY_TRAIN_WORKER_GROUP_START_TIMEOUT_S": "15"}
 
 
 def train_on_worker(arguments: dict[str, Any]) -> dict[str, Any]:
@@ -43,41 +45,6 @@ def train_on_worker(arguments: dict[str, Any]) -> dict[str, Any]:
     from cluster.launch.ray_session import train_worker
 
     return train_worker(arguments)
-
-
-class RunController(TrainController):
-    """Ray Train's controller, which the worker of rank 0 tells by itself how the run goes.
-
-
-    Ray's own report makes all ranks wait for each other and for a queue that is emptied twice a second.
-    """
-
-    def __init__(self, **arguments: Any) -> None:
-        super().__init__(**arguments)
-        self._observers = [own for own in arguments["callbacks"] if isinstance(own, ControllerObserver)]
-        self._waiting: dict[tuple[str, int], dict[str, Any]] = {}
-        self._next: dict[str, int] = {}
-        self._stop, self._stop_reason, self._listeners = asyncio.Event(), "", 0
-
-    async def take(self, sender: str, number: int, record: dict[str, Any]) -> None:
-        """Hand record `number` of `sender` on to the observers, in order: calls may overtake each other."""
-        self._waiting[sender, number] = record
-        while record := self._waiting.pop((sender, self._next.setdefault(sender, 0)), {}):
-            self._next[sender] += 1
-            for observer in self._observers:
-                observer.take(record)
-
-    async def ask_to_stop(self, reason: str) -> bool:
-        """Have the workers save and end after their step. False where there are none yet that could."""
-        self._stop_reason = self._stop_reason or reason
-        self._stop.set()
-        return self._listeners > 0
-
-    async def stop_asked(self) -> str:
-        """Answers with the reason when the run shall end; rank 0 of each start of the workers waits for it."""
-        self._listeners += 1
-        await self._stop.wait()
-        return self._stop_reason
 
 
 class ObservedTrainer(TorchTrainer):
@@ -98,7 +65,10 @@ class ObservedTrainer(TorchTrainer):
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
         """As Ray's own, with a controller of our own, its handle given away, and our policy of trying again."""
         here = {RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
-        environment = get_env_vars_to_propagate() | _NO_WARNING
+        environment = get_env_vars_to_propagate() | _ENVIRONMENT
+        if self.scaling_config.elasticity_enabled:
+            environment |= _ELASTIC_ENVIRONMENT
+            arguments |= {"scaling_policy": ElasticPolicy(self.scaling_config)}
         actor: Any = ray.remote(RunController).options(
             name=self._controller, num_cpus=0, label_selector=here, runtime_env={"env_vars": environment}
         )
@@ -122,7 +92,10 @@ def _stop_run(controller: Any) -> None:
 
 
 class RunTrainer(ObservedTrainer):
-    """Ray Train over the workers of one run. `launch`: the start that it belongs to; one of its own if not given."""
+    """Ray Train over the workers of one run. `launch`: the start that it belongs to; one of its own if not given.
+
+    `spares`: keep an idle process beside each worker (`cluster.launch.spare`).
+    """
 
     def __init__(
         self,
@@ -132,6 +105,7 @@ class RunTrainer(ObservedTrainer):
         callbacks: Sequence[object],
         on_controller: Callable[[Any], None] | None = None,
         launch: Launch | None = None,
+        spares: bool = False,
     ) -> None:
         # A name of its own for every launch: checkpoints lie in the run folder, and a torn record of Ray's cannot block it.
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
@@ -144,6 +118,7 @@ class RunTrainer(ObservedTrainer):
             "launch": owner,
             "controller": controller,
             "signature_key": key_name(),
+            "spares": spares,
         }
         super().__init__(
             controller,
@@ -152,13 +127,16 @@ class RunTrainer(ObservedTrainer):
             train_loop_config=arguments,
             torch_config=RunTorchConfig(timeout_s=int(config.cluster.collective_timeout)),
             scaling_config=ScalingConfig(
-                num_workers=plan.workers, use_gpu=plan.use_gpu, resources_per_worker=plan.per_worker
+                num_workers=plan.workers if plan.most is None else (plan.workers, plan.most),
+                use_gpu=plan.use_gpu,
+                resources_per_worker=plan.per_worker,
             ),
             run_config=ray.train.RunConfig(
                 name=name,
                 storage_path=self._storage.place(),
                 failure_config=FailureConfig(max_failures=config.cluster.max_failures),
                 callbacks=cast(Any, list(callbacks)),
+                worker_runtime_env={"env_vars": worker_environment(use_gpu=plan.use_gpu)} if spares else None,
             ),
         )
 

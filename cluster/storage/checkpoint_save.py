@@ -1,7 +1,8 @@
-"""A checkpoint is written: each rank its shard, rank 0 the rest, the manifest last."""
+"""A checkpoint is copied to memory and written: each rank its shard, rank 0 the rest, the manifest last."""
 
 import hashlib
 from collections.abc import Callable, Mapping
+from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import torch.distributed as dist
@@ -32,46 +33,53 @@ class Ranks(Protocol):
         """The values of all ranks."""
 
 
-def save_checkpoint(
-    storage: Storage,
-    engine: Engine,
-    step: int,
-    state: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-    ranks: Ranks,
-) -> str:
-    """Write the checkpoint after `step` steps and give its folder; all ranks take part.
+@dataclass(frozen=True)
+class Snapshot:
+    """What one rank writes of the checkpoint after `step` steps, as bytes: training may go on while it is written.
 
-    `state`: plain JSON values, and `tensors`, further ones that every rank has whole: both are read from rank 0.
+    `files`: name to content of what rank 0 adds to the shards.
+    """
+
+    step: int
+    shard_name: str
+    shard: bytes
+    files: Mapping[str, bytes]
+
+
+def take_snapshot(engine: Engine, step: int, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Snapshot:
+    """A copy of the training in this host's memory.
+
+    `state`: plain JSON values, and `tensors`, further ones that every rank has whole: both are taken from rank 0.
+    """
+    rank, world = dist.get_rank(), dist.get_world_size()
+    files = {}
+    if rank == 0:
+        files[STATE] = encode_json({"format": FORMAT, "step": step} | dict(state))
+        if tensors:
+            files[EXTRA] = save_tensors({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
+    return Snapshot(step, shard_name(rank, world), encode_shard(engine, rank), files)
+
+
+def write_checkpoint(storage: Storage, snapshot: Snapshot, ranks: Ranks) -> str:
+    """Write the checkpoint of all ranks' snapshots and give its folder; all ranks take part.
 
     Raises:
         OSError, pyarrow.ArrowException: a file cannot be written; on another rank than that, as `ranks` says it.
     """
-    rank, world = dist.get_rank(), dist.get_world_size()
-    folder = f"{FOLDER}/{checkpoint_name(step)}"
+    folder = f"{FOLDER}/{checkpoint_name(snapshot.step)}"
     # What an earlier attempt left here may come from another number of ranks.
     ranks.from_rank_zero(lambda: storage.delete_folder(folder))
-    shard = shard_name(rank, world)
-    checksum = ranks.on_every_rank(lambda: _write(storage, f"{folder}/{shard}", encode_shard(engine, rank)))
-    shards = dict(ranks.gather((shard, checksum)))
-    ranks.from_rank_zero(lambda: _write_rest(storage, folder, step, state, tensors, shards))
+    checksum = ranks.on_every_rank(lambda: _write(storage, f"{folder}/{snapshot.shard_name}", snapshot.shard))
+    shards = dict(ranks.gather((snapshot.shard_name, checksum)))
+    ranks.from_rank_zero(lambda: _write_rest(storage, folder, snapshot, shards))
     return folder
 
 
-def _write_rest(
-    storage: Storage,
-    folder: str,
-    step: int,
-    state: Mapping[str, Any],
-    tensors: Mapping[str, Tensor],
-    files: dict[str, str],
-) -> None:
-    """State, further tensors, and last the manifest, which makes it a checkpoint. `files`: name to checksum of the shards."""
-    about = {"format": FORMAT, "step": step}
-    files[STATE] = _write(storage, f"{folder}/{STATE}", encode_json(about | dict(state)))
-    if tensors:
-        extra = save_tensors({name: tensor.detach().cpu().contiguous() for name, tensor in tensors.items()})
-        files[EXTRA] = _write(storage, f"{folder}/{EXTRA}", extra)
+def _write_rest(storage: Storage, folder: str, snapshot: Snapshot, files: dict[str, str]) -> None:
+    """What rank 0 adds, and last the manifest, which makes it a checkpoint. `files`: name to checksum of the shards."""
+    for name, data in snapshot.files.items():
+        files[name] = _write(storage, f"{folder}/{name}", data)
+    about = {"format": FORMAT, "step": snapshot.step}
     write_signed(storage, f"{folder}/{MANIFEST}", encode_json(about | written_by(storage) | {"files": files}))
 
 

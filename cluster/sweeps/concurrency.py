@@ -35,9 +35,14 @@ def plan_concurrency(
     """As many trials at a time as fit, or `concurrent`; `drivers`: the nodes for the processes that drive trials, else all.
 
     Raises:
-        UserError: not even one trial fits, or not `concurrent` of them, also when all nodes have come that can.
+        UserError: the number of workers is a range, not even one trial fits, or not `concurrent` of them, also when all nodes have come that can.
     """
     plan = plan_resources(cluster, nodes, growth)
+    if plan.is_elastic:
+        raise UserError(
+            f"cluster.workers={plan.asked}: the trials of a sweep have a fixed number of workers, so that they can be counted; "
+            f"set cluster.workers={plan.workers} or --workers-per-trial"
+        )
     now, most = (trials_that_fit(plan, some, drivers) for some in (nodes, [*nodes, *growth.nodes]))
     if growth.is_open:
         return Concurrency(plan, concurrent or max(1, now))

@@ -61,7 +61,7 @@ class Agreement:
         self._timeout_s = timeout_s
         self.rank, self.world = dist.get_rank(), dist.get_world_size()
         self._prefix = f"concord/{next(self._numbers)}"
-        self._meetings = itertools.count()
+        self._meetings, self._values = itertools.count(), itertools.count()
 
     def on_every_rank(self, action: Callable[[], T]) -> T:
         """Run `action`, which has no collectives, on every rank and give what it gave here.

@@ -54,6 +54,10 @@ class History:
         if len(self.train) > _LIMIT:
             del self.train[-2::-2]
 
+    def copy(self) -> "History":
+        """What has been reported by now: what is written while more is."""
+        return History(list(self.train), list(self.dev))
+
     def write(self, folder: RunFolder) -> None:
         """Replace the file in `folder`."""
         folder.write_record(FILE, {"train": self.train, "dev": self.dev})

@@ -7,18 +7,21 @@ import torch
 
 from cluster.step.step import MultitaskStep
 from cluster.step.stopwatch import Stopwatch
-from cluster.storage.checkpoint import checkpoint_name, find_checkpoint, prune, read_state
+from cluster.storage.checkpoint import find_checkpoint, read_state
 from cluster.storage.checkpoint_restore import read_tensors, restore_engine
-from cluster.storage.checkpoint_save import save_checkpoint
+from cluster.storage.checkpoint_save import take_snapshot
 from cluster.storage.dev_predictions import write_dev_predictions
 from cluster.storage.export_checkpoint import export_checkpoint
 from cluster.storage.run_folder import RunFolder
 from cluster.training.dev_evaluation import DevEvaluation, evaluate_dev
 from cluster.training.history import History
 from cluster.training.observer import Outcome, one_line
-from cluster.training.outcome import Ending, RunSummary, result_values, run_outcome
+from cluster.training.outcome import Ending, RunSummary, checkpoint_state, result_values, run_outcome
+from cluster.training.save_interval import AutoSave
+from cluster.training.saver import Saver
 from cluster.training.session import Session
-from cluster.training.stop_request import StopRequest
+from cluster.training.stop_request import RESTARTS, RestartRequestedError, StopRequest
+from cluster.training.store_agreement import StoreAgreement
 from cluster.zero.engine import Engine, start_engine
 from multitask.combination import build_combination
 from multitask.config import RunConfig
@@ -58,8 +61,9 @@ class Run:
         self.step = MultitaskStep(self.engine, self.combination, config, tap, objective, watch)
         self.progress = Progress()
         self.history = History()
-        self.resumed_step = self.saved_step = 0
-        self.damaged: set[str] = set()
+        self.resumed_step = 0
+        every = AutoSave(session) if config.training.save_every == "auto" else None
+        self.saver = Saver(folder, StoreAgreement(config.cluster.collective_timeout), watch, every)
         self.stop = StopRequest(session.stop_reason, session.agreement)
 
     def restore(self) -> None:
@@ -70,7 +74,7 @@ class Run:
         """
         storage, agreement = self.folder.storage, self.session.agreement
         newest, problems = agreement.from_rank_zero(lambda: find_checkpoint(storage))
-        self.damaged = set(problems)
+        self.saver.damaged = set(problems)
         self.folder.notes += [f"{name}: {problem}" for name, problem in problems.items()]
         if newest is None:
             return
@@ -82,7 +86,7 @@ class Run:
                 self.teacher.load_state_dict(read_tensors(storage, newest))
         self.combination.load_state_dict({k: torch.tensor(v) for k, v in state["combination"].items()})
         self.progress = Progress.from_dict(state["progress"])
-        self.resumed_step = self.saved_step = self.progress.step
+        self.resumed_step = self.saver.saved_step = self.progress.step
         if self.session.rank == 0:
             self.history = History.restore(self.folder, self.progress, self._phase_after)
 
@@ -141,10 +145,12 @@ class Run:
                 write_dev_predictions(self.folder, step, found.predictions)
         if metrics:
             self._remember(metrics)
-        saves = step == training.stop_after or (training.save_every is not None and step % training.save_every == 0)
-        if evaluates or saves:
+        if evaluates or training.saves_after(step) or self.saver.is_due(step):
             spent = self.watch.seconds["save"]
             self._save()
+            if evaluates:
+                # A sweep may end the run, or let another go on with it, as soon as it hears of the score.
+                self.saver.wait()
             if metrics:
                 metrics["throughput/checkpoint_s"] = self.watch.seconds["save"] - spent
             if self.session.rank == 0:
@@ -159,6 +165,7 @@ class Run:
 
         The result comes first: a run whose export fails is finished none the less.
         """
+        self.saver.wait()
         if error is None and (error := self.progress.diverged_problem(self.config.training.selection)):
             status = "failed"
         files = {"run folder": self.folder.location}
@@ -178,8 +185,11 @@ class Run:
     def _end_early(self, reason: str) -> Outcome:
         """Save what was trained, for the next start. All ranks stay to the end: their store goes with rank 0."""
         step = self.progress.step
-        if step != self.saved_step:
+        if step != self.saver.saved_step:
             self._save()
+        self.saver.wait()
+        if reason in RESTARTS:
+            raise RestartRequestedError(reason)
         self.folder.notes.append(f"{reason} after step {step}, which is saved: the same command goes on from there")
         files = {"run folder": self.folder.location}
         self.session.agreement.from_rank_zero(lambda: self._write_result("interrupted", None, files))
@@ -225,24 +235,12 @@ class Run:
             return evaluate_dev(self.engine.model, self.config, self.tables, self.session.device, is_told=is_told)
 
     def _save(self) -> None:
-        with self.watch("save"):
-            state = {
-                "run_id": self.folder.run_id,
-                "config": self.config.to_public(),
-                "trajectory": self.config.trajectory_hash(),
-                "data": self.tables.hashes(),
-                "world": self.session.world,
-                "zero": self.config.zero.stage,
-                "progress": self.progress.to_dict(),
-                "combination": {k: v.tolist() for k, v in self.combination.state_dict().items()},
-            }
-            tensors = self.teacher.state_dict() if self.teacher else {}
-            storage, step, agreement = self.folder.storage, self.progress.step, self.session.agreement
-            self.damaged.discard(checkpoint_name(step))
-            save_checkpoint(storage, self.engine, step, state, tensors, agreement)
-            self.saved_step = step
-            agreement.from_rank_zero(lambda: self.history.write(self.folder))
-            agreement.from_rank_zero(lambda: prune(storage, step, self.progress.best_step, self.damaged))
+        """Begin to write a checkpoint, once the one before is written; its errors come here on all ranks."""
+        combination = {k: v.tolist() for k, v in self.combination.state_dict().items()}
+        state = checkpoint_state(self.summary(), self.folder.run_id) | {"combination": combination}
+        tensors = self.teacher.state_dict() if self.teacher else {}
+        step, best = self.progress.step, self.progress.best_step
+        self.saver.save(lambda: take_snapshot(self.engine, step, state, tensors), self.history, best)
 
     def position(self) -> dict[str, Any]:
         """Step, epoch and phase of the last step done."""

@@ -87,6 +87,19 @@ def result_values(summary: RunSummary, status: Ending | Literal["running"]) -> d
     }
 
 
+def checkpoint_state(summary: RunSummary, run_id: str) -> dict[str, Any]:
+    """What a checkpoint says of the run beside its tensors and the state of its combination."""
+    return {
+        "run_id": run_id,
+        "config": summary.config.to_public(),
+        "trajectory": summary.config.trajectory_hash(),
+        "data": summary.tables.hashes(),
+        "world": summary.workers,
+        "zero": summary.config.zero.stage,
+        "progress": summary.progress.to_dict(),
+    }
+
+
 def run_outcome(summary: RunSummary, status: Ending, error: str | None, files: Mapping[str, str]) -> Outcome:
     """How the run ended; `files`: label to what it left behind."""
     progress = summary.progress

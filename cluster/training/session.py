@@ -6,6 +6,7 @@ worker of Ray Train.
 
 import os
 import secrets
+import time
 from collections.abc import Callable, Sequence
 from datetime import timedelta
 from typing import Any, Protocol
@@ -28,7 +29,8 @@ class Session(Protocol):
 
     `attempt`: names this start of the ranks, the same on all of them and another at each restart; folders that belong to one
     start alone, such as the probe of the storage, are called by it. `launch`: the command that started them, the same at each
-    restart. `agreement`: how ranks tell each other what they met.
+    restart. `began`: its `time.time()`. `failures`: how often it lost workers since then, as rank 0 knows. `agreement`: how ranks
+    tell each other what they met.
     """
 
     rank: int
@@ -37,6 +39,8 @@ class Session(Protocol):
     device: torch.device
     attempt: str
     launch: Launch
+    began: float
+    failures: int
     agreement: Agreement
 
     def report(self, metrics: dict[str, Any]) -> None:
@@ -68,6 +72,7 @@ class LocalSession:
         self.device = _device(device, self.local_rank)
         # What `torchrun` restarts has the same parent.
         self.launch = Launch.by(os.getppid()) if "TORCHELASTIC_RUN_ID" in os.environ else Launch.here()
+        self.began, self.failures = time.time(), int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
         self._observers = observers if self.rank == 0 else ()
         self._interrupted = interrupted
         self._alone = "MASTER_ADDR" not in os.environ

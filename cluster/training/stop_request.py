@@ -7,7 +7,14 @@ if TYPE_CHECKING:
     from cluster.training.agreement import Agreement
 
 INTERRUPTED = "interrupted"
+# For these the workers, once they have saved, are started again: more of them, or elsewhere.
+GROWTH, PREEMPTION = "there is room for more workers", "a host is to be taken away"
+RESTARTS = (GROWTH, PREEMPTION)
 _NOTE = "stop"
+
+
+class RestartRequestedError(Exception):
+    """The workers have saved and end on all ranks, to be started again."""
 
 
 class StopRequest:

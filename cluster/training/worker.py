@@ -14,6 +14,7 @@ from cluster.training.observer import Outcome
 from cluster.training.outcome import run_info
 from cluster.training.run_lease import owned_folder
 from cluster.training.session import Session
+from cluster.training.stop_request import RestartRequestedError
 from multitask.config import RunConfig
 from multitask.data import Tables, prepare_tables
 from multitask.errors import UserError
@@ -26,11 +27,12 @@ def train(config: RunConfig, session: Session, started: float | None = None) -> 
 
     Raises:
         UserError: on every rank, where one of them met something that the user can mend.
+        RestartRequestedError: on every rank, which have saved; whoever asked for it starts them again.
         RankError: with several ranks, anything else that one of them met, with its number and host.
     """
     try:
         return _train(config, session, started)
-    except (UserError, RankError):
+    except (UserError, RankError, RestartRequestedError):
         raise
     except torch.OutOfMemoryError as error:
         mend = "lower tasks.<task>.batch_size or data.max_length, or raise cluster.workers or zero.stage"
@@ -58,7 +60,8 @@ def _train_in(
     run.restore()
     session.report({"run_info": asdict(run_info(run.summary(), run_id))})
     watch.seconds["start"] = time.time() - started if started else 0.0
-    outcome = run.train()
+    with run.saver:
+        outcome = run.train()
     session.report({"outcome": asdict(outcome)})
     return outcome
 

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field
+from pydantic import AfterValidator, Field, field_validator
 
 from multitask.config.base import Config
 from multitask.config.uris import without_secret
@@ -11,7 +11,10 @@ from multitask.config.uris import without_secret
 class ClusterConfig(Config):
     """Workers, their resources and their storage."""
 
-    workers: int = Field(default=1, ge=1, description="processes that share every batch")
+    workers: int | tuple[int, int] = Field(
+        default=1,
+        description="processes that share every batch, 1 or more; [least, most]: as many as the cluster has room for, as hosts come and go",
+    )
     device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="auto: GPUs where the cluster has any")
     cpus_per_worker: float = Field(default=1, gt=0, description="CPUs that Ray sets aside for a worker")
     gpus_per_worker: float = Field(default=1, gt=0, description="read only where workers have GPUs")
@@ -22,12 +25,35 @@ class ClusterConfig(Config):
         default=1800, gt=0, description="seconds after which a rank that the others wait for is taken for dead"
     )
     max_failures: int = Field(default=3, ge=0, description="worker failures after which the run is given up")
+    spares: bool = Field(
+        default=True,
+        description="keep an idle process beside each worker of a run, so that a lost one is replaced in seconds",
+    )
     wait: float = Field(default=600, ge=0, description="seconds to wait for nodes that an autoscaler has to bring")
     driver_labels: dict[str, str] = Field(
         default={}, description="labels of the nodes that hold the processes which drive a sweep's trials; all if empty"
     )
     export: bool = Field(default=True, description="write the best checkpoint as an export when the run ends")
     address: str | None = Field(default=None, description="a running Ray cluster; found or started if not given")
+
+    @field_validator("workers", mode="before")
+    @classmethod
+    def _number_or_range(cls, value: object) -> object:
+        numbers = list(value) if isinstance(value, list | tuple) else [value, value]
+        whole = all(isinstance(number, int) and not isinstance(number, bool) and number >= 1 for number in numbers)
+        if not whole or len(numbers) != 2 or numbers[0] > numbers[1]:
+            raise ValueError(f"must be a number, 1 or more, or [least, most] with least ≤ most, got {value!r}")
+        return numbers[0] if numbers[0] == numbers[1] else tuple(numbers)
+
+    @property
+    def least_workers(self) -> int:
+        """The fewest with which the run goes on."""
+        return self.workers if isinstance(self.workers, int) else self.workers[0]
+
+    @property
+    def most_workers(self) -> int:
+        """The most that it takes."""
+        return self.workers if isinstance(self.workers, int) else self.workers[1]
 
 
 class TrackingConfig(Config):

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import Discriminator, Field, Tag, model_validator
+from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from multitask.config.base import Config
 
@@ -70,7 +70,10 @@ class TrainingConfig(Config):
         default=None, ge=1, description="training rows between two evaluations, instead of evaluate_every"
     )
     evaluate_before: bool = Field(default=False, description="also before the first step, to show what training gains")
-    save_every: int | None = Field(default=None, ge=1, description="steps, beside the saves at each evaluation")
+    save_every: int | Literal["auto"] | None = Field(
+        default=None,
+        description="steps, 1 or more, beside the saves at each evaluation; auto: by what a save costs and how often workers are lost",
+    )
     selection: str = Field(default="dev/mean", description="the score that chooses the best checkpoint")
     patience: int | None = Field(
         default=None, ge=1, description="evaluations without a better score before the run stops"
@@ -82,6 +85,18 @@ class TrainingConfig(Config):
         default=10, ge=0, description="skipped non-finite steps in a row after which the run has failed"
     )
     log_every: int = Field(default=10, ge=1, description="steps between two records of losses, weights and norms")
+
+    def saves_after(self, step: int) -> bool:
+        """Whether the number of steps alone says to save; `auto` is left to who measures."""
+        return step == self.stop_after or (isinstance(self.save_every, int) and step % self.save_every == 0)
+
+    @field_validator("save_every", mode="before")
+    @classmethod
+    def _steps_or_auto(cls, value: object) -> object:
+        is_steps = isinstance(value, int) and not isinstance(value, bool) and value >= 1
+        if value is None or value == "auto" or is_steps:
+            return value
+        raise ValueError(f"must be a number of steps, 1 or more, or auto, got {value!r}")
 
     @model_validator(mode="after")
     def _one_interval(self) -> "TrainingConfig":

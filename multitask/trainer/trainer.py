@@ -162,8 +162,7 @@ class Trainer:
             self.best = self.step.weights.copy()
         if record:
             self._remember(record | scores)
-        saves = step == training.stop_after or (training.save_every is not None and step % training.save_every == 0)
-        if evaluates or saves:
+        if evaluates or training.saves_after(step):
             self._save()
         if evaluates:
             self.record.restart_clock()

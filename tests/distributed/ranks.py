@@ -86,6 +86,7 @@ def _train(config: Any, session: Any, steps: int, save: bool) -> dict[str, np.nd
     assert run.progress.skipped_steps == 0
     if save:
         run._save()
+        run.saver.wait()
     owned = run.engine.partition.owned[session.rank]
     masters = [master.detach() for master in run.engine.partition.masters]
     mine = {n: (f.start, masters[f.group][f.offset : f.offset + f.size].numpy()) for n, f in owned.items()}

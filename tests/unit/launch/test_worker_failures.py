@@ -10,6 +10,7 @@ from ray.train.v2.api.exceptions import WorkerGroupError
 
 from cluster.launch.worker_failures import RunFailurePolicy, describe_failure, user_error
 from cluster.training.agreement import OtherRankError, RankError
+from cluster.training.stop_request import PREEMPTION, RestartRequestedError
 from multitask.errors import UserError
 
 MISSING = OtherRankError(0, "a", "RuntimeError: Connection closed by peer")
@@ -46,3 +47,14 @@ def test_what_the_user_can_mend_is_not_tried_again() -> None:
     assert user_error(_failed(MISSING, BROKEN)) is None
     tries = [policy.make_decision(_failed(MISSING, BROKEN)) for _ in range(3)]
     assert tries == [FailureDecision.RETRY, FailureDecision.RETRY, FailureDecision.RAISE]
+
+
+def test_workers_that_saved_to_be_started_again_have_not_failed() -> None:
+    policy = RunFailurePolicy(FailureConfig(max_failures=0))
+    asked = RestartRequestedError(PREEMPTION)
+    # The host may be gone before the others have ended.
+    tries = [policy.make_decision(_failed(*failures)) for failures in ((asked, asked), (asked, DEAD), (asked, MISSING))]
+    assert tries == [FailureDecision.RETRY] * 3
+    assert policy.failures == 0
+    assert policy.make_decision(_failed(BROKEN, MISSING)) == FailureDecision.RAISE
+    assert policy.failures == 1
