@@ -19,6 +19,7 @@ from ray.train.v2._internal.execution.controller import TrainController
 from cluster.launch.absolute_paths import absolute
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_board import ControllerObserver
+from cluster.launch.stuck_ranks import StuckWatch
 from cluster.launch.worker_failures import RunFailurePolicy, user_error
 from cluster.storage.lease_record import Launch
 from cluster.storage.storage import Storage
@@ -127,7 +128,7 @@ class RunTrainer(ObservedTrainer):
                 name=name,
                 storage_path=self._storage.path("") if self._storage.is_local else self._storage.location,
                 failure_config=FailureConfig(max_failures=config.cluster.max_failures),
-                callbacks=cast(Any, list(callbacks)),
+                callbacks=cast(Any, [*callbacks, StuckWatch(config.cluster.collective_timeout)]),
             ),
         )
 

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 
+from cluster.step.place import HERE
 from cluster.step.step import MultitaskStep
 from cluster.step.stopwatch import Stopwatch
 from cluster.storage.checkpoint import checkpoint_name, find_checkpoint, prune, read_state
@@ -105,6 +106,7 @@ class Run:
     def train_step(self, record: TrainRecord) -> None:
         """One optimizer step, without anything that follows it."""
         progress = self.progress
+        HERE.move(step=progress.step + 1)
         with self.watch("data"):
             work = self.source.share(self.schedule.round(progress.step))
         lr = self.learning_rate.at(progress.step)

@@ -1,6 +1,9 @@
 """Training on a Ray of several hosts: the bits of one host, whatever happens to the others."""
 
+import os
+import re
 import shutil
+import signal
 import subprocess
 import sys
 from collections.abc import Iterator
@@ -14,6 +17,8 @@ from tests.hosts.lab import Lab
 from tests.hosts.ray_cluster import RayCluster, saved_step, wait_until
 from tests.integration.commands import ROOT, environment, final_files, result, write_recipe
 
+# Twelve epochs of ten rounds.
+STEPS = 120
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
 _TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "cluster.cli"]
 
@@ -55,10 +60,11 @@ def _weights(run: Path) -> dict[str, str]:
     return {name: checksum for name, checksum in final_files(run).items() if name != "state.json"}
 
 
-def _finish(job: "subprocess.Popen[str]", run: Path) -> None:
+def _finish(job: "subprocess.Popen[str]", run: Path) -> str:
     out, _ = job.communicate(timeout=400)
     assert job.returncode == 0, out[-4000:]
     assert result(run)["status"] == "finished"
+    return out
 
 
 def test_a_job_on_two_hosts_ends_in_the_bits_of_one_host(cluster: RayCluster, undisturbed: dict[str, str]) -> None:
@@ -79,6 +85,7 @@ def test_a_host_that_loses_power_costs_no_bit(cluster: RayCluster, undisturbed: 
     job = cluster.submit("concord", "train", _recipe(cluster.lab, "power"))
     wait_until(lambda: saved_step(run) >= 20, "a checkpoint")
     lost.kill()
+    assert saved_step(run) < STEPS
     lost.start()
     cluster.start_on([lost])
     _finish(job, run)
@@ -94,10 +101,26 @@ def test_a_cut_cable_costs_no_bit(cluster: RayCluster, undisturbed: dict[str, st
     # Its raylet is given up by the head and ends when it hears so; what trained there must not write any more.
     wait_until(lambda: not _is_alive(cluster, lost.address), "the end of a host without network")
     lost.mend()
+    assert saved_step(run) < STEPS
     wait_until(lambda: not any("raylet" in title for title in lost.processes().values()), "the raylet's end")
     cluster.start_on([lost])
     _finish(job, run)
     assert _weights(run) == undisturbed
+
+
+def test_a_worker_that_is_stopped_is_told_with_its_place_and_costs_no_bit(
+    cluster: RayCluster, undisturbed: dict[str, str]
+) -> None:
+    run = cluster.lab.shared / "runs/stopped"
+    job = cluster.submit("concord", "train", _recipe(cluster.lab, "stopped"))
+    wait_until(lambda: saved_step(run) >= 20, "a checkpoint")
+    (worker,) = (pid for pid, title in cluster.lab.host(3).processes().items() if "RayTrainWorker" in title)
+    os.kill(worker, signal.SIGSTOP)
+    out = _finish(job, run)
+    assert _weights(run) == undisturbed
+    place = r"\(step \d+[^)]*\): its process gave no sign of life for 30 s; it is in \w+ \([\w.]+:\d+\) <"
+    assert re.search(rf"rank \d on host3 {place}", out), out[-3000:]
+    assert not Path(f"/proc/{worker}").exists()
 
 
 def _is_alive(cluster: RayCluster, address: str) -> bool:
