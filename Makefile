@@ -29,7 +29,7 @@ browser: ## Debian's Chromium, which the tests of the report's page drive; they 
 	command -v chromium || (apt-get update && apt-get install -y --no-install-recommends chromium) || echo "no chromium here"
 
 hosts: ## Debian's tools for hosts in network namespaces, which tests/hosts wants, as root; they are skipped without
-	command -v ip nft ethtool || (apt-get update && apt-get install -y --no-install-recommends iproute2 nftables ethtool) || echo "no hosts here"
+	(command -v ip && command -v nft && command -v ethtool) || (apt-get update && apt-get install -y --no-install-recommends iproute2 nftables ethtool) || echo "no hosts here"
 
 demo: $(INSTALLED) ## train on the sample data, export the best checkpoint, predict
 	$(BIN)/concord train demo --restart
