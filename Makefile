@@ -12,7 +12,7 @@ export DS_BUILD_OPS := 0
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser monitoring demo test quick lint format reference clean
+.PHONY: help install browser monitoring hosts demo test quick lint format reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -30,6 +30,9 @@ browser: ## Debian's Chromium, which the tests of the report's page drive; they 
 
 monitoring: ## Debian's promtool, which the test of Prometheus' config calls; it is skipped without it
 	command -v promtool || (apt-get update && apt-get install -y --no-install-recommends prometheus) || echo "no promtool here"
+
+hosts: ## Debian's tools for hosts in network namespaces, which tests/hosts wants, as root; they are skipped without
+	(command -v ip && command -v nft && command -v ethtool) || (apt-get update && apt-get install -y --no-install-recommends iproute2 nftables ethtool) || echo "no hosts here"
 
 demo: $(INSTALLED) ## train on the sample data, export the best checkpoint, predict
 	$(BIN)/concord train demo --restart
@@ -50,7 +53,7 @@ test: $(INSTALLED) ## every test, in PROCESSES processes at a time, those on Ray
 quick: $(INSTALLED) ## the fast tests: no lint, no browser, no Ray, no ranks, nothing that trains for long
 	$(PYTEST) tests/unit -m "not slow and not ray"
 	@echo "quick left out: tests/unit marked slow or ray, tests/integration (commands, Ray, sweeps, kills, the browser),"
-	@echo "tests/distributed (1, 2 and 3 ranks), tests/golden and tests/docs. make test runs all of them."
+	@echo "tests/distributed (1, 2 and 3 ranks), tests/hosts, tests/golden and tests/docs. make test runs all of them."
 
 lint: $(INSTALLED) ## ruff and mypy
 	$(BIN)/ruff check .

@@ -40,6 +40,12 @@ class ControllerObserver(ControllerCallback):
         self._best: dict[str, Any] = {}
         self._outcome: Outcome | None = None
         self._finished = False
+        self._lost: list[str] = []
+
+    def after_controller_state_update(self, previous_state: object, current_state: object) -> None:
+        """Why workers were lost is told with the next start of them."""
+        if (error := getattr(current_state, "training_failed_error", None)) is not None:
+            self._lost.append(f"they were lost: {describe_failure(error)}")
 
     def after_controller_start(self, train_run_context: object) -> None:
         """Nothing has been started yet: what an observer lacks here ends the run.
@@ -76,7 +82,8 @@ class ControllerObserver(ControllerCallback):
     def _take(self, record: dict[str, Any]) -> None:
         run, outcome = record.pop("run_info", None), record.pop("outcome", None)
         if run is not None:
-            self._run = RunInfo(**run)
+            self._run = RunInfo(**run | {"notes": [*run["notes"], *self._lost]})
+            self._lost = []
             self._observers.start(self._run)
         if record:
             if record.get("dev/best"):

@@ -23,6 +23,7 @@ from cluster.launch.process_group import RunTorchConfig
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_controller import RunController
 from cluster.launch.spare import worker_environment
+from cluster.launch.stuck_ranks import StuckWatch
 from cluster.launch.worker_failures import RunFailurePolicy, user_error
 from cluster.storage.lease_record import Launch
 from cluster.storage.storage import Storage
@@ -135,7 +136,7 @@ class RunTrainer(ObservedTrainer):
                 name=name,
                 storage_path=self._storage.place(),
                 failure_config=FailureConfig(max_failures=config.cluster.max_failures),
-                callbacks=cast(Any, list(callbacks)),
+                callbacks=cast(Any, [*callbacks, StuckWatch(config.cluster.collective_timeout)]),
                 worker_runtime_env={"env_vars": worker_environment(use_gpu=plan.use_gpu)} if spares else None,
             ),
         )

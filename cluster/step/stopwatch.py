@@ -7,11 +7,13 @@ from contextlib import contextmanager
 
 import torch
 
+from cluster.step.place import HERE
+
 
 class Stopwatch:
     """Adds up wall-clock seconds under names: `with watch("optimizer"): …`. Waits for the GPU where there is one.
 
-    A part inside another one counts for itself alone, so that no second is counted twice.
+    A part inside another one counts for itself alone, so that no second is counted twice. It is also the place where the process is.
     """
 
     def __init__(self, device: torch.device) -> None:
@@ -21,7 +23,8 @@ class Stopwatch:
 
     @contextmanager
     def __call__(self, part: str) -> Iterator[None]:
-        start = self._now()
+        start, outer = self._now(), HERE.part
+        HERE.move(part=part)
         self._inside.append(0.0)
         try:
             yield
@@ -29,6 +32,7 @@ class Stopwatch:
             whole = self._now() - start
             self.seconds[part] += whole - self._inside.pop()
             self._inside[-1] += whole
+            HERE.move(part=outer)
 
     def _now(self) -> float:
         if self._cuda:

@@ -7,6 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cluster.step.gradient_writer import GradientWriter
+from cluster.step.place import HERE
 from multitask.config import RunConfig
 from multitask.config.kind import Contrastive
 from multitask.data import Batch
@@ -52,7 +53,9 @@ class TaskGradients:
         torch.manual_seed(generator_key(self.config.seed, "dropout", step, dist.get_rank()))
         for k, task in enumerate(tasks):
             train = self._between_rows if self._kind(task) else self._row_by_row
+            HERE.move(task=task)
             train(k, task, group_of[k], float(weights[k]), work, writer, sums)
+        HERE.move(task="")
         return sums
 
     def _row_by_row(

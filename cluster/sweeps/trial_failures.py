@@ -15,7 +15,8 @@ if TYPE_CHECKING:
 
 # So many trials that fail alike, one after another, and the sweep stops.
 ALIKE = 3
-_VARYING = re.compile(r"[0-9a-f]{8,}|\d[\d.,]*")
+# Where in a step it was, too.
+_VARYING = re.compile(r" \(step \d[^)]*\)|[0-9a-f]{8,}|\d[\d.,]*")
 
 
 def failure(error: BaseException) -> dict[str, Any]:

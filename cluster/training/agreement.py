@@ -16,6 +16,7 @@ from typing import Any, TypeVar
 import torch.distributed as dist
 from torch.distributed.distributed_c10d import _get_default_store
 
+from cluster.step.place import HERE
 from cluster.storage.store_error import StoreError
 from cluster.training.observer import one_line
 from multitask.errors import UserError
@@ -34,15 +35,20 @@ _GRACE_S = 3.0  # how long the others are waited for when one has failed: they m
 class RankError(RuntimeError):
     """What a rank met, with its number and host: one line.
 
-    `of_cluster`: whether its disk, network or installation is to blame, and not what it was told to train.
+    `of_cluster`: whether its disk, network or installation is to blame, and not what it was told to train. `step`, `place`: the
+    step that was being trained, and where in it, if one was.
     """
 
-    def __init__(self, rank: int, host: str, cause: str, of_cluster: bool = False) -> None:
-        super().__init__(rank, host, cause, of_cluster)
+    def __init__(
+        self, rank: int, host: str, cause: str, of_cluster: bool = False, step: int | None = None, place: str = ""
+    ) -> None:
+        super().__init__(rank, host, cause, of_cluster, step, place)
         self.rank, self.host, self.cause, self.of_cluster = rank, host, cause, of_cluster
+        self.step, self.place = step, place
 
     def __str__(self) -> str:
-        return f"rank {self.rank} on {self.host}: {self.cause}"
+        where = f" ({self.place})" if self.place else ""
+        return f"rank {self.rank} on {self.host}{where}: {self.cause}"
 
 
 class OtherRankError(RankError):
@@ -130,6 +136,7 @@ class _Meeting:
 
         def beat() -> None:
             while not ended.wait(BEAT_S):
+                HERE.move()
                 self._store.add(f"{self._key}/beats/{self._rank}", 1)
 
         thread = threading.Thread(target=beat, name="beats", daemon=True)
@@ -211,7 +218,7 @@ def rank_error(error: Exception) -> RankError:
     lost = isinstance(error, dist.DistError) or any(word in str(error) for word in _LOST)
     of_cluster = lost or isinstance(error, OSError | ImportError)
     kind = OtherRankError if lost else RankError
-    return kind(dist.get_rank(), socket.gethostname(), one_line(error), of_cluster)
+    return kind(dist.get_rank(), socket.gethostname(), one_line(error), of_cluster, HERE.step, str(HERE))
 
 
 def _failure(failures: dict[int, tuple[str, str, str]], world: int, names_ranks: bool) -> Exception:

@@ -5,6 +5,7 @@ from typing import Any, Literal
 
 import torch
 
+from cluster.step.place import HERE
 from cluster.step.step import MultitaskStep
 from cluster.step.stopwatch import Stopwatch
 from cluster.storage.checkpoint import find_checkpoint, read_state
@@ -113,6 +114,7 @@ class Run:
     def train_step(self, record: TrainRecord) -> None:
         """One optimizer step, without anything that follows it."""
         progress = self.progress
+        HERE.move(step=progress.step + 1)
         with self.watch("data"):
             work = self.source.share(self.schedule.round(progress.step))
         lr = self.learning_rate.at(progress.step)

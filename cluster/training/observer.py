@@ -15,7 +15,7 @@ class RunInfo:
     `tasks` maps each task to `{"train_rows", "dev_rows", "cut_rows", "kind", "metric"}`: `cut_rows` of the training rows are
     longer than `data.max_length`, an unscored task has no dev rows and the metric "". `data_hashes` and `versions` map names to
     strings. `resumed_step` is the optimizer step of the checkpoint that the run goes on from, 0 if it is fresh.
-    `notes`: sentences on files of the run that were damaged.
+    `notes`: sentences on files of the run that were damaged, and on why workers were started again.
     """
 
     run_id: str

@@ -29,7 +29,7 @@ def run_ranks(
     folder.mkdir(parents=True, exist_ok=True)
     job = folder / "job.json"
     job.write_text(json.dumps({"jobs": jobs, "steps": steps, "out": str(folder), "save": save}))
-    for code, output in fork_ranks(world, _work, (job,), folder):
+    for code, output in fork_ranks(world, work, (job,), folder):
         assert code == 0, output[-6000:]
     return [dict(np.load(folder / f"{i}.npz")) for i in range(len(jobs))]
 
@@ -113,7 +113,7 @@ def _whole(mine: dict[str, tuple[int, np.ndarray]], world: int) -> dict[str, np.
     }
 
 
-def _work(path: Path) -> None:
+def work(path: Path) -> None:
     """One rank; ends the process."""
     import warnings
 

@@ -10,6 +10,7 @@ from ray.train.v2.api.exceptions import ControllerError
 from cluster.launch import run_board
 from cluster.launch.run_board import Board, BoardReader, ControllerObserver
 from cluster.launch.trainer import RunTrainer
+from cluster.training.agreement import OtherRankError, RankError
 from multitask.errors import UserError
 from tests.unit.training.samples import dev_record, outcome, run_info, train_record
 from tests.unit.training.test_observer import Recorder
@@ -45,6 +46,17 @@ def test_a_run_without_an_outcome_has_failed_and_names_the_worker():
     (_, end) = seen.calls[-1]
     assert (end.status, end.error) == ("failed", "worker 0: ValueError: first")
     assert end.files == {"run folder": "runs/main"}
+
+
+def test_why_workers_were_lost_is_told_with_their_next_start_alone():
+    seen = Recorder()
+    controller = ControllerObserver([seen])
+    error = RuntimeError()
+    error.worker_failures = {0: OtherRankError(0, "a", "Connection closed"), 1: RankError(1, "b", "OSError: no disk")}
+    controller.after_controller_state_update(object(), SimpleNamespace(training_failed_error=error))
+    for _ in range(2):
+        controller.take({"run_info": asdict(run_info())})
+    assert [info.notes for _, info in seen.calls] == [["they were lost: rank 1 on b: OSError: no disk"], []]
 
 
 def test_an_error_after_the_outcome_makes_it_a_failure_with_its_scores():
