@@ -5,7 +5,9 @@ from typing import Any
 
 _SECRET_WORDS = {"password", "passwd", "secret", "token", "credential", "credentials", "apikey"}
 _KEY_WORDS = {"api", "access", "private", "account", "secret"}
-_USER_IN_URI = re.compile(r"(?<=://)[^/?#\s'\"]*@")
+# A user alone is a token on the web, but a container in abfs://c@account; what looks like a password may be a port, as in
+# hdfs://host:8020/a@b. Keys of S3 hold slashes.
+_USER_IN_URI = re.compile(r"(https?://)[^/?#\s'\"]*@|(://)[^/?#@\s'\"]*:(?!\d+/)[^?#\s'\"]*@")
 _SECRET_IN_QUERY = re.compile(
     r"([?&][^=&\s]*(?:key|token|secret|sig|password|credential)[^=&\s]*=)[^&\s'\"]+", re.IGNORECASE
 )
@@ -13,7 +15,7 @@ _SECRET_IN_QUERY = re.compile(
 
 def redacted(text: str) -> str:
     """The text without the users, passwords and keys that URIs in it carry."""
-    return _SECRET_IN_QUERY.sub(r"\1…", _USER_IN_URI.sub("", text))
+    return _SECRET_IN_QUERY.sub(r"\1…", _USER_IN_URI.sub(r"\1\2", text))
 
 
 def redact_uris(value: Any) -> Any:

@@ -17,7 +17,7 @@ from multitask.errors import UserError
 Dependencies = Literal["image", "pip", "uv"]
 _PROJECT = "concord-mtl"
 _BY_NAME = "set it in the environment of the cluster's nodes, and say --needs NAME"
-_PACKAGES = ("cluster", "multitask", "tune_spaces")
+_PACKAGES = ("cluster", "multitask", "tune_spaces", "infra")
 _SUBMITTED, _NEEDS = "CONCORD_SUBMITTED_WITH", "CONCORD_NEEDS"
 # How long a driver that is stopped may take to save; Ray's own 3 s are few.
 _STOP_WAIT_S = 120
@@ -125,8 +125,10 @@ def own_source() -> dict[str, Path]:
         root = Path(str(__import__(package).__file__)).parent
         own = (path for path in root.rglob("*") if path.is_file() and "__pycache__" not in path.parts)
         files |= {f"{package}/{path.relative_to(root)}": path for path in own}
-    metadata = importlib.metadata.distribution(_PROJECT).locate_file(f"{_folder_name()}/METADATA")
-    return files | {f"{_folder_name()}/METADATA": Path(str(metadata))}
+    folder = Path(str(importlib.metadata.distribution(_PROJECT).locate_file("")))
+    # Beside a checkout that Python runs in lie the metadata of its build, under names of their own.
+    places = (folder / _folder_name() / "METADATA", folder / f"{_PROJECT.replace('-', '_')}.egg-info" / "PKG-INFO")
+    return files | {f"{_folder_name()}/METADATA": next(path for path in places if path.is_file())}
 
 
 def _folder_name() -> str:

@@ -34,8 +34,8 @@ def test_names_and_places() -> None:
 
 
 SECRETS = [
-    ("s3://key:hush-hush@b/p?endpoint_override=h:1", "s3://…@b/p?endpoint_override=h:1"),
-    ("s3://key:hush/hush@b/p", "s3://…@b/p"),
+    ("s3://key:hush-hush@b/p?endpoint_override=h:1", "s3://b/p?endpoint_override=h:1"),
+    ("s3://key:hush/hush@b/p", "s3://b/p"),
     ("s3://b/p?secret_key=hush-hush&scheme=http", "s3://b/p?secret_key=…&scheme=http"),
     ("abfs://c@a.dfs.core.windows.net/p?sig=hush-hush", "abfs://c@a.dfs.core.windows.net/p?sig=…"),
 ]
