@@ -3,9 +3,9 @@
 import time
 from collections.abc import Callable, Mapping
 
-from ray.train import ScalingConfig
 from ray.train.v2._internal.execution.scaling_policy import NoopDecision, ResizeDecision, ScalingDecision, ScalingPolicy
 from ray.train.v2._internal.execution.worker_group import WorkerGroupPollStatus, WorkerGroupState
+from ray.train.v2.api.config import ScalingConfig
 
 from cluster.launch.nodes import free_nodes
 from cluster.launch.resources import workers_that_fit
@@ -45,7 +45,7 @@ class ElasticPolicy(ScalingPolicy):
 
     def make_decision_for_non_running_worker_group(self) -> ScalingDecision:
         """Start the most at once; fewer, down to the least, when no more have come for a moment."""
-        self._maybe_send_resource_request()
+        self._ask_autoscaler()
         self.can_grow, self._roomy_since = False, float("inf")
         fit, now = min(self._room(self._per_worker), self._most), self._clock()
         if fit != self._seen:
@@ -59,7 +59,7 @@ class ElasticPolicy(ScalingPolicy):
         self, worker_group_state: WorkerGroupState, worker_group_status: WorkerGroupPollStatus
     ) -> ScalingDecision:
         """Leave them alone; `can_grow` says whether there has been room for more for a while."""
-        self._maybe_send_resource_request()
+        self._ask_autoscaler()
         now = self._clock()
         if now - self._looked < LOOK_S:
             return NoopDecision()
@@ -69,6 +69,9 @@ class ElasticPolicy(ScalingPolicy):
         grown_up = now - worker_group_state.start_time >= GROW_AFTER_S
         self.can_grow = grown_up and now - self._roomy_since >= STEADY_S
         return NoopDecision()
+
+    def _ask_autoscaler(self) -> None:
+        super()._maybe_send_resource_request()  # type: ignore[no-untyped-call]
 
     def _get_num_workers_for_resource_request(self) -> int:
         return self._most

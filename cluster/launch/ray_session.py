@@ -41,7 +41,8 @@ class RaySession:
         self.attempt = self.agreement.from_rank_zero(lambda: secrets.token_hex(8))
         self._reporter = Reporter(controller) if self.rank == 0 else None
         self._stop = StopNews(controller) if self.rank == 0 else None
-        self.failures: int = ray.get(ray.get_actor(controller).failures.remote()) if self.rank == 0 else 0
+        handle: Any = ray.get_actor(controller) if self.rank == 0 else None
+        self.failures: int = ray.get(handle.failures.remote()) if handle else 0
 
     def report(self, metrics: dict[str, Any]) -> None:
         """Report to the controller."""

@@ -41,7 +41,8 @@ class RunController(TrainController):
 
     async def failures(self) -> int:
         """How often workers were lost by now."""
-        lost: int = self._failure_policy.failures
+        policy: Any = self._failure_policy
+        lost: int = policy.failures
         return lost
 
     async def ask_to_stop(self, reason: str) -> bool:
@@ -66,8 +67,9 @@ class RunController(TrainController):
 
     def _make_and_handle_scaling_decision_for_non_running_worker_group(self, controller_state: Any) -> Any:
         """As Ray's own, once what is left of the workers has given back what it takes."""
+        own: Any = self
         if self._worker_group:
-            self._shutdown_worker_group()
+            own._shutdown_worker_group()
         return super()._make_and_handle_scaling_decision_for_non_running_worker_group(controller_state)
 
     def _start_worker_group(self, *arguments: Any, **named: Any) -> None:
@@ -88,6 +90,7 @@ class RunController(TrainController):
 
     def _reason_to_restart(self) -> str:
         """Why the workers shall save and be started again; empty where they shall go on."""
+        assert self._worker_group is not None
         workers = self._worker_group.get_workers()
         leaving = draining_nodes()
         if any(worker.metadata.node_id in leaving for worker in workers):

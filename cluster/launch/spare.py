@@ -7,8 +7,9 @@ idle process that was started for the same job and the same environment, and sta
 import importlib
 import os
 from contextlib import suppress
+from typing import Any, cast
 
-import grpc
+import grpc  # type: ignore[import-untyped]
 import ray
 from ray._private.grpc_utils import init_grpc_channel
 from ray._private.ray_constants import WORKER_PROCESS_SETUP_HOOK_ENV_VAR
@@ -43,9 +44,12 @@ def keep_spare() -> None:
     """Have this host's raylet keep one idle process in which a worker like this one can begin; without it, one begins later."""
     context = ray.get_runtime_context()
     node = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
-    environment = runtime_environment_pb2.RuntimeEnvInfo(serialized_runtime_env=context.get_runtime_env_string())
-    request = node_manager_pb2.PrestartWorkersRequest(
-        language=common_pb2.Language.PYTHON,
+    kinds: Any = node_manager_pb2
+    environment = cast(Any, runtime_environment_pb2).RuntimeEnvInfo(
+        serialized_runtime_env=context.get_runtime_env_string()
+    )
+    request = kinds.PrestartWorkersRequest(
+        language=cast(Any, common_pb2).Language.PYTHON,
         job_id=bytes.fromhex(context.get_job_id()),
         runtime_env_info=environment,
         keep_alive_duration_secs=_KEEP_S,

@@ -67,9 +67,10 @@ class ObservedTrainer(TorchTrainer):
         """As Ray's own, with a controller of our own, its handle given away, and our policy of trying again."""
         here = {RAY_NODE_ID_KEY: ray.get_runtime_context().get_node_id()}
         environment = get_env_vars_to_propagate() | _ENVIRONMENT
-        if self.scaling_config.elasticity_enabled:
+        scaling: Any = self.scaling_config
+        if scaling.elasticity_enabled:
             environment |= _ELASTIC_ENVIRONMENT
-            arguments |= {"scaling_policy": ElasticPolicy(self.scaling_config)}
+            arguments |= {"scaling_policy": ElasticPolicy(scaling)}
         actor: Any = ray.remote(RunController).options(
             name=self._controller, num_cpus=0, label_selector=here, runtime_env={"env_vars": environment}
         )
@@ -128,11 +129,11 @@ class RunTrainer(ObservedTrainer):
             train_loop_config=arguments,
             torch_config=RunTorchConfig(timeout_s=int(config.cluster.collective_timeout)),
             scaling_config=ScalingConfig(
-                num_workers=plan.workers if plan.most is None else (plan.workers, plan.most),
+                num_workers=cast(Any, plan.workers if plan.most is None else (plan.workers, plan.most)),
                 use_gpu=plan.use_gpu,
                 resources_per_worker=plan.per_worker,
             ),
-            run_config=ray.train.RunConfig(
+            run_config=cast(Any, ray.train.RunConfig)(
                 name=name,
                 storage_path=self._storage.place(),
                 failure_config=FailureConfig(max_failures=config.cluster.max_failures),

@@ -2,7 +2,7 @@
 
 import json
 from collections.abc import Callable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from torch.distributed.distributed_c10d import _get_default_store
 
@@ -40,7 +40,6 @@ class StoreAgreement(Agreement):
         self.on_every_rank(lambda: _get_default_store().set(f"{key}/{self.rank}", json.dumps(value)))
         return [self._read(f"{key}/{rank}") for rank in range(self.world)]
 
-    def _read(self, key: str) -> T:
+    def _read(self, key: str) -> Any:
         """What lies there by now: a key that is not there would be waited for with the whole store locked."""
-        result: T = json.loads(_get_default_store().get(key))
-        return result
+        return json.loads(_get_default_store().get(key))

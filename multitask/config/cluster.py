@@ -39,7 +39,7 @@ class ClusterConfig(Config):
     @field_validator("workers", mode="before")
     @classmethod
     def _number_or_range(cls, value: object) -> object:
-        numbers = list(value) if isinstance(value, list | tuple) else [value, value]
+        numbers: list[Any] = list(value) if isinstance(value, list | tuple) else [value, value]
         whole = all(isinstance(number, int) and not isinstance(number, bool) and number >= 1 for number in numbers)
         if not whole or len(numbers) != 2 or numbers[0] > numbers[1]:
             raise ValueError(f"must be a number, 1 or more, or [least, most] with least ≤ most, got {value!r}")

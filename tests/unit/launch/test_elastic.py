@@ -5,8 +5,8 @@ from types import SimpleNamespace
 from typing import Any
 
 import pytest
-from ray.train import ScalingConfig
 from ray.train.v2._internal.execution.scaling_policy import NoopDecision, ResizeDecision
+from ray.train.v2.api.config import ScalingConfig
 
 from cluster.launch.elastic import ElasticPolicy
 from cluster.launch.resources import ResourcePlan, plan_resources, workers_that_fit
@@ -23,7 +23,7 @@ class Cluster:
         self.now, self.free = 100.0, list(free)
         config = ScalingConfig(num_workers=(1, 3), resources_per_worker={"CPU": 2})
         self.policy = ElasticPolicy(config, self._room, lambda: self.now)
-        self.policy._maybe_send_resource_request = lambda: None  # type: ignore[method-assign]
+        self.policy._ask_autoscaler = lambda: None  # type: ignore[method-assign]
 
     def _room(self, per_worker: Mapping[str, float]) -> int:
         return workers_that_fit([{"CPU": cpus} for cpus in self.free], per_worker)
