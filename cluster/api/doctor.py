@@ -8,8 +8,9 @@ from cluster.storage.lease_record import Launch
 from cluster.storage.leftovers import find_stale_lease, holder
 from cluster.storage.run_checkup import check_run
 from cluster.storage.storage import Storage
-from cluster.sweeps.store import PLAN, TRIALS
+from cluster.sweeps.store import TRIALS
 from cluster.sweeps.sweep_checkup import check_sweep
+from cluster.sweeps.sweep_place import PLAN
 from cluster.tracking.wandb_checkup import check_wandb
 from multitask.errors import UserError
 

@@ -5,8 +5,8 @@ import time
 from collections import Counter
 from collections.abc import Callable
 
-from ray.train import FailureConfig
 from ray.train.v2._internal.execution.failure_handling import DefaultFailurePolicy, FailureDecision
+from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
 from cluster.training.agreement import OtherRankError, RankError

@@ -12,7 +12,8 @@ from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
 from cluster.sweeps.confirmation import Confirmation
 from cluster.sweeps.records import Role, Trial
-from cluster.sweeps.store import CONFIRMATIONS, PLAN, STATE, STOP, TRIAL, TRIALS, SweepStore
+from cluster.sweeps.store import CONFIRMATIONS, STATE, STOP, TRIAL, TRIALS, SweepStore
+from cluster.sweeps.sweep_place import PLAN
 from multitask.errors import UserError
 from multitask.export import check_export
 

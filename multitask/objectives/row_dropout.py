@@ -51,10 +51,11 @@ class RowDropout(TorchFunctionMode):
         kwargs: Mapping[str, Any] | None = None,
     ) -> Any:
         """What torch calls in place of each of its functions."""
-        replaced = {functional.dropout: self._dropout, functional.scaled_dot_product_attention: self._attention}.get(
-            func
-        )
-        return (replaced or func)(*args, **(kwargs or {}))
+        if func is functional.dropout:
+            return self._dropout(*args, **(kwargs or {}))
+        if func is functional.scaled_dot_product_attention:
+            return self._attention(*args, **(kwargs or {}))
+        return func(*args, **(kwargs or {}))
 
     def _dropout(self, input: Tensor, p: float = 0.5, training: bool = True, inplace: bool = False) -> Tensor:
         if not training or not p:
