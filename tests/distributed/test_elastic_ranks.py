@@ -29,7 +29,7 @@ def _tree(folder: Path, bert: Path, stage: int) -> dict[str, Any]:
     return tiny_config(
         folder,
         name=f"zero{stage}",
-        encoder={"name": str(bert), "dropout": 0.0},
+        encoder={"name": str(bert), "dropout": 0.1},
         zero={"stage": stage},
         combination={"name": "pcgrad"},
         phases=[{"sampling": {"name": "round_robin"}, "epochs": 3}],

@@ -34,7 +34,7 @@ def _recipe(folder: Path, bert: Path, name: str, **cluster: Any) -> str:
     tree = tiny_config(
         folder,
         name=name,
-        encoder={"name": str(bert), "dropout": 0.0},
+        encoder={"name": str(bert), "dropout": 0.1},
         phases=[{"sampling": {"name": "round_robin"}, "epochs": 250}],
         # Adam divides rounding errors by their own size where a gradient is zero; eps keeps them small.
         optimizer={"name": "adamw", "lr": 1e-4, "eps": 1e-4},
