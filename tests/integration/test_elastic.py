@@ -91,10 +91,10 @@ def test_run_follows_hosts_that_are_lost_join_and_are_drained(folder: Path, tiny
 
 
 def _same_losses(run: Path, whole: Path) -> None:
-    """At each step, to 1e-4 of the loss."""
+    """At each step, to 1e-4 of the loss; a loss near zero, which is mostly rounding, to 1e-6."""
     told = [json.loads((folder / "history.json").read_text())["train"] for folder in (run, whole)]
     losses = [{(p["step"], key): v for p in points for key, v in p.items() if "/loss/" in key} for points in told]
     common = losses[0].keys() & losses[1].keys()
     assert len(common) > 1000
-    wrong = [place for place in common if losses[0][place] != pytest.approx(losses[1][place], rel=1e-4)]
+    wrong = [place for place in common if losses[0][place] != pytest.approx(losses[1][place], rel=1e-4, abs=1e-6)]
     assert not wrong, wrong[:10]
