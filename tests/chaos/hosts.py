@@ -138,7 +138,7 @@ def _recipe(lab: Lab, name: str) -> str:
         name=name,
         encoder={"dropout": 0.1},
         zero={"stage": 2},
-        phases=[{"sampling": {"name": "round_robin"}, "epochs": 150}],
+        phases=[{"sampling": {"name": "round_robin"}, "epochs": 60}],
         training={"save_every": 25, "evaluate_every": 250, "log_every": 5},
         cluster={"workers": 2, "collective_timeout": 40, "max_failures": 1000, "export": False},
     )
