@@ -46,7 +46,7 @@ class Told:
     def table(self, wall_s: float) -> str:
         """Faults by kind, then all of them."""
         lines = [f"{'fault':28}{'times':>6}{'survived':>9}{'steps lost':>16}{'seconds to recover':>24}"]
-        for kind in [*sorted(set(self.kinds)), "all"]:
+        for kind in [*sorted(set(self.kinds)), "all"] if self.kinds else []:
             mine = [index for index, own in enumerate(self.kinds) if kind in (own, "all")]
             seconds = [value for index in mine if (value := self.seconds[index]) is not None]
             steps = [self.steps[index] for index in mine]
