@@ -34,6 +34,7 @@ _BEFORE_TIMEOUT = 0.9
 # In this order a rank goes through a step; the first of them are where others are waited for least.
 _PARTS = ("data", "forward/backward", "communicate", "combine", "optimizer")
 _FRAMES = 6
+_OURS = {"cluster", "multitask"}
 
 
 class _Seen(NamedTuple):
@@ -177,7 +178,7 @@ def _kill(pid: int) -> None:
 
 
 def innermost_frames(pid: int) -> str:
-    """Where a process's training thread is, the innermost frame first, in one line; it need not be able to answer."""
+    """Where a process's training thread is, in one line: the innermost frame, then those of our code. It need not be able to answer."""
     spy = shutil.which("py-spy", path=f"{Path(sys.executable).parent}{os.pathsep}{os.environ.get('PATH', '')}")
     if spy is None:
         return "an unknown place, for py-spy is not installed there"
@@ -188,5 +189,6 @@ def innermost_frames(pid: int) -> str:
         return f"an unknown place, for py-spy says: {done.stderr.strip().splitlines()[-1]}"
     threads = [thread["frames"] for thread in json.loads(done.stdout)]
     trains = [frames for frames in threads if any(frame["name"] == "train_worker" for frame in frames)]
-    innermost = (trains or threads)[0][:_FRAMES]
+    first, *outer = (trains or threads)[0]
+    innermost = [first, *(frame for frame in outer if _OURS & set(Path(frame["filename"]).parts))][:_FRAMES]
     return " < ".join(f"{frame['name']} ({Path(frame['filename']).name}:{frame['line']})" for frame in innermost)

@@ -46,7 +46,7 @@ class Told:
     def table(self, wall_s: float) -> str:
         """Faults by kind, then all of them."""
         lines = [f"{'fault':28}{'times':>6}{'survived':>9}{'steps lost':>16}{'seconds to recover':>24}"]
-        for kind in [*sorted(set(self.kinds)), "all"]:
+        for kind in [*sorted(set(self.kinds)), "all"] if self.kinds else []:
             mine = [index for index, own in enumerate(self.kinds) if kind in (own, "all")]
             seconds = [value for index in mine if (value := self.seconds[index]) is not None]
             steps = [self.steps[index] for index in mine]
@@ -138,7 +138,7 @@ def _recipe(lab: Lab, name: str) -> str:
         name=name,
         encoder={"dropout": 0.1},
         zero={"stage": 2},
-        phases=[{"sampling": {"name": "round_robin"}, "epochs": 150}],
+        phases=[{"sampling": {"name": "round_robin"}, "epochs": 60}],
         training={"save_every": 25, "evaluate_every": 250, "log_every": 5},
         cluster={"workers": 2, "collective_timeout": 40, "max_failures": 1000, "export": False},
     )

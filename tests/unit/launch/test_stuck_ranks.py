@@ -3,6 +3,7 @@
 import subprocess
 import sys
 import time
+from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
@@ -99,22 +100,24 @@ def test_one_worker_alone_is_waited_for_by_nobody(monkeypatch: pytest.MonkeyPatc
 _STOPS = """
 import os, signal
 def train_worker(): read_rows()
-def read_rows(): print("here", flush=True); os.kill(os.getpid(), signal.SIGSTOP)
+def read_rows(): exec("print('here', flush=True); os.kill(os.getpid(), signal.SIGSTOP)")
 train_worker()
 """
 
 
-def test_the_stack_of_a_stopped_process_is_read() -> None:
-    process = subprocess.Popen([sys.executable, "-c", _STOPS], stdout=subprocess.PIPE, text=True)
+def test_the_stack_of_a_stopped_process_is_read(tmp_path: Path) -> None:
+    (tmp_path / "cluster").mkdir()
+    (script := tmp_path / "cluster/loop.py").write_text(_STOPS)
+    process = subprocess.Popen([sys.executable, str(script)], stdout=subprocess.PIPE, text=True)
     try:
         assert process.stdout is not None
         process.stdout.readline()
         ends = time.monotonic() + 30
-        while not (told := innermost_frames(process.pid)).startswith("read_rows") and time.monotonic() < ends:
+        while not (told := innermost_frames(process.pid)).startswith("<module> (<string>") and time.monotonic() < ends:
             time.sleep(0.1)
         if "ptrace" in told or "ermission" in told:
             pytest.skip(told)
-        assert told == "read_rows (<string>:4) < train_worker (<string>:3) < <module> (<string>:5)"
+        assert told == "<module> (<string>:1) < read_rows (loop.py:4) < train_worker (loop.py:3) < <module> (loop.py:5)"
     finally:
         process.kill()
         process.communicate()
