@@ -11,7 +11,7 @@ from ray.exceptions import GetTimeoutError
 from ray.train.v2._internal.execution.callback import ControllerCallback
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
-from cluster.launch.worker_failures import describe_failure
+from cluster.launch.worker_failures import describe_failure, restart_reason
 from cluster.training.observer import Observer, ObserverGroup, Outcome, RunInfo, one_line
 
 if TYPE_CHECKING:
@@ -43,9 +43,13 @@ class ControllerObserver(ControllerCallback):
         self._lost: list[str] = []
 
     def after_controller_state_update(self, previous_state: object, current_state: object) -> None:
-        """Why workers were lost is told with the next start of them."""
-        if (error := getattr(current_state, "training_failed_error", None)) is not None:
-            self._lost.append(f"they were lost: {describe_failure(error)}")
+        """Why workers were lost, or asked to begin anew, is told with the next start of them."""
+        error = getattr(current_state, "training_failed_error", None)
+        if error is not None:
+            reason = restart_reason(error)
+            self._lost.append(
+                f"they were lost: {describe_failure(error)}" if reason is None else f"started anew: {reason}"
+            )
 
     def after_controller_start(self, train_run_context: object) -> None:
         """Nothing has been started yet: what an observer lacks here ends the run.

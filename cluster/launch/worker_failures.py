@@ -41,7 +41,7 @@ class RunFailurePolicy(DefaultFailurePolicy):
         """Whether to start the workers again."""
         if user_error(training_failed_error) is not None:
             return FailureDecision.RAISE
-        if any(isinstance(own, RestartRequestedError) for own in _unwrapped(training_failed_error).values()):
+        if restart_reason(training_failed_error) is not None:
             return FailureDecision.RETRY
         if self._is_met_again(training_failed_error):
             return FailureDecision.RAISE
@@ -84,6 +84,11 @@ def user_error(error: BaseException) -> UserError | None:
     """What a worker, or the controller before there were any, met that the user can mend, if that ended the run."""
     failure = _first_failure(error)[1]
     return failure if isinstance(failure, UserError) else None
+
+
+def restart_reason(error: BaseException) -> str | None:
+    """Why the workers saved and ended to be started again; None where they did not."""
+    return next((str(own) for own in _unwrapped(error).values() if isinstance(own, RestartRequestedError)), None)
 
 
 def describe_failure(error: BaseException) -> str:

@@ -11,6 +11,7 @@ from cluster.launch import run_board
 from cluster.launch.run_board import Board, BoardReader, ControllerObserver
 from cluster.launch.trainer import RunTrainer
 from cluster.training.agreement import OtherRankError, RankError
+from cluster.training.stop_request import GROWTH, RestartRequestedError
 from multitask.errors import UserError
 from tests.unit.training.samples import dev_record, outcome, run_info, train_record
 from tests.unit.training.test_observer import Recorder
@@ -56,7 +57,11 @@ def test_why_workers_were_lost_is_told_with_their_next_start_alone():
     controller.after_controller_state_update(object(), SimpleNamespace(training_failed_error=error))
     for _ in range(2):
         controller.take({"run_info": asdict(run_info())})
-    assert [info.notes for _, info in seen.calls] == [["they were lost: rank 1 on b: OSError: no disk"], []]
+    error.worker_failures = {0: RestartRequestedError(GROWTH), 1: OtherRankError(0, "a", "Connection closed")}
+    controller.after_controller_state_update(object(), SimpleNamespace(training_failed_error=error))
+    controller.take({"run_info": asdict(run_info())})
+    lost, anew = "they were lost: rank 1 on b: OSError: no disk", f"started anew: {GROWTH}"
+    assert [info.notes for _, info in seen.calls] == [[lost], [], [anew]]
 
 
 def test_an_error_after_the_outcome_makes_it_a_failure_with_its_scores():
