@@ -7,6 +7,9 @@ import typer
 
 from cluster.terminal.json_output import print_json
 
+Storage = Annotated[str | None, typer.Option(help="Folder or URI of the runs, which every machine can write.")]
+Identity = Annotated[str | None, typer.Option(help="AWS instance profile's ARN, GCP or Kubernetes service account.")]
+
 cluster = typer.Typer(help="Make a cluster of your own.", no_args_is_help=True)
 
 
@@ -19,9 +22,7 @@ def _group() -> None:
 def init(
     kind: Annotated[str, typer.Argument(help="local, ssh, slurm, aws, gcp or kuberay.", metavar="KIND")],
     name: Annotated[str | None, typer.Option(help="Of the cluster and of its run; concord if not given.")] = None,
-    storage: Annotated[
-        str | None, typer.Option(help="Folder or URI of the runs, which every machine can write.")
-    ] = None,
+    storage: Storage = None,
     recipe: Annotated[str | None, typer.Option(help="What it trains first; main if not given.")] = None,
     workers: Annotated[int | None, typer.Option(help="Machines beside the head, at most; 2 if not given.")] = None,
     min_workers: Annotated[int | None, typer.Option(help="Machines that always stay; 0 if not given.")] = None,
@@ -30,9 +31,7 @@ def init(
     memory: Annotated[int | None, typer.Option(help="GiB of each; 32 if not given.")] = None,
     host: Annotated[list[str] | None, typer.Option(help="ssh: [USER@]HOST, the first is the head.")] = None,
     image: Annotated[str | None, typer.Option(help="Image that you build and the machines pull, with its tag.")] = None,
-    identity: Annotated[
-        str | None, typer.Option(help="AWS instance profile's ARN, GCP or Kubernetes service account.")
-    ] = None,
+    identity: Identity = None,
     region: Annotated[str | None, typer.Option(help="aws: the region.")] = None,
     zone: Annotated[str | None, typer.Option(help="gcp: the zone.")] = None,
     project: Annotated[str | None, typer.Option(help="gcp: the project.")] = None,
@@ -45,14 +44,9 @@ def init(
     """Write what starts a cluster of KIND, made for your numbers, and say what follows."""
     from cluster.api.cluster_files import init_cluster
 
-    given: dict[str, Any] = {
-        "name": name,
-        "storage": storage,
-        "recipe": recipe,
-        "workers": workers,
-        "min_workers": min_workers,
-    }
-    given |= {"gpus": gpus, "cpus": cpus, "memory": memory, "hosts": host, "image": image, "identity": identity}
+    given: dict[str, Any] = {"name": name, "storage": storage, "recipe": recipe, "workers": workers}
+    given |= {"min_workers": min_workers, "gpus": gpus, "cpus": cpus, "memory": memory, "hosts": host}
+    given |= {"image": image, "identity": identity}
     given |= {"region": region, "zone": zone, "project": project, "machine": machine, "machine_image": machine_image}
     written = init_cluster(kind, out, overwrite, **given)
     if json:

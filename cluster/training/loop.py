@@ -12,12 +12,11 @@ from cluster.storage.checkpoint import find_checkpoint, read_state
 from cluster.storage.checkpoint_restore import read_tensors, restore_engine
 from cluster.storage.checkpoint_save import take_snapshot
 from cluster.storage.dev_predictions import write_dev_predictions
-from cluster.storage.export_checkpoint import export_checkpoint
 from cluster.storage.run_folder import RunFolder
 from cluster.training.dev_evaluation import DevEvaluation, evaluate_dev
 from cluster.training.history import History
-from cluster.training.observer import Outcome, one_line
-from cluster.training.outcome import Ending, RunSummary, checkpoint_state, result_values, run_outcome
+from cluster.training.observer import Outcome
+from cluster.training.outcome import Ending, RunSummary, checkpoint_state, export_best, result_values, run_outcome
 from cluster.training.save_interval import AutoSave
 from cluster.training.saver import Saver
 from cluster.training.session import Session
@@ -172,14 +171,15 @@ class Run:
             status = "failed"
         files = {"run folder": self.folder.location}
         self._write_result(status, error, files)
-        if self.progress.best_step is not None and status != "failed":
+        best = self.progress.best_step
+        if best is not None and status != "failed":
             tables = self.session.agreement.from_rank_zero(
                 lambda: self.folder.read_or_set_aside("best_tables.json") or {}
             )
             self.session.report(self.position() | {"tables": tables})
             if self.config.cluster.export:
                 with self.watch("save"):
-                    files |= self.session.agreement.from_rank_zero(self._export)
+                    files |= self.session.agreement.from_rank_zero(lambda: export_best(self.folder, best))
         self._write_result(status, error, files)
         result = self.folder.storage.place("result.json")
         return run_outcome(self.summary(), status, error, files | {"result": result})
@@ -200,17 +200,6 @@ class Run:
     def _write_result(self, status: Ending | Literal["running"], error: str | None, files: Mapping[str, str]) -> None:
         if self.session.rank == 0:
             self.folder.write_result(result_values(self.summary(), status) | {"error": error, "files": dict(files)})
-
-    def _export(self) -> dict[str, str]:
-        """Places of checkpoint and export; without the export, which `concord export` does later, where it cannot be written."""
-        assert self.progress.best_step is not None
-        try:
-            checkpoint, export = export_checkpoint(self.folder, self.progress.best_step)
-        except Exception as error:
-            again = f"`concord export {self.folder.location}` does it later"
-            self.folder.notes.append(f"the best checkpoint was not exported: {one_line(error)}; {again}")
-            return {}
-        return {"best checkpoint": checkpoint, "export": export}
 
     def summary(self) -> RunSummary:
         """The run as it stands."""

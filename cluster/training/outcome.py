@@ -4,7 +4,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from cluster.training.observer import Outcome, RunInfo
+from cluster.storage.export_checkpoint import export_checkpoint
+from cluster.storage.run_folder import RunFolder
+from cluster.training.observer import Outcome, RunInfo, one_line
 from multitask.config import RunConfig
 from multitask.data import Tables
 from multitask.export.versions import installed_versions
@@ -116,3 +118,14 @@ def run_outcome(summary: RunSummary, status: Ending, error: str | None, files: M
         files=dict(files),
         notes=list(summary.notes),
     )
+
+
+def export_best(folder: RunFolder, step: int) -> dict[str, str]:
+    """Export the checkpoint of `step`; label to place of both, or a note where it cannot be written: that can be done later."""
+    try:
+        checkpoint, export = export_checkpoint(folder, step)
+    except Exception as error:
+        again = f"`concord export {folder.location}` does it later"
+        folder.notes.append(f"the best checkpoint was not exported: {one_line(error)}; {again}")
+        return {}
+    return {"best checkpoint": checkpoint, "export": export}

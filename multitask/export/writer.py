@@ -59,15 +59,18 @@ def write_export(
             "versions": dict(versions),
             "sha256": {file.name: file_hash(file) for file in sorted(made.iterdir())},
         }
-        described = encode_json(description)
-        (made / DESCRIPTION).write_bytes(described)
-        if (signature := sign(described)) is not None:
-            (made / SIGNATURE).write_bytes(signature)
+        _write_signed(made, encode_json(description))
         (made / "README.md").write_text(model_card(description), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(made, folder)
     finally:
         shutil.rmtree(made, ignore_errors=True)
+
+
+def _write_signed(folder: Path, description: bytes) -> None:
+    (folder / DESCRIPTION).write_bytes(description)
+    if (signature := sign(description)) is not None:
+        (folder / SIGNATURE).write_bytes(signature)
 
 
 def _refuse_foreign(folder: Path) -> None:

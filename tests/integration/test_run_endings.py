@@ -11,7 +11,7 @@ import pytest
 
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
-from cluster.training import loop
+from cluster.training import loop, outcome
 from cluster.training.history import History
 from cluster.training.session import LocalSession
 from cluster.training.worker import train
@@ -128,7 +128,7 @@ def test_run_whose_export_fails_is_finished(
 
     recipe = _recipe(folder, "full")
     with monkeypatch.context() as patch:
-        patch.setattr(loop, "export_checkpoint", full)
+        patch.setattr(outcome, "export_checkpoint", full)
         ended = concord("train", recipe, "--no-ray")
     assert ended.code == 0, ended.err
     assert seen[0]["status"] == "finished"
