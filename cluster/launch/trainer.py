@@ -83,6 +83,11 @@ class ObservedTrainer(TorchTrainer):
         return ray.get(controller.get_result.remote())
 
 
+def _scaling(plan: ResourcePlan) -> ScalingConfig:
+    workers: Any = plan.workers if plan.most is None else (plan.workers, plan.most)
+    return ScalingConfig(num_workers=workers, use_gpu=plan.use_gpu, resources_per_worker=plan.per_worker)
+
+
 def _stop_run(controller: Any) -> None:
     """Ask the run to save and end after its step; one whose workers have not begun is ended at once."""
     print("concord: ends after this step, which is saved; once more ends it at once", file=sys.stderr, flush=True)
@@ -128,11 +133,7 @@ class RunTrainer(ObservedTrainer):
             train_loop_per_worker=train_on_worker,
             train_loop_config=arguments,
             torch_config=RunTorchConfig(timeout_s=int(config.cluster.collective_timeout)),
-            scaling_config=ScalingConfig(
-                num_workers=cast(Any, plan.workers if plan.most is None else (plan.workers, plan.most)),
-                use_gpu=plan.use_gpu,
-                resources_per_worker=plan.per_worker,
-            ),
+            scaling_config=_scaling(plan),
             run_config=cast(Any, ray.train.RunConfig)(
                 name=name,
                 storage_path=self._storage.place(),

@@ -49,19 +49,12 @@ def export_checkpoint(folder: RunFolder, step: int, target: Path | None = None) 
     _overlay(model, load_weights(storage, path))
     history = [h for h in state["progress"]["history"] if h["step"] == step]
     scores = {k: v for k, v in history[-1].items() if k.startswith("dev/")} if history else {}
+    about: dict[str, Any] = {"scores": scores, "data_hashes": state["data"], "versions": installed_versions()}
 
     def write(place: Path) -> None:
         # Saving asks accelerate about DeepSpeed, which then introduces itself on stderr.
         import_deepspeed()
-        write_export(
-            place,
-            model,
-            config,
-            scores=scores,
-            step=step,
-            data_hashes=state["data"],
-            versions=installed_versions(),
-        )
+        write_export(place, model, config, step=step, **about)
 
     if target is not None or storage.is_local:
         place = target or Path(storage.path("export"))
