@@ -5,7 +5,6 @@ import re
 import shutil
 import signal
 import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -15,12 +14,11 @@ import pytest
 from tests.builders import build_tiny_bert, tiny_config, write_tiny_tasks
 from tests.hosts.lab import Lab
 from tests.hosts.ray_cluster import RayCluster, saved_step, wait_until
-from tests.integration.commands import ROOT, environment, final_files, result, write_recipe
+from tests.integration.commands import ROOT, TORCHRUN, environment, final_files, result, write_recipe
 
 # Twelve epochs of ten rounds.
 STEPS = 120
 pytestmark = [pytest.mark.ray, pytest.mark.slow]
-_TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "cluster.cli"]
 
 
 @pytest.fixture(scope="module")
@@ -50,7 +48,7 @@ def _recipe(lab: Lab, name: str, **changes: Any) -> str:
 def undisturbed(cluster: RayCluster) -> dict[str, str]:
     """The checksums of the same run by two processes of one host, which know no Ray."""
     recipe = _recipe(cluster.lab, "one-host")
-    done = subprocess.run([*_TORCHRUN, "train", recipe], cwd=ROOT, env=environment(), capture_output=True, text=True)
+    done = subprocess.run([*TORCHRUN, "train", recipe], cwd=ROOT, env=environment(), capture_output=True, text=True)
     assert done.returncode == 0, done.stderr[-3000:]
     return _weights(cluster.lab.shared / "runs/one-host")
 

@@ -13,6 +13,7 @@ import yaml
 
 ROOT = Path(__file__).parents[2]
 CONCORD = [sys.executable, "-m", "cluster.cli"]
+TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "cluster.cli"]
 
 
 def write_recipe(path: Path, tree: dict[str, Any]) -> Path:

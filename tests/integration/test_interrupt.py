@@ -2,7 +2,6 @@
 
 import os
 import signal
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -12,6 +11,7 @@ import pytest
 from tests.builders import tiny_config
 from tests.integration.commands import (
     CONCORD,
+    TORCHRUN,
     Command,
     command_line,
     descendants,
@@ -21,7 +21,6 @@ from tests.integration.commands import (
     write_recipe,
 )
 
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "cluster.cli"]
 STEPS = 60
 
 

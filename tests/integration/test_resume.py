@@ -3,7 +3,6 @@
 import os
 import shutil
 import signal
-import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -15,6 +14,7 @@ from safetensors.numpy import load_file
 from tests.builders import tiny_config
 from tests.integration.commands import (
     CONCORD,
+    TORCHRUN,
     Command,
     command_line,
     descendants,
@@ -23,8 +23,6 @@ from tests.integration.commands import (
     run_concord,
     write_recipe,
 )
-
-TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "cluster.cli"]
 
 
 def _tree(folder: Path, bert: Path, name: str, **changes: Any) -> dict[str, Any]:
