@@ -24,12 +24,11 @@ from tests.chaos.host_sweep import disturb_sweep
 from tests.hosts.lab import Lab
 from tests.hosts.network import command
 from tests.hosts.ray_cluster import RayCluster
-from tests.integration.commands import ROOT, environment, final_files, result, write_recipe
+from tests.integration.commands import ROOT, TORCHRUN, environment, final_files, result, write_recipe
 
 # Further than before by then, or it hangs; a lease of a host that died is waited for a minute.
 BOUND_S = 240.0
 _PAUSE_S = (3.0, 8.0)
-_TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "cluster.cli"]
 
 
 @dataclass
@@ -72,7 +71,7 @@ class Chaos:
         """All of it."""
         lab = self._cluster.lab
         whole = _recipe(lab, "whole")
-        done = subprocess.run([*_TORCHRUN, "train", whole], cwd=ROOT, env=environment(), capture_output=True, text=True)
+        done = subprocess.run([*TORCHRUN, "train", whole], cwd=ROOT, env=environment(), capture_output=True, text=True)
         assert done.returncode == 0, done.stderr[-3000:]
         wanted = _bits(lab.shared / "runs/whole")
         number = 0

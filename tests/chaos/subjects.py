@@ -2,7 +2,6 @@
 
 import hashlib
 import json
-import sys
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -10,9 +9,8 @@ from typing import Any
 import yaml
 
 from tests.builders import tiny_config
-from tests.integration.commands import CONCORD, final_files, result, write_recipe
+from tests.integration.commands import CONCORD, TORCHRUN, final_files, result, write_recipe
 
-_TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "-m", "cluster.cli"]
 _SPACE = {"parameters": {"optimizer.lr": {"loguniform": [1.0e-4, 1.0e-2]}}}
 # Files of a run folder that are named by chance or by the attempt.
 _BY_CHANCE = ("lease/", "ray/", "probe/", "wandb/")
@@ -47,7 +45,7 @@ def run_of(kind: str, name: str, place: Path) -> Subject:
     recipe = str(write_recipe(place / f"{name}.yaml", tree))
     commands = {
         "alone": [*CONCORD, "train", recipe, "--no-ray"],
-        "ranks": [*_TORCHRUN, "train", recipe],
+        "ranks": [*TORCHRUN, "train", recipe],
         "ray": [*CONCORD, "train", recipe],
     }
     return Subject(name, place / "runs" / name, commands[kind], uses_ray=kind == "ray")
