@@ -137,7 +137,7 @@ def tiny_config(folder: Path, **changes: Any) -> dict[str, Any]:
         "phases": [{"sampling": {"name": "round_robin"}, "epochs": 1}],
         "combination": {"name": "pcgrad"},
         "optimizer": {"name": "adamw", "lr": 1e-3},
-        "cluster": {"workers": 1, "device": "cpu", "storage": str(folder / "runs")},
+        "cluster": {"workers": 1, "device": "cpu", "spares": False, "storage": str(folder / "runs")},
         "tracking": {"mode": "disabled"},
     }
     return merge(tree, changes)

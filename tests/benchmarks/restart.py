@@ -54,7 +54,7 @@ def main() -> None:
             place,
             phases=[{"sampling": {"name": "round_robin"}, "epochs": 10_000}],
             training={"save_every": 10, "evaluate_every": 10**6, "log_every": 1},
-            cluster={"workers": 2, "cpus_per_worker": 0.5, "max_failures": 1000},
+            cluster={"workers": 2, "cpus_per_worker": 0.5, "max_failures": 1000, "spares": True},
             tracking={"mode": "disabled"},
         )
         recipe = write_recipe(place / "recipe.yaml", tree)

@@ -86,7 +86,7 @@ def recipe_of(place: Path, name: str, epochs: int, save_every: str) -> Path:
             "evaluate_every": 10**6,
             "log_every": 5,
         },
-        cluster={"workers": 2, "cpus_per_worker": 0.5, "max_failures": 1000},
+        cluster={"workers": 2, "cpus_per_worker": 0.5, "max_failures": 1000, "spares": True},
         tracking={"mode": "disabled"},
     )
     return write_recipe(place / f"{name}.yaml", tree)

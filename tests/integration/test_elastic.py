@@ -39,7 +39,7 @@ def _recipe(folder: Path, bert: Path, name: str, **cluster: Any) -> str:
         # Adam divides rounding errors by their own size where a gradient is zero; eps keeps them small.
         optimizer={"name": "adamw", "lr": 1e-4, "eps": 1e-4},
         training={"save_every": 50, "evaluate_every": 5000, "log_every": 1},
-        cluster=cluster,
+        cluster={"spares": True, **cluster},
         tracking={"mode": "disabled"},
     )
     return str(write_recipe(folder / f"{name}.yaml", tree))

@@ -30,7 +30,7 @@ def _tree(folder: Path, bert: Path, name: str, **changes: Any) -> dict[str, Any]
         "encoder": {"name": str(bert), "dropout": 0.2},
         "phases": [{"sampling": {"name": "round_robin"}, "epochs": 40}],
         "training": {"save_every": 20, "evaluate_every": 200, "log_every": 10},
-        "cluster": {"workers": 2, "cpus_per_worker": 0.5},
+        "cluster": {"workers": 2, "cpus_per_worker": 0.5, "spares": True},
         "tracking": {"mode": "offline"},
     }
     return tiny_config(folder, **(settings | changes))
