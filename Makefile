@@ -12,7 +12,7 @@ export DS_BUILD_OPS := 0
 export RAY_USAGE_STATS_ENABLED := 0
 
 .DEFAULT_GOAL := help
-.PHONY: help install browser monitoring hosts demo test quick lint format reference clean
+.PHONY: help install browser monitoring hosts demo test long quick lint format reference clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | sed -E 's/^([a-z]+):.*## /  make \1\t/' | expand -t 18
@@ -43,16 +43,24 @@ demo: $(INSTALLED) ## train on the sample data, export the best checkpoint, pred
 
 # A file's tests stay in one process, since they share what was trained; files begin in the order of the folders, the longest first.
 PROCESSES ?= 3
+OTHERS := tests/integration tests/distributed tests/golden tests/hosts
 PYTEST := $(BIN)/python -m pytest -n $(PROCESSES) --dist loadfile --no-loadscope-reorder
 
-# A Ray cluster takes both cores for itself, yields to whatever runs beside it, and gives up on what starts too slowly.
-test: $(INSTALLED) ## every test, in PROCESSES processes at a time, those on Ray one by one
-	$(PYTEST) -m "not ray"
-	$(BIN)/python -m pytest -m ray
+# A Ray cluster gives up on what starts too slowly, and its workers are at nice 15: beside them goes only what yields to them.
+test: $(INSTALLED) ## every test but those marked long: those on Ray one by one, unit tests beside them, then the others
+	@nice -n 19 $(BIN)/python -m pytest -q -m "not ray and not long" tests/unit tests/docs > .unit-tests.log 2>&1 & unit=$$!; \
+	trap "kill $$unit; exit 130" INT TERM; \
+	$(BIN)/python -m pytest -m "ray and not long"; ray=$$?; \
+	wait $$unit; unit=$$?; cat .unit-tests.log; \
+	$(PYTEST) -m "not ray and not long" $(OTHERS); others=$$?; \
+	exit $$((ray | unit | others))
+
+long: $(INSTALLED) ## the tests marked long, which make test leaves out
+	$(BIN)/python -m pytest -m long
 
 quick: $(INSTALLED) ## the fast tests: no lint, no browser, no Ray, no ranks, nothing that trains for long
-	$(PYTEST) tests/unit -m "not slow and not ray"
-	@echo "quick left out: tests/unit marked slow or ray, tests/integration (commands, Ray, sweeps, kills, the browser),"
+	$(PYTEST) tests/unit -m "not slow and not ray and not long"
+	@echo "quick left out: tests/unit marked slow, long or ray, tests/integration (commands, Ray, sweeps, kills, the browser),"
 	@echo "tests/distributed (1, 2 and 3 ranks), tests/hosts, tests/golden and tests/docs. make test runs all of them."
 
 lint: $(INSTALLED) ## ruff and mypy

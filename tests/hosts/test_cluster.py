@@ -90,6 +90,7 @@ def test_a_host_that_loses_power_costs_no_bit(cluster: RayCluster, undisturbed: 
     assert _weights(run) == undisturbed
 
 
+@pytest.mark.long
 def test_a_cut_cable_costs_no_bit(cluster: RayCluster, undisturbed: dict[str, str]) -> None:
     lost = cluster.lab.host(2)
     run = cluster.lab.shared / "runs/cable"

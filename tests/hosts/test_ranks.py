@@ -17,7 +17,7 @@ STEPS = 6
 CASES = list(product(("sum", "pcgrad"), (1, 2, 3)))
 
 
-@pytest.mark.parametrize("world", [2, 3])
+@pytest.mark.parametrize("world", [2, pytest.param(3, marks=pytest.mark.long)])
 def test_ranks_on_hosts_write_the_bits_of_ranks_on_one_host(world: int, tmp_path: Path) -> None:
     write_tiny_tasks(tmp_path)
     build_tiny_bert(tmp_path / "encoder", dropout=0.1)

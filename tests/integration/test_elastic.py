@@ -13,7 +13,7 @@ from ray.cluster_utils import Cluster
 from tests.builders import tiny_config
 from tests.integration.commands import CONCORD, Command, result, run_concord, write_recipe
 
-pytestmark = pytest.mark.ray
+pytestmark = [pytest.mark.ray, pytest.mark.long]
 HOST = {"num_cpus": 1, "object_store_memory": 80_000_000}
 
 

@@ -156,6 +156,7 @@ def test_a_trial_goes_on_when_its_driver_dies(folder: Path, tiny_bert: Path, nod
     assert _settles(lambda: _is_all_released(nodes)), (_groups(), _alive())
 
 
+@pytest.mark.long
 def test_a_population_gives_a_bad_trial_the_weights_of_a_good_one(
     folder: Path, tiny_bert: Path, nodes: list[dict[str, float]]
 ) -> None:
