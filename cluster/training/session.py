@@ -76,6 +76,7 @@ class LocalSession:
         self._observers = observers if self.rank == 0 else ()
         self._interrupted = interrupted
         self._alone = "MASTER_ADDR" not in os.environ
+        self._before: dict[str, str | None] = {}
         self._join(timedelta(seconds=timeout_s))
         self.agreement = Agreement(timeout_s)
         self.attempt = self.agreement.from_rank_zero(lambda: secrets.token_hex(8))
@@ -88,7 +89,9 @@ class LocalSession:
             return
         if self._alone:
             # DeepSpeed reads these, also where the process group is there already.
-            os.environ.update(_ALONE | loopback_variables())
+            loopback = loopback_variables()
+            self._before = {name: os.environ.get(name) for name in loopback}
+            os.environ.update(_ALONE | loopback)
             dist.init_process_group(backend, store=HashStore(), rank=0, world_size=1)
         else:
             dist.init_process_group(backend, timeout=timeout)
@@ -111,6 +114,12 @@ class LocalSession:
         """Leave `torchrun`'s process group. One process's own stays for the next run in it: DeepSpeed keeps hold of it."""
         if not self._alone:
             dist.destroy_process_group()
+        # What this process starts later may be meant for other hosts.
+        for name, value in self._before.items():
+            if value is None:
+                os.environ.pop(name, None)
+            else:
+                os.environ[name] = value
 
 
 def _device(wanted: str, local_rank: int) -> torch.device:

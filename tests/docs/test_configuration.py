@@ -70,7 +70,11 @@ def test_keys_in_the_text_exist() -> None:
     for page in PAGES:
         for span in code_spans(page):
             key = re.sub(r"(?<=^phases\.)\d+", "N", span.partition("=")[0])
-            if re.fullmatch(r"\w+(\.\w+)+", key) and key.partition(".")[0] in tops and not key.endswith((".py", ".sh", ".yaml")):
+            if (
+                re.fullmatch(r"\w+(\.\w+)+", key)
+                and key.partition(".")[0] in tops
+                and not key.endswith((".py", ".sh", ".yaml"))
+            ):
                 found += 1
                 assert key in known, f"{page.name}: {span}"
     assert found > 15

@@ -125,7 +125,8 @@ def test_a_second_resume_trains_nothing(folder: Path, finished: Sweep, concord: 
 def test_one_wandb_run_for_each_trial_with_all_that_was_reported(folder: Path, finished: Sweep) -> None:
     for trial in finished.trials:
         fragments = read_runs(folder / "runs/rates/trials" / trial.run)
-        assert len({fragment.id for fragment in fragments}) == 1
+        # One that was killed in its first second holds nothing yet.
+        assert len({fragment.id for fragment in fragments if fragment.id}) == 1
         steps = {step for fragment in fragments for step, _ in fragment.points("dev/mean")}
         assert steps >= {report.step for report in trial.reports}
         assert fragments[-1].exit_code is not None
