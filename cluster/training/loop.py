@@ -191,6 +191,7 @@ class Run:
             self._save()
         self.saver.wait()
         if reason in RESTARTS:
+            self.session.agreement.gather(None)
             raise RestartRequestedError(reason)
         self.folder.notes.append(f"{reason} after step {step}, which is saved: the same command goes on from there")
         files = {"run folder": self.folder.location}

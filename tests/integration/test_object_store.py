@@ -146,8 +146,10 @@ def test_store_that_knows_no_condition_is_refused(proxy: Proxy, place: str) -> N
 
 @pytest.mark.parametrize("fault", [503, "cut"])
 def test_what_a_store_does_not_answer_for_a_while_is_asked_again(
-    proxy: Proxy, place: str, fault: Any, in_haste: None
+    proxy: Proxy, place: str, fault: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:
+    for name in ("FIRST_PAUSES_S", "STORE_PAUSES_S"):
+        monkeypatch.setattr(f"cluster.storage.storage.{name}", (0.01,) * 6)
     storage, data = Storage(place), os.urandom(12_000_000)
     storage.write("old", b"old")
     asked: dict[str, int] = {}
