@@ -107,6 +107,7 @@ def test_a_cut_cable_costs_no_bit(cluster: RayCluster, undisturbed: dict[str, st
     assert _weights(run) == undisturbed
 
 
+@pytest.mark.long
 def test_a_worker_that_is_stopped_is_told_with_its_place_and_costs_no_bit(
     cluster: RayCluster, undisturbed: dict[str, str]
 ) -> None:

@@ -140,6 +140,7 @@ def test_a_killed_controller_leaves_no_placement_group_and_its_trial_goes_on(
     assert _settles(lambda: _is_all_released(nodes)), (_groups(), _alive())
 
 
+@pytest.mark.long
 def test_a_trial_goes_on_when_its_driver_dies(folder: Path, tiny_bert: Path, nodes: list[dict[str, float]]) -> None:
     killed: list[int] = []
 
@@ -186,6 +187,7 @@ def test_a_population_gives_a_bad_trial_the_weights_of_a_good_one(
     assert _settles(lambda: _is_all_released(nodes)), (_groups(), _alive())
 
 
+@pytest.mark.long
 def test_the_same_seed_gives_the_same_trials(folder: Path, tiny_bert: Path, nodes: list[dict[str, float]]) -> None:
     options = Options(trials=2, evaluations=1, concurrent=1, seed=5)
     search = _search(folder, tiny_bert, steps=10)
