@@ -11,20 +11,19 @@ code is 1 where one did not recover, ended in other bits, or something is left.
 import argparse
 import random
 import statistics
-import subprocess
 import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from tests.builders import build_tiny_bert, tiny_config, write_tiny_tasks
 from tests.chaos.driver import Driver
 from tests.chaos.host_faults import HostFaults
 from tests.chaos.host_sweep import disturb_sweep
 from tests.hosts.lab import Lab
+from tests.hosts.lab_run import lab_recipe, run_on_one_host, weights_of, write_inputs
 from tests.hosts.network import command
 from tests.hosts.ray_cluster import RayCluster
-from tests.integration.commands import ROOT, TORCHRUN, environment, final_files, result, write_recipe
+from tests.integration.commands import result
 
 # Further than before by then, or it hangs; a lease of a host that died is waited for a minute.
 BOUND_S = 240.0
@@ -70,16 +69,13 @@ class Chaos:
     def run(self) -> None:
         """All of it."""
         lab = self._cluster.lab
-        whole = _recipe(lab, "whole")
-        done = subprocess.run([*TORCHRUN, "train", whole], cwd=ROOT, env=environment(), capture_output=True, text=True)
-        assert done.returncode == 0, done.stderr[-3000:]
-        wanted = _bits(lab.shared / "runs/whole")
+        wanted = run_on_one_host(_recipe(lab, "whole"), lab.shared / "runs/whole")
         number = 0
         while len(self.told.kinds) < self._faults and time.monotonic() < self._ends:
             number += 1
             folder = lab.shared / "runs" / f"run{number}"
             self._disturb(Driver(self._cluster, "train", _recipe(lab, folder.name), "--json"), folder)
-            self.told.runs.append(_bits(folder) == wanted and result(folder)["status"] == "finished")
+            self.told.runs.append(weights_of(folder) == wanted and result(folder)["status"] == "finished")
             print(f"{folder.name} ended, same bits: {self.told.runs[-1]}", flush=True)
 
     def _disturb(self, driver: Driver, folder: Path) -> None:
@@ -132,20 +128,8 @@ class Chaos:
 
 
 def _recipe(lab: Lab, name: str) -> str:
-    tree = tiny_config(
-        lab.shared,
-        name=name,
-        encoder={"dropout": 0.1},
-        zero={"stage": 2},
-        phases=[{"sampling": {"name": "round_robin"}, "epochs": 60}],
-        training={"save_every": 25, "evaluate_every": 250, "log_every": 5},
-        cluster={"workers": 2, "collective_timeout": 40, "max_failures": 1000, "export": False},
-    )
-    return str(write_recipe(lab.shared / f"{name}.yaml", tree))
-
-
-def _bits(run: Path) -> dict[str, str]:
-    return {name: checksum for name, checksum in final_files(run).items() if name != "state.json"}
+    training = {"save_every": 25, "evaluate_every": 250, "log_every": 5}
+    return lab_recipe(lab, name, epochs=60, training=training, collective_timeout=40, max_failures=1000)
 
 
 def main() -> None:
@@ -162,8 +146,7 @@ def main() -> None:
     begun = time.monotonic()
     with Lab(hosts=4, shared_size="300m") as lab:
         cluster = RayCluster(lab, rocksdb=True)
-        write_tiny_tasks(lab.shared)
-        build_tiny_bert(lab.shared / "encoder", dropout=0.1)
+        write_inputs(lab)
         if given.sweep:
             good = disturb_sweep(cluster, given.seed)
         else:
