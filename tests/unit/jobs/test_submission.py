@@ -2,6 +2,7 @@
 
 import io
 import json
+import tomllib
 import zipfile
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +14,7 @@ from cluster.jobs import package, submission
 from cluster.jobs.job_server import JobServer, connect
 from cluster.jobs.submission import Submission
 from multitask.errors import UserError
+from tests.integration.commands import ROOT
 from tests.unit.jobs.fake_job_server import FakeJobServer, serving
 
 SHARED = "cluster.storage=/shared/runs"
@@ -228,6 +230,10 @@ def test_dependencies_are_those_of_here_but_for_ray(fake: FakeJobServer, tool: A
         packed
     )
     assert any(name.endswith(".dist-info/METADATA") for name in packed)
+    declared = tomllib.loads((ROOT / "pyproject.toml").read_text())["tool"]["setuptools"]["packages"]["find"]["include"]
+    assert {own.rstrip("*") for own in declared} == {
+        name.split("/")[0] for name in packed if name.endswith("__init__.py")
+    }
     assert not [name for name in packed if "__pycache__" in name]
 
 

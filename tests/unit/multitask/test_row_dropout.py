@@ -159,3 +159,13 @@ def test_rank_leaves_torch_its_own_kernels(tiny_tasks: dict[str, Any]) -> None:
         with row_dropout(parse_config(tiny_tasks, "test"), "sst", _batch([0, 1]), 0) if entered else torch.no_grad():
             drawn.append(dropout(torch.ones(2, 50)))
     assert torch.equal(*drawn)
+
+
+def test_a_task_and_a_step_have_masks_of_their_own(tiny_tasks: dict[str, Any]) -> None:
+    tiny_tasks["encoder"]["dropout"] = 0.3
+    drawn = []
+    for task, step, seed in (("sst", 1, 1), ("sts", 1, 1), ("sst", 2, 1), ("sst", 1, 2)):
+        with row_dropout(parse_config(tiny_tasks | {"seed": seed}, "test"), task, _batch([0, 1]), step):
+            drawn.append(functional.dropout(torch.ones(2, 500)) > 0)
+    same = (torch.stack(drawn)[:, None] == torch.stack(drawn)).float().mean((-2, -1))
+    assert (same[~torch.eye(4, dtype=torch.bool)] < 0.6).all()
