@@ -1,7 +1,8 @@
 """The tokenised tables of a run."""
 
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from multitask.config import RunConfig
 from multitask.config.task import MEMORY
@@ -26,10 +27,20 @@ class Tables:
 
     def hashes(self) -> dict[str, str]:
         """`task/split` of train and dev to the hash of what was read."""
-        splits = {"train": self.train, "dev": self.dev}
-        return {
-            f"{task}/{s}": table.metadata["content_hash"] for s, own in splits.items() for task, table in own.items()
-        }
+        return {f"{task}/{split}": about["content_hash"] for task, split, about in self._read()}
+
+    def left_out(self) -> list[str]:
+        """A sentence for each split of train and dev of which rows were bad and are not used."""
+        return [
+            f"tasks.{task}.files.{split}: {about['bad_rows']:,} of {about['rows'] + about['bad_rows']:,} rows are bad and left out, "
+            f"the first: {about['bad_rows_listed'][0]}; `concord data check` lists them"
+            for task, split, about in self._read()
+            if about["bad_rows"]
+        ]
+
+    def _read(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
+        for split, own in (("train", self.train), ("dev", self.dev)):
+            yield from ((task, split, table.metadata) for task, table in own.items())
 
 
 def prepare_tables(config: RunConfig, sources: Mapping[tuple[str, str], RowSource] | None = None) -> Tables:

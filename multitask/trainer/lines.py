@@ -29,8 +29,8 @@ class ProgressLine:
             named = "  ".join(f"{name.removeprefix('dev/')} {score:.3f}" for name, score in scores.items())
             self._write(f"step {step}/{self._steps}  dev {named}{'  best' if best else ''}", "\n")
 
-    def close(self, text: str) -> None:
-        """Show how it ended."""
+    def say(self, text: str) -> None:
+        """Show a sentence that stays, as on how it ended."""
         if self._shown:
             self._write(text, "\n")
 

@@ -59,7 +59,10 @@ def train(
     config, opened = _open(_config_of(config), tables)
     trainer = Trainer(config, opened, where, SavedSteps(Path(folder)) if folder is not None else None)
     trainer.restore()
-    return trainer.train(ProgressLine(trainer.schedule.steps, shown=progress), on_step, on_evaluation)
+    line = ProgressLine(trainer.schedule.steps, shown=progress)
+    for sentence in opened.left_out():
+        line.say(sentence)
+    return trainer.train(line, on_step, on_evaluation)
 
 
 def _config_of(config: RunConfig | Mapping[str, Any] | str | Path) -> RunConfig:
@@ -124,7 +127,7 @@ class Trainer:
                     break
         if status != "interrupted" and (problem := progress.diverged_problem(self.config.training.selection)):
             raise UserError(problem)
-        line.close(f"{status} after {progress.step} of {self.schedule.steps} steps")
+        line.say(f"{status} after {progress.step} of {self.schedule.steps} steps")
         return self._trained(status)
 
     def train_step(self) -> StepResult:

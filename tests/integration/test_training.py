@@ -157,6 +157,18 @@ def test_losses_and_scores_are_reported_under_the_projects_names(tiny_tasks: dic
     assert recorder.started[0].data_hashes.keys() >= {"sst/train", "sts/dev"}
 
 
+def test_run_says_which_rows_it_leaves_out(tiny_tasks: dict[str, Any]) -> None:
+    file = Path(tiny_tasks["data"]["root"]) / "sst-train.csv"
+    header, *rows = file.read_text().splitlines()
+    texts = [row.split("\t")[2:] for row in rows] * (1 + 100 // len(rows))
+    many = ["\t".join([str(number), f"r{number}", *text]) for number, text in enumerate(texts)]
+    file.write_text("\n".join([header, *many, "999\tbad\t\t0"]) + "\n")
+    outcome, recorder, _ = _run(tiny_tasks | {"data": tiny_tasks["data"] | {"on_bad_rows": "skip"}})
+    told = f"tasks.sst.files.train: 1 of {len(many) + 1:,} rows are bad and left out"
+    for notes in (recorder.started[0].notes, outcome.notes):
+        assert [note for note in notes if note.startswith(told)]
+
+
 def test_methods_without_gradients_keep_one_row(tiny_tasks: dict[str, Any]) -> None:
     """With a sum, or one task in the round, no gradient per task is kept or sent."""
     sizes = {}

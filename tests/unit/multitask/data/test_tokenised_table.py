@@ -15,7 +15,17 @@ import pytest
 from transformers import PreTrainedTokenizerFast
 
 from multitask.config import RunConfig, load_recipe, parse_config
-from multitask.data import TaskTable, collate, epoch_batches, load_tokenizer, prepare, reading, source, tokenizer_id
+from multitask.data import (
+    TaskTable,
+    collate,
+    epoch_batches,
+    load_tokenizer,
+    prepare,
+    prepare_tables,
+    reading,
+    source,
+    tokenizer_id,
+)
 from multitask.errors import UserError
 
 MakeConfig = Callable[..., RunConfig]
@@ -92,6 +102,16 @@ def test_skipped_rows_are_remembered_by_the_cache(
         assert metadata["bad_rows_listed"] == [f"{tmp_path / 'train.csv'}:202: text is empty"]
     with pytest.raises(UserError, match="text is empty"):
         run(make_config(), tokenizer)
+
+
+def test_splits_say_what_of_them_is_left_out(tmp_path: Path, make_config: MakeConfig) -> None:
+    write_rows(tmp_path / "train.csv", 1199)
+    write_rows(tmp_path / "dev.csv", 10)
+    with (tmp_path / "train.csv").open("a") as file:
+        file.write("x,,,0\n")
+    (told,) = prepare_tables(make_config(data={"on_bad_rows": "skip"})).left_out()
+    assert told.startswith("tasks.t.files.train: 1 of 1,200 rows are bad and left out, the first: ")
+    assert f"{tmp_path / 'train.csv'}:1201: text is empty" in told
 
 
 def test_everything_that_decides_the_content_is_in_the_key(

@@ -31,7 +31,7 @@ def test_steps_rewrite_one_line_of_a_terminal_and_evaluations_stay(file: io.Stri
     line = ProgressLine(20, shown=True, file=file)
     line.step(9, RESULT)
     line.evaluation(9, {"dev/mean": 0.5}, best=True)
-    line.close("finished")
+    line.say("finished")
     steps, _, rest = file.getvalue().rpartition("\r")
     assert steps == ("step 9/20  loss sst 1.500  sts 0.250" if file.isatty() else "")
     assert [text.strip() for text in rest.splitlines()] == ["step 9/20  dev mean 0.500  best", "finished"]
@@ -44,5 +44,5 @@ def test_silent_training_writes_nothing() -> None:
     line = ProgressLine(20, shown=False, file=file)
     line.step(1, RESULT)
     line.evaluation(1, {"dev/mean": 0.5}, best=False)
-    line.close("finished")
+    line.say("finished")
     assert file.getvalue() == ""
