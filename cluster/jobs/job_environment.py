@@ -13,6 +13,7 @@ from typing import Any, Literal
 from packaging.requirements import Requirement
 
 from multitask.errors import UserError
+from multitask.redaction import redacted
 
 Dependencies = Literal["image", "pip", "uv"]
 _PROJECT = "concord-mtl"
@@ -22,7 +23,7 @@ _SUBMITTED, _NEEDS = "CONCORD_SUBMITTED_WITH", "CONCORD_NEEDS"
 # How long a driver that is stopped may take to save; Ray's own 3 s are few.
 _STOP_WAIT_S = 120
 _SECRET_NAME = re.compile(r"(?i)(key|token|secret|passw(or)?d|credential)")
-_SECRET_WORD = re.compile(r"(?i)://[^/\s@]+:[^/\s@]+@|(api_?key|access_?key|token|secret|passw(or)?d|credentials?)=\S")
+_ASSIGNED = re.compile(r"(?i)(api_?key|access_?key|token|secret|passw(or)?d|credentials?)=\S")
 
 
 def environment_variables(given: Sequence[str], needs: Sequence[str]) -> dict[str, str]:
@@ -38,13 +39,17 @@ def environment_variables(given: Sequence[str], needs: Sequence[str]) -> dict[st
         name, sign, value = pair.partition("=")
         if not sign or not name.isidentifier():
             raise UserError(f"--env takes NAME=VALUE, got {name!r}")
-        if _SECRET_NAME.search(name) or _SECRET_WORD.search(value):
+        if _SECRET_NAME.search(name) or _holds_secret(value):
             raise UserError(
                 f"--env {name}: a secret would stand in the job's details, for all to read; "
                 f"set it on the cluster's nodes, and say --needs {name}"
             )
         variables[name] = value
     return variables
+
+
+def _holds_secret(text: str) -> bool:
+    return redacted(text) != text or _ASSIGNED.search(text) is not None
 
 
 def check_words(words: Iterable[str]) -> None:
@@ -54,7 +59,7 @@ def check_words(words: Iterable[str]) -> None:
         UserError: there is some.
     """
     for word in words:
-        if _SECRET_WORD.search(word):
+        if _holds_secret(word):
             shown = re.match(r"[\w.+-]*", word.lstrip("'\"{[(,-"))
             name = shown[0] if shown else ""
             raise UserError(f"{name}…: a secret in a job's command or files is for all to read; {_BY_NAME}")
