@@ -29,14 +29,19 @@ except Exception as error:
 
 
 def listening(pids: list[int]) -> dict[str, set[str]]:
-    """Address and port, as the kernel writes them, that each of `pids` listens on, by its command."""
+    """Address and port, as the kernel writes them, that each of `pids` listens on, by its program."""
     sockets = {}
     for table in ("tcp", "tcp6"):
         for line in Path(f"/proc/net/{table}").read_text().splitlines()[1:]:
             fields = line.split()
             if fields[3] == LISTENS:
                 sockets[f"socket:[{fields[9]}]"] = fields[1]
-    return {f"{pid} {command_line(pid)[:80]}": found for pid in pids if (found := set(_own(pid, sockets)))}
+    return {f"{pid} {_program(pid)}": found for pid in pids if (found := set(_own(pid, sockets)))}
+
+
+def _program(pid: int) -> str:
+    """The last part of the program's path: how deep the environment lies must not matter."""
+    return Path(command_line(pid).split(" ")[0]).name
 
 
 def _own(pid: int, sockets: dict[str, str]) -> Iterator[str]:
