@@ -90,7 +90,7 @@ def straight_trajectory(
         for task in work.round.tasks:
             [whole] = work.batches[task]
             losses[task] = task_loss(model, task, whole.batch, step)
-        weights = getattr(config.combination, "weights", dict.fromkeys(losses, 1.0))
+        weights = getattr(config.combination, "loss_weights", dict.fromkeys(losses, 1.0))
         model.zero_grad(set_to_none=True)
         total = torch.stack([weights[task] * loss for task, loss in losses.items()]).sum()
         total.backward(retain_graph=True)

@@ -1,7 +1,7 @@
 """Which sampling strategy suits this recipe, and with which parameters, everything else being as it is?
 
 The strategy is chosen for every phase that trains several tasks; phases of one task stay as they are. Strategies that the recipe
-cannot be trained with are left out, as `proportional_batches` where tasks have batch sizes of their own. How many tasks a step
+cannot be trained with are left out, as `scaled_batch_sizes` where tasks have batch sizes of their own. How many tasks a step
 trains: 1 … K, or 2 … K where the recipe's combination compares tasks; at most K − 1 where tasks are drawn, since all strategies
 that draw K of K are alike (of two tasks, both are drawn for a combination that compares them).
 

@@ -11,7 +11,7 @@ from cluster.storage.run_folder import RunFolder
 from cluster.storage.shard_file import load_weights
 from cluster.storage.storage import Storage
 from cluster.zero.engine import import_deepspeed
-from multitask.config import RunConfig, parse_config
+from multitask.config import RunConfig, parse_written
 from multitask.errors import UserError
 from multitask.export import write_export
 from multitask.export.versions import installed_versions
@@ -70,7 +70,7 @@ def export_checkpoint(folder: RunFolder, step: int, target: Path | None = None) 
 
 def _check_config(folder: RunFolder, config: RunConfig, state: dict[str, Any]) -> None:
     """The config of a folder is not signed, that in a checkpoint is."""
-    if signature_key() is not None and config.trajectory_hash() != parse_config(state["config"], "").trajectory_hash():
+    if signature_key() is not None and config.trajectory_hash() != parse_written(state["config"], "").trajectory_hash():
         raise UserError(f"{folder.location}/config.yaml is not the config that the signed checkpoint was trained by")
 
 

@@ -20,7 +20,7 @@ from cluster.storage.finding import Finding, remove_file, remove_folder
 from cluster.storage.leftovers import find_leftovers
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
-from multitask.config import parse_config
+from multitask.config import parse_written
 from multitask.errors import UserError
 from multitask.export import check_export
 from multitask.signature import SUFFIX, VARIABLE
@@ -65,7 +65,7 @@ def _config_finding(folder: RunFolder, problem: str) -> Finding:
     def mend(storage: Storage) -> None:
         own = RunFolder(storage)
         own.set_aside("config.yaml", problem)
-        own.write_config(parse_config(read_state(storage, newest)["config"], newest))
+        own.write_config(parse_written(read_state(storage, newest)["config"], newest))
 
     return Finding("config.yaml", problem, f"write it anew, as {newest} has it", mend)
 

@@ -13,7 +13,7 @@ from cluster.storage.checkpoint import FOLDER, find_checkpoint, read_state
 from cluster.storage.fence import written_by
 from cluster.storage.storage import Storage
 from cluster.storage.store_error import StoreError
-from multitask.config import RunConfig, parse_config
+from multitask.config import RunConfig, parse_written
 from multitask.errors import UserError
 from multitask.plain_json import encode_json
 
@@ -61,7 +61,7 @@ class RunFolder:
         if begun and (not run or self._trains_otherwise(config)):
             state = self._newest_state()
             if state:
-                self._check_same(parse_config(state["config"], self.location), config)
+                self._check_same(parse_written(state["config"], self.location), config)
         self.run_id = run.get("run_id") or state.get("run_id") or f"{config.name}-{secrets.token_hex(4)}"
         self.write_config(config)
         if run.get("run_id") != self.run_id:
@@ -125,7 +125,7 @@ class RunFolder:
             raise UserError(f"{place}: not valid YAML: {' '.join(str(error).split())}") from None
         if not isinstance(tree, dict):
             raise UserError(f"{place}: must be a mapping of keys")
-        return parse_config(tree, place)
+        return parse_written(tree, place)
 
     def write_result(self, result: Mapping[str, Any]) -> None:
         """Replace `result.json`."""

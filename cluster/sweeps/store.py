@@ -15,6 +15,7 @@ from cluster.sweeps.confirmation import Confirmation
 from cluster.sweeps.records import Options, Sweep, Trial
 from cluster.sweeps.sweep_place import PLAN
 from multitask.config.messages import valid_names
+from multitask.config.renamed import with_present_names
 from multitask.errors import UserError
 from multitask.plain_json import encode_json
 
@@ -81,7 +82,7 @@ class SweepStore:
             name=plan["name"],
             location=self.location,
             recipe=plan["recipe"],
-            base=plan["base"],
+            base=with_present_names(plan["base"]),
             space=plan["space"],
             options=Options.from_dict(plan["options"]),
             trials=tuple(sorted(filter(None, trials), key=lambda trial: (trial.number, trial.repeat))),

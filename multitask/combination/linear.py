@@ -6,9 +6,9 @@ import torch
 from torch import Tensor
 
 from multitask.combination.base import Combination
+from multitask.config.combination import LossWeights as LossWeightsConfig
 from multitask.config.combination import SizeWeighted as SizeWeightedConfig
 from multitask.config.combination import Sum as SumConfig
-from multitask.config.combination import Weights as WeightsConfig
 
 
 class SumCombination(Combination):
@@ -31,11 +31,11 @@ class FixedWeightsCombination(Combination):
         return torch.tensor([self.weights[task] for task in tasks], dtype=torch.float32)
 
 
-class WeightsCombination(FixedWeightsCombination):
-    """Weights by hand."""
+class LossWeightsCombination(FixedWeightsCombination):
+    """Loss weights by hand."""
 
-    def __init__(self, config: WeightsConfig, train_rows: Mapping[str, int], seed: int) -> None:
-        super().__init__(config.weights)
+    def __init__(self, config: LossWeightsConfig, train_rows: Mapping[str, int], seed: int) -> None:
+        super().__init__(config.loss_weights)
 
 
 class SizeWeightedCombination(FixedWeightsCombination):

@@ -3,14 +3,14 @@
 from collections.abc import Mapping
 
 from multitask.combination.base import Combination
-from multitask.combination.linear import SizeWeightedCombination, SumCombination, WeightsCombination
+from multitask.combination.linear import LossWeightsCombination, SizeWeightedCombination, SumCombination
 from multitask.combination.pcgrad import PCGradCombination
 from multitask.config import RunConfig
 
 COMBINATIONS = {
     "sum": SumCombination,
     "size_weighted": SizeWeightedCombination,
-    "weights": WeightsCombination,
+    "loss_weights": LossWeightsCombination,
     "pcgrad": PCGradCombination,
 }
 

@@ -10,6 +10,7 @@ from multitask.config.loading import (
     override_config,
     override_texts,
     parse_config,
+    parse_written,
     read_recipe,
     recipe_files,
 )
@@ -31,6 +32,7 @@ __all__ = [
     "override_config",
     "override_texts",
     "parse_config",
+    "parse_written",
     "read_recipe",
     "recipe_files",
 ]

@@ -24,15 +24,15 @@ class SizeWeighted(Config):
     name: Literal["size_weighted"] = "size_weighted"
 
 
-class Weights(Config):
+class LossWeights(Config):
     """Each loss times a weight given by hand."""
 
-    SEARCH: ClassVar[Ranges] = {"weights": PerTask(0.25, 4)}
+    SEARCH: ClassVar[Ranges] = {"loss_weights": PerTask(0.25, 4)}
 
-    name: Literal["weights"] = "weights"
-    weights: dict[str, float] = Field(description="task to a weight, 0 or more, every task of the recipe")
+    name: Literal["loss_weights"] = "loss_weights"
+    loss_weights: dict[str, float] = Field(description="task to a weight, 0 or more, every task of the recipe")
 
-    @field_validator("weights")
+    @field_validator("loss_weights")
     @classmethod
     def _not_negative(cls, weights: dict[str, float]) -> dict[str, float]:
         for task, weight in weights.items():
@@ -53,4 +53,4 @@ class PCGrad(Config):
     )
 
 
-CombinationConfig = Annotated[Sum | SizeWeighted | Weights | PCGrad, Field(discriminator="name")]
+CombinationConfig = Annotated[Sum | SizeWeighted | LossWeights | PCGrad, Field(discriminator="name")]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence
 
-from multitask.config.combination import CombinationConfig, PCGrad, Weights
+from multitask.config.combination import CombinationConfig, LossWeights, PCGrad
 from multitask.config.kind import METRICS, Contrastive
 from multitask.config.model import EncoderConfig
 from multitask.config.regularization import RegularizationConfig
@@ -10,8 +10,8 @@ from multitask.config.sampling import (
     DrawnByWeights,
     PhaseConfig,
     Proportional,
-    ProportionalBatches,
     SamplingConfig,
+    ScaledBatchSizes,
     Sequential,
 )
 from multitask.config.search import needs_several_tasks
@@ -20,7 +20,7 @@ from multitask.config.training import LibraryOptimizer, OptimizerConfig
 
 _MENDS = {
     "round_robin": "set {key}.sampling.tasks_per_step=all",
-    "proportional": "set {key}.sampling.batches_per_step to 2 or more",
+    "proportional": "set {key}.sampling.merged_batches to 2 or more",
     "sequential": "use {key}.sampling.name=round_robin",
 }
 
@@ -39,10 +39,10 @@ def check_phase(key: str, phase: PhaseConfig, tasks: Mapping[str, TaskConfig], e
             f"{key}.sampling.tasks_per_step must lie in 1 … {len(names)} (the phase's tasks), got {number}"
         )
     if isinstance(sampling, DrawnByWeights):
-        _same_names(f"{key}.sampling.weights", sampling.weights, names)
+        _same_names(f"{key}.sampling.draw_weights", sampling.draw_weights, names)
     for task in names:
-        if isinstance(sampling, ProportionalBatches) and tasks[task].batch_size is not None:
-            raise ValueError(f"tasks.{task}.batch_size is set, but {key}.sampling.name=proportional_batches sets it")
+        if isinstance(sampling, ScaledBatchSizes) and tasks[task].batch_size is not None:
+            raise ValueError(f"tasks.{task}.batch_size is set, but {key}.sampling.name=scaled_batch_sizes sets it")
         if phase.encoder == "frozen" and _has_no_head(tasks[task], encoder):
             raise ValueError(f"{key}.encoder=frozen leaves nothing to train for task {task}: its head has no weights")
 
@@ -62,8 +62,8 @@ def check_tasks_in_step(
 
 def check_combination(combination: CombinationConfig, tasks: Mapping[str, TaskConfig]) -> None:
     """The combination names the config's tasks."""
-    if isinstance(combination, Weights):
-        _same_names("combination.weights", combination.weights, tasks)
+    if isinstance(combination, LossWeights):
+        _same_names("combination.loss_weights", combination.loss_weights, tasks)
     if isinstance(combination, PCGrad) and combination.groups is not None:
         named = [task for group in combination.groups for task in group]
         if sorted(named) != sorted(tasks) or not all(combination.groups):
@@ -117,7 +117,7 @@ def tasks_in_one_step(sampling: SamplingConfig, tasks: int) -> int:
     """Most tasks that a step of `sampling` over so many tasks trains."""
     if isinstance(sampling, Sequential):
         return 1
-    number = sampling.batches_per_step if isinstance(sampling, Proportional) else sampling.tasks_per_step
+    number = sampling.merged_batches if isinstance(sampling, Proportional) else sampling.tasks_per_step
     return tasks if number == "all" else min(number, tasks)
 
 

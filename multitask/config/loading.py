@@ -9,6 +9,7 @@ from pathlib import Path
 import yaml
 
 from multitask.config.messages import parse_values, valid_names
+from multitask.config.renamed import with_present_names
 from multitask.config.run import RunConfig
 from multitask.errors import UserError
 
@@ -107,6 +108,11 @@ def read_value(text: str) -> object:
 def parse_config(tree: Mapping, source: str) -> RunConfig:
     """Validate plain values from `source`; every error is one line that names the key and the valid ones."""
     return parse_values(RunConfig, tree, source)
+
+
+def parse_written(tree: Mapping, source: str) -> RunConfig:
+    """As `parse_config`, of what a run wrote: an older version's names are read as this one's."""
+    return parse_values(RunConfig, with_present_names(tree), source)
 
 
 def read_mapping(path: Path) -> dict:

@@ -8,6 +8,7 @@ from typing import TypeVar
 
 from pydantic import BaseModel, Tag, ValidationError
 
+from multitask.config.renamed import renamed_key, renamed_value
 from multitask.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -48,8 +49,12 @@ def _describe(error: Mapping, root: type[BaseModel]) -> str:
     path, _ = _walk(error["loc"], root)
     where = ".".join(path)
     if error["type"] == "extra_forbidden":
+        if new := renamed_key(where):
+            return f"{where} is called {new} now"
         return f"unknown key {where!r}; {valid_names(path[-1], _walk(error['loc'][:-1], root)[1])}"
     if error["type"] == "union_tag_invalid":
+        if new := renamed_value(f"{where}.name", error["ctx"]["tag"]):
+            return f"{where}.name: {error['ctx']['tag']!r} is called {new!r} now"
         tags = [tag.strip(" '") for tag in error["ctx"]["expected_tags"].split(",")]
         return f"{where}.name: unknown {error['ctx']['tag']!r}; {valid_names(error['ctx']['tag'], tags)}"
     if error["type"] == "union_tag_not_found":

@@ -34,7 +34,7 @@ class RoundRobin(Config):
     tasks_per_step: TasksPerStep = Field(default="all", description=_TASKS_PER_STEP)
 
 
-class ProportionalBatches(Config):
+class ScaledBatchSizes(Config):
     """The tasks in turn with batch sizes in proportion to their sets, so that all are through at the same time.
 
     `batches`: every task has this many in a pass. Or `largest`: the batch size of the largest set, which gives the
@@ -47,13 +47,13 @@ class ProportionalBatches(Config):
         "tasks_per_step": TasksInStep(draws=False),
     }
 
-    name: Literal["proportional_batches"] = "proportional_batches"
+    name: Literal["scaled_batch_sizes"] = "scaled_batch_sizes"
     batches: int | None = Field(default=None, ge=1, description="batches of every task in a pass")
     largest: int | None = Field(default=None, ge=1, description="batch size of the largest set")
     tasks_per_step: TasksPerStep = Field(default="all", description=_TASKS_PER_STEP)
 
     @model_validator(mode="after")
-    def _one_of_both(self) -> "ProportionalBatches":
+    def _one_of_both(self) -> "ScaledBatchSizes":
         if (self.batches is None) == (self.largest is None):
             raise ValueError("give one of batches and largest")
         return self
@@ -62,13 +62,13 @@ class ProportionalBatches(Config):
 class Proportional(Config):
     """Every batch of every task once in an epoch, in random order: a task's share is that of its batches.
 
-    Each step takes `batches_per_step` of them; several of one task become one larger batch.
+    Each step takes `merged_batches` of them; several of one task become one larger batch.
     """
 
-    SEARCH: ClassVar[Ranges] = {"batches_per_step": TasksInStep(draws=False)}
+    SEARCH: ClassVar[Ranges] = {"merged_batches": TasksInStep(draws=False)}
 
     name: Literal["proportional"] = "proportional"
-    batches_per_step: int = Field(default=1, ge=1, description="batches of the shuffled epoch that a step takes")
+    merged_batches: int = Field(default=1, ge=1, description="batches of the shuffled epoch that a step takes")
 
 
 class _Drawn(Config):
@@ -121,12 +121,12 @@ class Annealed(_Drawn):
 class DrawnByWeights(_Drawn):
     """Tasks drawn with p ∝ weights given by hand."""
 
-    SEARCH: ClassVar[Ranges] = {**_Drawn.SEARCH, "weights": PerTask(0.25, 4)}
+    SEARCH: ClassVar[Ranges] = {**_Drawn.SEARCH, "draw_weights": PerTask(0.25, 4)}
 
-    name: Literal["weights"] = "weights"
-    weights: dict[str, float] = Field(description="task to a weight above 0, every task of the phase")
+    name: Literal["draw_weights"] = "draw_weights"
+    draw_weights: dict[str, float] = Field(description="task to a weight above 0, every task of the phase")
 
-    @field_validator("weights")
+    @field_validator("draw_weights")
     @classmethod
     def _positive(cls, weights: dict[str, float]) -> dict[str, float]:
         for task, weight in weights.items():
@@ -139,7 +139,7 @@ class DrawnByWeights(_Drawn):
 
 DrawnConfig = Uniform | SquareRoot | Temperature | Annealed | DrawnByWeights
 SamplingConfig = Annotated[
-    Sequential | RoundRobin | ProportionalBatches | Proportional | DrawnConfig, Field(discriminator="name")
+    Sequential | RoundRobin | ScaledBatchSizes | Proportional | DrawnConfig, Field(discriminator="name")
 ]
 
 

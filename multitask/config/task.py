@@ -107,7 +107,7 @@ class TaskConfig(Config):
     train_rows: int | None = Field(
         default=None, ge=1, description="only this many training rows are used, drawn once; all of them if not given"
     )
-    rows_per_epoch: int | None = Field(
+    rows_per_pass: int | None = Field(
         default=None, ge=1, description="rows drawn in one pass; all of them if not given"
     )
     metric: str | None = Field(

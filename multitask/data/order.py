@@ -72,11 +72,11 @@ def epoch_batches(
     task: str,
     epoch: int,
     pool_batches: int = 64,
-    rows_per_epoch: int | None = None,
+    rows_per_pass: int | None = None,
 ) -> EpochBatches:
     """Batches of row numbers for pass `epoch` over a task whose rows have `lengths` (rows,) tokens.
 
-    With `rows_per_epoch` below the number of rows, consecutive passes take consecutive stretches of one permutation of
+    With `rows_per_pass` below the number of rows, consecutive passes take consecutive stretches of one permutation of
     all rows, as many as it holds whole, and then go on with the next permutation. So no row comes twice in a pass, nor
     again before the permutation is through.
 
@@ -84,7 +84,7 @@ def epoch_batches(
     grow with the number of rows.
     """
     total = len(lengths)
-    size = min(total, rows_per_epoch or total)
+    size = min(total, rows_per_pass or total)
     passes = total // size if size else 1
     number, stretch = divmod(epoch, passes)
     key = f"{seed}/{task}"
@@ -92,6 +92,6 @@ def epoch_batches(
     return EpochBatches(lengths, rows, stretch * size, size, batch_size, pool_batches, f"{key}/{epoch}")
 
 
-def number_of_batches(rows: int, batch_size: int, rows_per_epoch: int | None = None) -> int:
+def number_of_batches(rows: int, batch_size: int, rows_per_pass: int | None = None) -> int:
     """Batches of one pass, the short one counted."""
-    return math.ceil(min(rows, rows_per_epoch or rows) / batch_size)
+    return math.ceil(min(rows, rows_per_pass or rows) / batch_size)

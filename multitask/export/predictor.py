@@ -10,7 +10,7 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from multitask.config import RunConfig, parse_config
+from multitask.config import RunConfig, parse_written
 from multitask.config.kind import ClassName, class_names
 from multitask.config.model import LoRA, NoAdapter
 from multitask.data import Batch, Pairing, TaskTable, encode_texts, load_tokenizer, pairing_of, prepare, tokenizer_id
@@ -39,7 +39,7 @@ class Predictor:
         description: dict[str, Any],
         device: torch.device,
     ) -> None:
-        self.config: RunConfig = parse_config(description["config"], DESCRIPTION)
+        self.config: RunConfig = parse_written(description["config"], DESCRIPTION)
         self.scores: dict[str, float] = description["scores"]
         self.tasks = tuple(model.heads)
         self.model, self.tokenizer, self.device = model, tokenizer, device
@@ -138,7 +138,7 @@ def load_export(folder: Path, device: str | None = None) -> Predictor:
         UserError: there is no export, it is of another format, or a file's checksum differs.
     """
     description = check_export(folder)
-    config = parse_config(description["config"], str(folder / DESCRIPTION))
+    config = parse_written(description["config"], str(folder / DESCRIPTION))
     model = _model(folder, config)
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     # Training evaluates bf16 weights where it trains them; the same weights give the same scores.

@@ -24,7 +24,7 @@ def task_probabilities(config: DrawnConfig, rows: Mapping[str, int], epoch: int,
         progress = epoch / (epochs - 1) if epochs > 1 else 0.0
         weights = sizes ** (config.start - (config.start - config.end) * progress)
     elif isinstance(config, DrawnByWeights):
-        weights = np.array([config.weights[task] for task in rows], dtype=np.float64)
+        weights = np.array([config.draw_weights[task] for task in rows], dtype=np.float64)
     else:
         weights = np.ones_like(sizes)
     probabilities: np.ndarray = weights / weights.sum()

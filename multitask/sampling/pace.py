@@ -15,7 +15,7 @@ def rows_per_step(sampling: SamplingConfig, sizes: Mapping[str, TaskSize], epoch
     if isinstance(sampling, Proportional | Sequential):
         batches = [size.batches for size in sizes.values()]
         mean = float(np.average(batch_sizes, weights=batches))
-        return (mean * (sampling.batches_per_step if isinstance(sampling, Proportional) else 1),) * epochs
+        return (mean * (sampling.merged_batches if isinstance(sampling, Proportional) else 1),) * epochs
     mean, number = float(batch_sizes.mean()), sampling.tasks_per_step
     if not isinstance(sampling, DrawnConfig):
         return (mean * (len(sizes) if number == "all" else number),) * epochs

@@ -14,7 +14,7 @@ class ProportionalStrategy(Strategy):
     def __init__(self, config: Proportional, plan: Plan) -> None:
         self.batches, self.key = plan.batches, plan.key
         self.tasks = tuple(self.batches)
-        self._per_step = config.batches_per_step
+        self._per_step = config.merged_batches
         self._epoch = lru_cache(maxsize=2)(self._draw)
 
     @property

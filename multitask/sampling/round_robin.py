@@ -1,13 +1,13 @@
 """The tasks in turn, small sets starting again."""
 
-from multitask.config.sampling import ProportionalBatches, RoundRobin
+from multitask.config.sampling import RoundRobin, ScaledBatchSizes
 from multitask.sampling.strategy import Plan, Strategy
 
 
 class RoundRobinStrategy(Strategy):
     """Task 0, 1, …, K − 1, 0, 1, …; an epoch ends when the task with the most batches is through."""
 
-    def __init__(self, config: RoundRobin | ProportionalBatches, plan: Plan) -> None:
+    def __init__(self, config: RoundRobin | ScaledBatchSizes, plan: Plan) -> None:
         self.batches = plan.batches
         self.tasks = tuple(self.batches)
         self._per_step = len(self.tasks) if config.tasks_per_step == "all" else config.tasks_per_step

@@ -43,5 +43,5 @@ class TaskRows:
             task=f"{self._phase}/{self._task}",
             epoch=epoch,
             pool_batches=self._config.data.pool_batches,
-            rows_per_epoch=self._config.tasks[self._task].rows_per_epoch,
+            rows_per_pass=self._config.tasks[self._task].rows_per_pass,
         )

@@ -18,13 +18,13 @@ from multitask.sampling.strategy import Plan, Strategy
 STRATEGIES = {
     "sequential": SequentialStrategy,
     "round_robin": RoundRobinStrategy,
-    "proportional_batches": RoundRobinStrategy,
+    "scaled_batch_sizes": RoundRobinStrategy,
     "proportional": ProportionalStrategy,
     "uniform": DrawnStrategy,
     "square_root": DrawnStrategy,
     "temperature": DrawnStrategy,
     "annealed": DrawnStrategy,
-    "weights": DrawnStrategy,
+    "draw_weights": DrawnStrategy,
 }
 # Steps times rows a step is not always exact where batch sizes differ.
 _ROUNDING = 1e-9

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from fractions import Fraction
 
 from multitask.config import RunConfig
-from multitask.config.sampling import ProportionalBatches
+from multitask.config.sampling import ScaledBatchSizes
 
 
 @dataclass(frozen=True)
@@ -24,16 +24,16 @@ def task_sizes(config: RunConfig, phase: int, table_rows: Mapping[str, int]) -> 
     for task in config.phase_tasks(phase):
         own = config.tasks[task]
         rows[task] = min(table_rows[task], own.train_rows or table_rows[task])
-        drawn[task] = min(rows[task], own.rows_per_epoch or rows[task])
+        drawn[task] = min(rows[task], own.rows_per_pass or rows[task])
     sampling = config.phases[phase].sampling
-    if isinstance(sampling, ProportionalBatches):
-        sizes = _proportional_batch_sizes(sampling, drawn)
+    if isinstance(sampling, ScaledBatchSizes):
+        sizes = _scaled_batch_sizes(sampling, drawn)
     else:
         sizes = {task: config.batch_size(task) for task in drawn}
     return {task: TaskSize(rows[task], size, math.ceil(drawn[task] / size)) for task, size in sizes.items()}
 
 
-def _proportional_batch_sizes(sampling: ProportionalBatches, drawn: Mapping[str, int]) -> dict[str, int]:
+def _scaled_batch_sizes(sampling: ScaledBatchSizes, drawn: Mapping[str, int]) -> dict[str, int]:
     """Batch sizes in proportion to the rows `drawn` in a pass, rounded to where the numbers of batches come nearest."""
     if sampling.batches is not None:
         share, wanted = Fraction(1, sampling.batches), sampling.batches

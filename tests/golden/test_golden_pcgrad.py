@@ -81,7 +81,7 @@ def test_fixed_weights(tiny_tasks: dict) -> None:
     for name, extra, wanted in [
         ("sum", {}, [1.0, 1.0, 1.0]),
         ("size_weighted", {}, [1.8, 0.9, 0.3]),
-        ("weights", {"weights": {"sst": 0.5, "quora": 2, "sts": 0}}, [0.5, 2.0, 0.0]),
+        ("loss_weights", {"loss_weights": {"sst": 0.5, "quora": 2, "sts": 0}}, [0.5, 2.0, 0.0]),
     ]:
         config = parse_config(tiny_tasks | {"combination": {"name": name, **extra}}, "test")
         combination = build_combination(config, rows)

@@ -101,7 +101,7 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
     "TaskConfig.auxiliary": ({}, _task("sst", auxiliary=True)),
     "TaskConfig.batch_size": ({}, _task("sst", batch_size=4)),
     "TaskConfig.train_rows": ({}, _task("sst", train_rows=20)),
-    "TaskConfig.rows_per_epoch": ({}, _task("sst", rows_per_epoch=7)),
+    "TaskConfig.rows_per_pass": ({}, _task("sst", rows_per_pass=7)),
     "TaskConfig.metric": ({}, _task("sst", metric="macro_f1")),
     "DataConfig.max_length": ({}, {"data": {"max_length": 6}}),
     "DataConfig.batch_size": ({}, {"data": {"batch_size": 5}}),
@@ -114,15 +114,15 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
     "PhaseConfig.encoder": ({}, _phase(encoder="frozen")),
     "Sequential.name": ({"combination": {"name": "sum"}}, _phase(sampling={"name": "sequential"})),
     "RoundRobin.tasks_per_step": ({}, _phase(sampling={"name": "round_robin", "tasks_per_step": 2})),
-    "ProportionalBatches.batches": ({}, _phase(sampling={"name": "proportional_batches", "batches": 5})),
-    "ProportionalBatches.largest": ({}, _phase(sampling={"name": "proportional_batches", "largest": 9})),
-    "ProportionalBatches.tasks_per_step": (
-        _phase(sampling={"name": "proportional_batches", "batches": 5}),
-        _phase(sampling={"name": "proportional_batches", "batches": 5, "tasks_per_step": 2}),
+    "ScaledBatchSizes.batches": ({}, _phase(sampling={"name": "scaled_batch_sizes", "batches": 5})),
+    "ScaledBatchSizes.largest": ({}, _phase(sampling={"name": "scaled_batch_sizes", "largest": 9})),
+    "ScaledBatchSizes.tasks_per_step": (
+        _phase(sampling={"name": "scaled_batch_sizes", "batches": 5}),
+        _phase(sampling={"name": "scaled_batch_sizes", "batches": 5, "tasks_per_step": 2}),
     ),
-    "Proportional.batches_per_step": (
-        _drawn(name="proportional", batches_per_step=2),
-        _drawn(name="proportional", batches_per_step=3),
+    "Proportional.merged_batches": (
+        _drawn(name="proportional", merged_batches=2),
+        _drawn(name="proportional", merged_batches=3),
     ),
     "Uniform.tasks_per_step": (_drawn(name="uniform"), _drawn(name="uniform", tasks_per_step=2)),
     "SquareRoot.tasks_per_step": (_drawn(name="square_root"), _drawn(name="square_root", tasks_per_step=2)),
@@ -132,19 +132,19 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
     "Annealed.start": (_drawn(name="annealed"), _drawn(name="annealed", start=0.0)),
     "Annealed.end": (_drawn(2, name="annealed"), _drawn(2, name="annealed", end=1.0)),
     "Annealed.tasks_per_step": (_drawn(name="annealed"), _drawn(name="annealed", tasks_per_step=2)),
-    "DrawnByWeights.weights": (
-        _drawn(name="weights", weights={"sst": 1, "quora": 1, "sts": 1}),
-        _drawn(name="weights", weights={"sst": 9, "quora": 1, "sts": 1}),
+    "DrawnByWeights.draw_weights": (
+        _drawn(name="draw_weights", draw_weights={"sst": 1, "quora": 1, "sts": 1}),
+        _drawn(name="draw_weights", draw_weights={"sst": 9, "quora": 1, "sts": 1}),
     ),
     "DrawnByWeights.tasks_per_step": (
-        _drawn(name="weights", weights={"sst": 1, "quora": 1, "sts": 1}),
-        _drawn(name="weights", weights={"sst": 1, "quora": 1, "sts": 1}, tasks_per_step=2),
+        _drawn(name="draw_weights", draw_weights={"sst": 1, "quora": 1, "sts": 1}),
+        _drawn(name="draw_weights", draw_weights={"sst": 1, "quora": 1, "sts": 1}, tasks_per_step=2),
     ),
     "Sum.name": ({}, {"combination": {"name": "sum"}}),
     "SizeWeighted.name": ({"combination": {"name": "sum"}}, {"combination": {"name": "size_weighted"}}),
-    "Weights.weights": (
+    "LossWeights.loss_weights": (
         {"combination": {"name": "sum"}},
-        {"combination": {"name": "weights", "weights": {"sst": 3, "quora": 1, "sts": 1}}},
+        {"combination": {"name": "loss_weights", "loss_weights": {"sst": 3, "quora": 1, "sts": 1}}},
     ),
     "PCGrad.groups": ({}, {"combination": {"groups": [["sst", "quora"], ["sts"]]}}),
     "Smart.weight": ({}, {"regularization": {"smart": {"weight": 5.0, "step_size": 0.1}}}),

@@ -49,7 +49,7 @@ def small(recipe: str, folder: Path) -> RunConfig:
     tree["optimizer"]["lr"], tree["seed"] = LR, SEED
     for task in tree["tasks"].values():
         task["train_rows"] = min(task["train_rows"] or ROWS, ROWS)
-        task["rows_per_epoch"] = None
+        task["rows_per_pass"] = None
     for phase in tree["phases"]:
         _shorten(phase, len(phase["tasks"] or tree["tasks"]))
     return parse_config(tree, recipe)

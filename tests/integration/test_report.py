@@ -71,7 +71,7 @@ def _large_sweep(folder: Path) -> Path:
     """Eight tasks, twelve parameters, and names that are long."""
     tasks = ("sst", "quora", "sts", "nli", "cola", "paws", "emotion", "a_task_with_quite_a_long_name")
     number = PARAMETERS["encoder.dropout"]
-    parameters = PARAMETERS | {f"sampling.weights.{task}": number for task in tasks[2:]}
+    parameters = PARAMETERS | {f"sampling.draw_weights.{task}": number for task in tasks[2:]}
     trials = make_trials(24, tasks, parameters)
     return write_sweep(folder, trials, tasks, parameters, name="large")
 

@@ -24,7 +24,7 @@ from tests.unit.sweeps.tiny_sweeps import TABLES, open_tiny, reported
 
 NOTHING = Importance({})
 # Without weights, which are numbers, the space of combinations is a grid.
-FIXED = tuple(f"combination.weights.{task}=1" for task in ("sst", "quora", "sts"))
+FIXED = tuple(f"combination.loss_weights.{task}=1" for task in ("sst", "quora", "sts"))
 
 
 def _advise(ranking: Ranking, importance: Importance = NOTHING) -> Advice:

@@ -59,8 +59,13 @@ def test_overrides_read_numbers_lists_and_choices() -> None:
     assert config.optimizer.lr == 1e-5
     assert config.phases[0].epochs == 3
     assert config.tasks["sst"].files["dev"] == ("a.csv", "b.csv")
-    other = load_recipe("main", ["combination.name=weights", "combination.weights={sst: 1, quora: 2, sts: 0.5}"])
-    assert other.combination.model_dump() == {"name": "weights", "weights": {"sst": 1, "quora": 2, "sts": 0.5}}
+    other = load_recipe(
+        "main", ["combination.name=loss_weights", "combination.loss_weights={sst: 1, quora: 2, sts: 0.5}"]
+    )
+    assert other.combination.model_dump() == {
+        "name": "loss_weights",
+        "loss_weights": {"sst": 1, "quora": 2, "sts": 0.5},
+    }
 
 
 def test_another_choice_forgets_the_parameters_of_the_old_one() -> None:
@@ -130,9 +135,15 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
         ("phases.0.tasks=[sst, sst]", "each once"),
         ("phases=[]", "phases"),
         ("optimizer.betas=[1.5, 0.9]", "optimizer.betas.0: input should be less than 1, got 1.5"),
-        ("combination={name: weights, weights: {sst: 1, quora: 1}}", "the weight of task 'sts' is missing"),
-        ("combination={name: weights, weights: {sst: 1, quora: 1, st: 1}}", "there is no task 'st'; tasks: sst, quora"),
-        ("combination={name: weights, weights: {sst: -1, quora: 1, sts: 1}}", "the weight of sst must not be negative"),
+        ("combination={name: loss_weights, loss_weights: {sst: 1, quora: 1}}", "the weight of task 'sts' is missing"),
+        (
+            "combination={name: loss_weights, loss_weights: {sst: 1, quora: 1, st: 1}}",
+            "there is no task 'st'; tasks: sst, quora",
+        ),
+        (
+            "combination={name: loss_weights, loss_weights: {sst: -1, quora: 1, sts: 1}}",
+            "the weight of sst must not be negative",
+        ),
         ("combination=sum", "combination: must be a mapping of keys to values, got 'sum'"),
         ("encoder=bert", "encoder: must be a mapping of keys to values, got 'bert'"),
         ("tasks.sst.kind={}", "tasks.sst.kind.name is missing"),
@@ -147,13 +158,16 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
         ("phases.0.sampling.name=annealed", "set phases.0.sampling.tasks_per_step to 2 or more"),
         ("phases.0.sampling={name: temperature, temperature: 0.5, tasks_per_step: 2}", "greater than or equal to 1"),
         (
-            "phases.0.sampling={name: weights, weights: {sst: 1, quora: 1}, tasks_per_step: 2}",
+            "phases.0.sampling={name: draw_weights, draw_weights: {sst: 1, quora: 1}, tasks_per_step: 2}",
             "weight of task 'sts' is",
         ),
-        ("phases.0.sampling={name: weights, weights: {sst: 0, quora: 1, sts: 1}}", "the weight of sst must be above 0"),
+        (
+            "phases.0.sampling={name: draw_weights, draw_weights: {sst: 0, quora: 1, sts: 1}}",
+            "the weight of sst must be above 0",
+        ),
         ("phases.0.sampling={name: uniform, tasks_per_step: 4}", "tasks_per_step must lie in 1 … 3"),
-        ("phases.0.sampling={name: proportional_batches}", "give one of batches and largest"),
-        ("phases.0.sampling={name: proportional_batches, batches: 5, largest: 9}", "give one of batches and largest"),
+        ("phases.0.sampling={name: scaled_batch_sizes}", "give one of batches and largest"),
+        ("phases.0.sampling={name: scaled_batch_sizes, batches: 5, largest: 9}", "give one of batches and largest"),
         ("phases.0.encoder=thawed", "'trained', 'frozen' or 'gradual'"),
         ("combination.groups=[[sst, quora]]", "combination.groups must name every task once (sst, quora, sts)"),
         ("combination.groups=[[sst, quora], [sts, sst]]", "combination.groups must name every task once"),
@@ -204,8 +218,8 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
             "phases.0.encoder=frozen leaves nothing to train for task wiki",
         ),
         (
-            "phases.0.sampling={name: proportional_batches, batches: 9} tasks.sst.batch_size=4",
-            "tasks.sst.batch_size is set, but phases.0.sampling.name=proportional_batches sets it",
+            "phases.0.sampling={name: scaled_batch_sizes, batches: 9} tasks.sst.batch_size=4",
+            "tasks.sst.batch_size is set, but phases.0.sampling.name=scaled_batch_sizes sets it",
         ),
     ],
 )

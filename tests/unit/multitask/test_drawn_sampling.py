@@ -38,7 +38,7 @@ def _share(values: list[float]) -> np.ndarray:
         (Temperature(temperature=1), [400, 10000, 900]),
         (Temperature(temperature=2), [20, 100, 30]),
         (Temperature(temperature=1, cap=1000), [400, 1000, 900]),
-        (DrawnByWeights(weights={"sts": 1, "sst": 3, "quora": 4}), [3, 4, 1]),
+        (DrawnByWeights(draw_weights={"sts": 1, "sst": 3, "quora": 4}), [3, 4, 1]),
     ],
 )
 def test_probabilities_are_the_closed_forms(config: Any, wanted: list[float]) -> None:
@@ -58,9 +58,9 @@ def test_annealing_runs_from_proportional_to_a_fifth() -> None:
     np.testing.assert_allclose(task_probabilities(Annealed(), ROWS, 0, 1), _share(list(ROWS.values())))
 
 
-@pytest.mark.parametrize("name", ["uniform", "square_root", "temperature", "weights", "annealed"])
+@pytest.mark.parametrize("name", ["uniform", "square_root", "temperature", "draw_weights", "annealed"])
 def test_frequencies_are_the_probabilities(tiny_tasks: dict[str, Any], name: str) -> None:
-    extra = {"weights": {"sst": 1, "quora": 2, "sts": 5}} if name == "weights" else {}
+    extra = {"draw_weights": {"sst": 1, "quora": 2, "sts": 5}} if name == "draw_weights" else {}
     config = _config(tiny_tasks, {"sampling": {"name": name, **extra}, "epochs": 2, "steps_per_epoch": 3000})
     schedule = _schedule(config)
     for epoch in range(2):
@@ -71,7 +71,7 @@ def test_frequencies_are_the_probabilities(tiny_tasks: dict[str, Any], name: str
 
 def test_several_tasks_of_a_step_differ_and_follow_draws_without_replacement(tiny_tasks: dict[str, Any]) -> None:
     weights = {"sst": 1, "quora": 2, "sts": 5}
-    sampling = {"name": "weights", "weights": weights, "tasks_per_step": 2}
+    sampling = {"name": "draw_weights", "draw_weights": weights, "tasks_per_step": 2}
     schedule = _schedule(_config(tiny_tasks, {"sampling": sampling, "steps_per_epoch": 4000}))
     rounds = [schedule.round(s).tasks for s in range(4000)]
     assert all(len(tasks) == len(set(tasks)) == 2 for tasks in rounds)

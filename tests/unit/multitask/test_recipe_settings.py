@@ -49,7 +49,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "b-basic": {
         **FINE_TUNED,
         f"{STS}.pair_encoding.features": "concat",
-        "phases.0.sampling": {"name": "proportional_batches", "batches": None, "largest": 64, "tasks_per_step": 1},
+        "phases.0.sampling": {"name": "scaled_batch_sizes", "batches": None, "largest": 64, "tasks_per_step": 1},
     },
     "b-cosine": {**FINE_TUNED, **COSINE, "regularization.smart": None},
     "b-cosine-siar": {**FINE_TUNED, **SIAR, "phases.0.epochs": 10},

@@ -58,7 +58,7 @@ def test_round_robin_lets_small_sets_start_again(tiny_tasks: dict[str, Any], per
 
 @pytest.mark.parametrize("per_step", [1, 2, 4])
 def test_proportional_takes_every_batch_once_an_epoch(tiny_tasks: dict[str, Any], per_step: int) -> None:
-    sampling = {"name": "proportional", "batches_per_step": per_step}
+    sampling = {"name": "proportional", "merged_batches": per_step}
     schedule = _schedule(_config(tiny_tasks, {"sampling": sampling, "epochs": per_step}))
     # After per_step epochs the slots come out even, whatever the last step of an epoch took in advance.
     slots = 15 * per_step // per_step
@@ -72,7 +72,7 @@ def test_proportional_takes_every_batch_once_an_epoch(tiny_tasks: dict[str, Any]
 
 
 def test_rounds_depend_on_seed_and_step_only(tiny_tasks: dict[str, Any]) -> None:
-    phase = {"sampling": {"name": "proportional", "batches_per_step": 2}, "epochs": 3}
+    phase = {"sampling": {"name": "proportional", "merged_batches": 2}, "epochs": 3}
     config = _config(tiny_tasks, phase)
     forwards = [_schedule(config).round(s) for s in range(20)]
     one = _schedule(config)
@@ -120,13 +120,13 @@ PHASES = {
     "two": {"name": "round_robin", "tasks_per_step": 2},
     "one": {"name": "round_robin", "tasks_per_step": 1},
     "proportional": {"name": "proportional"},
-    "merged": {"name": "proportional", "batches_per_step": 4},
-    "proportional_batches": {"name": "proportional_batches", "batches": 4},
+    "merged": {"name": "proportional", "merged_batches": 4},
+    "scaled_batch_sizes": {"name": "scaled_batch_sizes", "batches": 4},
     "uniform": {"name": "uniform"},
     "square_root": {"name": "square_root", "tasks_per_step": 2},
     "temperature": {"name": "temperature", "temperature": 3, "cap": 20, "tasks_per_step": 3},
     "annealed": {"name": "annealed", "tasks_per_step": 2},
-    "weights": {"name": "weights", "weights": {"sst": 1, "quora": 5, "sts": 2}},
+    "draw_weights": {"name": "draw_weights", "draw_weights": {"sst": 1, "quora": 5, "sts": 2}},
 }
 
 
@@ -175,7 +175,7 @@ def test_share_of_a_task_is_that_of_its_batches(tiny_tasks: dict[str, Any]) -> N
 
 @pytest.mark.parametrize("limit", [None, 8, 12, 24])
 def test_pass_takes_as_many_rows_as_asked_and_each_comes_up(tiny_tasks: dict[str, Any], limit: int | None) -> None:
-    tiny_tasks["tasks"]["sst"]["rows_per_epoch"] = limit
+    tiny_tasks["tasks"]["sst"]["rows_per_pass"] = limit
     config = _config(tiny_tasks, {"epochs": 1})
     size = task_sizes(config, 0, {"sst": 24, "quora": 24, "sts": 24})["sst"]
     rows = TaskRows(config, "sst", 0, np.random.default_rng(1).integers(3, 20, 24), size)

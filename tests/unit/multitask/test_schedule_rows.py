@@ -44,12 +44,12 @@ def _schedule(config: RunConfig) -> Schedule:
         ({"name": "round_robin", "tasks_per_step": 2}, 24),
         # 340 rows in 30 batches.
         ({"name": "proportional"}, 340 / 30),
-        ({"name": "proportional", "batches_per_step": 3}, 34),
+        ({"name": "proportional", "merged_batches": 3}, 34),
         ({"name": "sequential"}, 340 / 30),
         ({"name": "uniform"}, 12),
         ({"name": "uniform", "tasks_per_step": 2}, 24),
-        ({"name": "weights", "weights": {"sst": 1, "quora": 2, "sts": 1}}, 6 / 4 + 20 / 2 + 10 / 4),
-        ({"name": "weights", "weights": {"sst": 1, "quora": 2, "sts": 1}, "tasks_per_step": 3}, 36),
+        ({"name": "draw_weights", "draw_weights": {"sst": 1, "quora": 2, "sts": 1}}, 6 / 4 + 20 / 2 + 10 / 4),
+        ({"name": "draw_weights", "draw_weights": {"sst": 1, "quora": 2, "sts": 1}, "tasks_per_step": 3}, 36),
     ],
     ids=str,
 )
@@ -107,7 +107,7 @@ def test_rows_done_goes_on_through_phases_at_each_ones_pace(make: Make) -> None:
         ({"name": "round_robin"}, 377, 10),  # 10.47 steps
         ({"name": "round_robin"}, 379, 11),  # 10.53
         ({"name": "round_robin"}, 1, 1),
-        ({"name": "proportional", "batches_per_step": 3}, 340, 10),
+        ({"name": "proportional", "merged_batches": 3}, 340, 10),
         ({"name": "sequential"}, 680, 60),
         ({"name": "uniform"}, 360, 30),
     ],

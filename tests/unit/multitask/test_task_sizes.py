@@ -16,7 +16,7 @@ def _config(tiny_tasks: dict[str, Any], *phases: dict[str, Any], **changes: Any)
 
 def test_batch_sizes_of_paper_b(tiny_tasks: dict[str, Any]) -> None:
     """Its section 5.3: Quora in batches of 64; SST, Quora and STS have 2136, 2211 and 2014 batches."""
-    config = _config(tiny_tasks, {"sampling": {"name": "proportional_batches", "largest": 64}})
+    config = _config(tiny_tasks, {"sampling": {"name": "scaled_batch_sizes", "largest": 64}})
     sizes = task_sizes(config, 0, {"sst": 8544, "quora": 141498, "sts": 6041})
     assert {t: (s.batch_size, s.batches) for t, s in sizes.items()} == {
         "sst": (4, 2136),
@@ -28,7 +28,7 @@ def test_batch_sizes_of_paper_b(tiny_tasks: dict[str, Any]) -> None:
 
 def test_batch_sizes_of_paper_c(tiny_tasks: dict[str, Any]) -> None:
     """Its section 4.3: 500 batches of every task, each of N / 500 rows."""
-    config = _config(tiny_tasks, {"sampling": {"name": "proportional_batches", "batches": 500}})
+    config = _config(tiny_tasks, {"sampling": {"name": "scaled_batch_sizes", "batches": 500}})
     sizes = task_sizes(config, 0, {"sst": 8544, "quora": 283010, "sts": 6040})
     assert [size.batch_size for size in sizes.values()] == [17, 567, 12]
     assert [size.batches for size in sizes.values()] == [503, 500, 504]
@@ -37,7 +37,7 @@ def test_batch_sizes_of_paper_c(tiny_tasks: dict[str, Any]) -> None:
 
 
 def test_batch_sizes_differ_by_phase(tiny_tasks: dict[str, Any]) -> None:
-    even = {"sampling": {"name": "proportional_batches", "batches": 5}}
+    even = {"sampling": {"name": "scaled_batch_sizes", "batches": 5}}
     config = _config(tiny_tasks, {"tasks": ["quora"]}, even)
     first, second = (task_sizes(config, phase, {"sst": 60, "quora": 60, "sts": 50}) for phase in (0, 1))
     assert first == {"quora": TaskSize(60, 6, 10)}
@@ -49,7 +49,7 @@ def test_no_other_batch_size_comes_nearer_to_the_number_of_batches(tiny_tasks: d
     generator = np.random.default_rng(seed)
     rows = dict(zip(("sst", "quora", "sts"), generator.integers(1, 3000, 3).tolist(), strict=True))
     most, key, given = max(rows.values()), ("batches", "largest")[seed % 2], int(generator.integers(1, 100))
-    config = _config(tiny_tasks, {"sampling": {"name": "proportional_batches", key: given}})
+    config = _config(tiny_tasks, {"sampling": {"name": "scaled_batch_sizes", key: given}})
     wanted = given if key == "batches" else -(-most // given)
     for task, size in task_sizes(config, 0, rows).items():
         assert size.batches == -(-rows[task] // size.batch_size)
@@ -59,7 +59,7 @@ def test_no_other_batch_size_comes_nearer_to_the_number_of_batches(tiny_tasks: d
 
 @pytest.mark.parametrize(("rows", "batches"), [(1000, 16), (100, 2), (65, 2), (64, 1)])
 def test_largest_set_has_the_batch_size_it_was_given(tiny_tasks: dict[str, Any], rows: int, batches: int) -> None:
-    config = _config(tiny_tasks, {"sampling": {"name": "proportional_batches", "largest": 64}})
+    config = _config(tiny_tasks, {"sampling": {"name": "scaled_batch_sizes", "largest": 64}})
     sizes = task_sizes(config, 0, {"sst": rows // 4, "quora": rows, "sts": 1})
     assert sizes["quora"] == TaskSize(rows, 64, batches)
     assert sizes["sst"].batch_size == pytest.approx(16, abs=1)
@@ -68,8 +68,8 @@ def test_largest_set_has_the_batch_size_it_was_given(tiny_tasks: dict[str, Any],
 
 def test_proportions_are_those_of_the_rows_that_a_pass_takes(tiny_tasks: dict[str, Any]) -> None:
     tiny_tasks["tasks"]["sst"]["train_rows"] = 40
-    tiny_tasks["tasks"]["quora"]["rows_per_epoch"] = 80
-    config = _config(tiny_tasks, {"sampling": {"name": "proportional_batches", "batches": 10}})
+    tiny_tasks["tasks"]["quora"]["rows_per_pass"] = 80
+    config = _config(tiny_tasks, {"sampling": {"name": "scaled_batch_sizes", "batches": 10}})
     sizes = task_sizes(config, 0, {"sst": 1000, "quora": 2000, "sts": 20})
     assert sizes == {"sst": TaskSize(40, 4, 10), "quora": TaskSize(2000, 8, 10), "sts": TaskSize(20, 2, 10)}
 

@@ -82,16 +82,16 @@ def test_dry_run_tells_sizes_by_phase_and_rows_that_are_not_used(tiny_tasks: dic
     del tasks["sst"]["files"]["dev"]
     tiny_tasks["data"]["max_length"] = 8
     phases = [
-        {"tasks": ["quora"], "sampling": {"name": "proportional_batches", "largest": 4}},
-        {"tasks": ["quora", "sst"], "sampling": {"name": "proportional_batches", "batches": 5}, "epochs": 2},
+        {"tasks": ["quora"], "sampling": {"name": "scaled_batch_sizes", "largest": 4}},
+        {"tasks": ["quora", "sst"], "sampling": {"name": "scaled_batch_sizes", "batches": 5}, "epochs": 2},
     ]
     config = parse_config(tiny_tasks | {"phases": phases}, "test")
     plan = plan_resources(config.cluster, [{"CPU": 2.0, "GPU": 0.0}])
     told = summarise_run(config, plan, prepare_tables(config))
     assert told["steps"] == 15 + 2 * 5
     assert told["phases"] == [
-        "1 epoch of proportional_batches over quora (15 batches of 4)",
-        "2 epochs of proportional_batches over quora (5 batches of 12), sst (5 batches of 4)",
+        "1 epoch of scaled_batch_sizes over quora (15 batches of 4)",
+        "2 epochs of scaled_batch_sizes over quora (5 batches of 12), sst (5 batches of 4)",
     ]
     assert told["sizes"][1]["sst"] == {"rows": 20, "batch_size": 4, "batches": 5}
     rows = {task: (own["train_rows"], own["used_rows"], own["dev_rows"]) for task, own in told["tasks"].items()}

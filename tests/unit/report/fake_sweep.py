@@ -17,7 +17,7 @@ from multitask.config import parse_config
 Sample = dict[str, Any]
 
 SAMPLING = ["round_robin", "proportional", "square_root", "annealed", "temperature"]
-COMBINATION = ["sum", "size_weighted", "weights", "pcgrad"]
+COMBINATION = ["sum", "size_weighted", "loss_weights", "pcgrad"]
 PARAMETERS: dict[str, dict[str, Any]] = {
     "optimizer.lr": {"kind": "float", "low": 1e-6, "high": 1e-3, "log": True, "values": None, "when": {}},
     "encoder.dropout": {"kind": "float", "low": 0.0, "high": 0.5, "log": False, "values": None, "when": {}},
@@ -91,7 +91,7 @@ def quality(sample: Mapping[str, Any], place: int) -> float:
         0.78 - 0.05 * (lr + 4.2 - 0.15 * place) ** 2 - 0.25 * (float(sample.get("encoder.dropout", 0.1)) - 0.15) ** 2
     )
     score += {"annealed": 0.03, "square_root": 0.015}.get(str(sample.get("sampling.name")), 0.0)
-    score += {"pcgrad": 0.02 - 0.015 * place, "weights": -0.02 + 0.02 * place}.get(
+    score += {"pcgrad": 0.02 - 0.015 * place, "loss_weights": -0.02 + 0.02 * place}.get(
         str(sample.get("combination.name")), 0
     )
     return max(score - 0.04 * place, 0.15)

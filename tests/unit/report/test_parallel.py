@@ -19,11 +19,11 @@ def _choice(*values: str) -> dict[str, Any]:
 
 
 SAMPLINGS = _choice(
-    *("round_robin", "proportional", "proportional_batches", "square_root", "annealed", "temperature"),
-    *("uniform", "weights", "sequential"),
+    *("round_robin", "proportional", "scaled_batch_sizes", "square_root", "annealed", "temperature"),
+    *("uniform", "draw_weights", "sequential"),
 )
 COMBINATIONS = _choice(
-    *("sum", "size_weighted", "weights", "pcgrad", "gradient_vaccine", "conflict_averse_gradient_descent"),
+    *("sum", "size_weighted", "loss_weights", "pcgrad", "gradient_vaccine", "conflict_averse_gradient_descent"),
     *("uncertainty_weighting", "dynamic_weight_average", "random_loss_weighting", "nash_multi_task_learning"),
     *("aligned_multi_task_learning", "impartial_multi_task_learning"),
 )
@@ -31,7 +31,7 @@ LARGEST = {"kind": "int", "low": 8, "high": 64, "log": True, "values": None}
 MANY = {
     "sampling.name": SAMPLINGS,
     "combination.name": COMBINATIONS,
-    "sampling.proportional_batches.largest": LARGEST | {"when": {"sampling.name": ["proportional_batches"]}},
+    "sampling.scaled_batch_sizes.largest": LARGEST | {"when": {"sampling.name": ["scaled_batch_sizes"]}},
     "optimizer.lr": PARAMETERS["optimizer.lr"],
     "encoding.quora": _choice("cross_encoder", "concat", "concat_difference_product", "cosine", "pearson"),
     "encoder.dropout": PARAMETERS["encoder.dropout"],

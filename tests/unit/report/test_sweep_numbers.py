@@ -90,7 +90,7 @@ def test_cells_hold_mean_spread_and_number_of_their_trials() -> None:
     assert own.text() == "0.700\n± 0.141 (2)"
     assert cells["annealed", "sum"].text() == "0.500\n(1)"
     assert cells["proportional", "sum"].text() == "no score\n(1)"
-    assert cells["temperature", "weights"].text() == "–"
+    assert cells["temperature", "loss_weights"].text() == "–"
     figure = grid_figure(view)
     assert figure is not None
     assert "17 of 20 cells were not tried" in figure.caption

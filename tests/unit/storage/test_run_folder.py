@@ -34,6 +34,20 @@ def test_name_of_another_run_is_refused_with_what_differs(tiny_tasks: dict[str, 
         RunFolder(Storage("/nowhere")).config()
 
 
+def test_run_of_an_older_version_goes_on_under_the_new_names(tiny_tasks: dict[str, Any]) -> None:
+    config = parse_config(tiny_tasks, "test")
+    folder = RunFolder.of(config)
+    run_id = folder.start(config)
+    config_yaml = folder.storage.read("config.yaml").decode()
+    old = config_yaml.replace("rows_per_pass", "rows_per_epoch")
+    assert old != config_yaml
+    folder.storage.write("config.yaml", old.encode())
+    assert folder.config() == config
+    assert folder.start(config) == run_id
+    assert folder.storage.read("config.yaml").decode() == config_yaml
+    assert folder.notes == []
+
+
 @pytest.mark.parametrize("writes", [0, 1])
 def test_run_killed_while_its_folder_was_begun_can_be_started_again(
     tiny_tasks: dict[str, Any], monkeypatch: pytest.MonkeyPatch, writes: int

@@ -48,7 +48,7 @@ def rows_after_steps(config: RunConfig, rows: Mapping[str, int] = ROWS) -> list[
         trained = 0
         for batch in own.batches:
             size = sizes[own.phase][batch.task]
-            drawn = min(size.rows, config.tasks[batch.task].rows_per_epoch or size.rows)
+            drawn = min(size.rows, config.tasks[batch.task].rows_per_pass or size.rows)
             short = drawn - (size.batches - 1) * size.batch_size
             trained += sum(short if (n + 1) % size.batches == 0 else size.batch_size for n in batch.numbers)
         counted.append(counted[-1] + trained)

@@ -99,6 +99,16 @@ def test_sweep_goes_on_with_the_recipe_and_space_of_its_beginning(recipe: str, t
     assert _draws(again) == _draws(search)
 
 
+def test_sweep_of_an_older_version_goes_on_under_the_new_names(recipe: str, tmp_path: Path) -> None:
+    search = open_search(recipe, [], "learning_rate")
+    create_sweep(search, "s", Options(3), _store(tmp_path))
+    plan = tmp_path / "s" / "sweep.json"
+    old = plan.read_text().replace("rows_per_pass", "rows_per_epoch")
+    assert old != plan.read_text()
+    plan.write_text(old)
+    assert reopen_search(_store(tmp_path).read()).base == search.base
+
+
 def test_space_that_has_changed_since_is_refused(recipe: str, tmp_path: Path) -> None:
     path = tmp_path / "space.yaml"
     path.write_text(yaml.safe_dump(SPACE), encoding="utf-8")

@@ -15,13 +15,13 @@ from tune_spaces import Space, open_space
 
 STRATEGIES = (
     "round_robin",
-    "proportional_batches",
+    "scaled_batch_sizes",
     "proportional",
     "uniform",
     "square_root",
     "temperature",
     "annealed",
-    "weights",
+    "draw_weights",
 )
 
 
@@ -45,7 +45,7 @@ def _points(config: RunConfig, rows: Mapping[str, int] = ROWS) -> list[int]:
 
 RECIPES = {
     "one phase": {},
-    "limited sets": {"tasks": {"quora": {"rows_per_epoch": 700}, "sst": {"train_rows": 300}}},
+    "limited sets": {"tasks": {"quora": {"rows_per_pass": 700}, "sst": {"train_rows": 300}}},
     "two phases": {
         "phases": [
             {"tasks": ["sst"], "sampling": {"name": "sequential"}, "epochs": 2},
@@ -71,13 +71,13 @@ def test_trials_of_the_default_space_train_and_are_evaluated_alike(changes: dict
         assert points[-1] == pytest.approx(own, rel=0.02), sample
         assert len(points) == 5
         # 1 % for what a short last batch lacks, and at most one step (three batches of 6, or up to 64 + 24 + 18 rows).
-        late = 106 if strategy == "proportional_batches" else 18
+        late = 106 if strategy == "scaled_batch_sizes" else 18
         for number, rows in enumerate(points[:-1], start=1):
             assert number * own / 5 - 0.02 * own <= rows <= number * own / 5 + late + 0.02 * own
         assert planned(config, ROWS) == (round(schedule_of(config).rows_done(schedule_of(config).steps)), 5)
 
 
-@pytest.mark.parametrize("strategy", [own for own in STRATEGIES if own != "proportional_batches"])
+@pytest.mark.parametrize("strategy", [own for own in STRATEGIES if own != "scaled_batch_sizes"])
 def test_batch_sizes_of_their_own_change_nothing_in_it(strategy: str) -> None:
     base = recipe(tasks=batch_sizes(sst=4, quora=32, sts=8))
     space, budget = open_space("default", base), budget_of(base)

@@ -105,9 +105,11 @@ def test_sample_names_methods_first_and_shortens_numbers() -> None:
     assert describe_sample(_trial(-1, "running", role="baseline", sample={"task": "sst"})) == "sst alone"
     later = Generation("s-001-g1", 1, 10, "s-002", {"optimizer.lr": 0.5})
     assert describe_sample(_trial(1, "running", generations=(later,))) == "lr=0.5 from s-002"
-    both = {"sampling.name": "weights", "sampling.weights.sst": 2.0, "combination.weights.sst": 3.0}
+    weights = {"sampling.name": "draw_weights", "sampling.draw_weights.sst": 2.0, "combination.loss_weights.sst": 3.0}
+    assert describe_sample(_trial(1, "running", sample=weights)) == "draw_weights draw_weights.sst=2 loss_weights.sst=3"
+    both = {"optimizer.name": "lamb", "encoder.name": "package:a/b", "optimizer.eps": 1e-3}
     assert describe_sample(_trial(1, "running", sample=both)) == (
-        "weights sampling.weights.sst=2 combination.weights.sst=3"
+        "optimizer.name=lamb encoder.name=package:a/b eps=0.001"
     )
 
 

@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_written_is_named(tmp_path):
     assert str(error).startswith("--output: ")
 
 
-@pytest.mark.parametrize("strategy", ["round_robin", "proportional", "annealed", "proportional_batches"])
+@pytest.mark.parametrize("strategy", ["round_robin", "proportional", "annealed", "scaled_batch_sizes"])
 @pytest.mark.parametrize(
     "changes",
     [

@@ -6,9 +6,9 @@ import numpy as np
 import pytest
 
 from multitask.config import RunConfig, list_recipes, load_recipe
-from multitask.config.combination import Weights
+from multitask.config.combination import LossWeights
 from multitask.config.consistency import tasks_in_one_step
-from multitask.config.sampling import Annealed, DrawnByWeights, ProportionalBatches, RoundRobin, Temperature
+from multitask.config.sampling import Annealed, DrawnByWeights, RoundRobin, ScaledBatchSizes, Temperature
 from multitask.config.task import BiEncoder
 from multitask.errors import UserError
 from tune_spaces import check_space, open_space, shipped_spaces
@@ -23,8 +23,8 @@ SPACES = {
     "paper_b_optimizers",
     "population",
 }
-DRAWN = {"uniform", "square_root", "temperature", "annealed", "weights"}
-STRATEGIES = DRAWN | {"round_robin", "proportional_batches", "proportional"}
+DRAWN = {"uniform", "square_root", "temperature", "annealed", "draw_weights"}
+STRATEGIES = DRAWN | {"round_robin", "scaled_batch_sizes", "proportional"}
 
 
 def configs(space: str, base: RunConfig, count: int = 200, **fixed: Any) -> list[tuple[dict[str, Any], RunConfig]]:
@@ -80,7 +80,7 @@ def test_a_recipe_that_a_space_has_is_made_by_its_own_sample(recipe: str, name: 
     assert (sample is None) == (recipe in others and name in ("default", "sampling"))
     if sample is not None:
         made, own = space.config(base, sample).to_dict(), base.to_dict()
-        weights = [tree["combination"].pop("weights", {}) for tree in (made, own)]
+        weights = [tree["combination"].pop("loss_weights", {}) for tree in (made, own)]
         assert weights[0] == pytest.approx(weights[1])
         assert made == own
 
@@ -90,7 +90,7 @@ def test_the_default_space_of_the_main_recipe_by_hand() -> None:
     assert described["optimizer.lr"] == {"kind": "float", "low": 1e-6, "high": 1e-3, "log": True, "when": {}}
     assert described["encoder.dropout"] == {"kind": "float", "low": 0.0, "high": 0.5, "log": False, "when": {}}
     assert set(described["sampling.name"]["values"]) == STRATEGIES
-    assert set(described["combination.name"]["values"]) == {"sum", "size_weighted", "weights", "pcgrad"}
+    assert set(described["combination.name"]["values"]) == {"sum", "size_weighted", "loss_weights", "pcgrad"}
     tasks = ("sst", "quora", "sts")
     assert set(described) == {
         "optimizer.lr",
@@ -100,13 +100,13 @@ def test_the_default_space_of_the_main_recipe_by_hand() -> None:
         "sampling.tasks_per_step",
         "sampling.drawn.tasks_per_step",
         "sampling.surgery.tasks_per_step",
-        "sampling.proportional_batches.largest",
+        "sampling.scaled_batch_sizes.largest",
         "sampling.temperature.temperature",
         "sampling.temperature.cap",
         "sampling.annealed.start",
         "sampling.annealed.end",
-        *(f"sampling.weights.{task}" for task in tasks),
-        *(f"combination.weights.{task}" for task in tasks),
+        *(f"sampling.draw_weights.{task}" for task in tasks),
+        *(f"combination.loss_weights.{task}" for task in tasks),
     }
 
 
@@ -153,27 +153,27 @@ def test_parameters_arrive_in_the_config() -> None:
         **number,
     ) == Temperature(tasks_per_step=2, temperature=3.0, cap=None)
     assert sampling(
-        sampling__name="proportional_batches", sampling__proportional_batches__largest=64, sampling__tasks_per_step=1
-    ) == ProportionalBatches(largest=64, tasks_per_step=1)
+        sampling__name="scaled_batch_sizes", sampling__scaled_batch_sizes__largest=64, sampling__tasks_per_step=1
+    ) == ScaledBatchSizes(largest=64, tasks_per_step=1)
     drawn = sampling(
-        sampling__name="weights",
-        sampling__weights__sst=1.0,
-        sampling__weights__quora=3.0,
-        sampling__weights__sts=0.5,
+        sampling__name="draw_weights",
+        sampling__draw_weights__sst=1.0,
+        sampling__draw_weights__quora=3.0,
+        sampling__draw_weights__sts=0.5,
         **number,
     )
     assert isinstance(drawn, DrawnByWeights)
-    assert drawn.weights == pytest.approx({"sst": 2 / 3, "quora": 2.0, "sts": 1 / 3})
+    assert drawn.draw_weights == pytest.approx({"sst": 2 / 3, "quora": 2.0, "sts": 1 / 3})
 
 
 def test_combination_weights_name_every_task_and_have_a_mean_of_one() -> None:
     base = load_recipe("main")
-    for sample, config in configs("combination", base, 50, combination__name="weights"):
-        assert isinstance(config.combination, Weights)
-        weights = config.combination.weights
+    for sample, config in configs("combination", base, 50, combination__name="loss_weights"):
+        assert isinstance(config.combination, LossWeights)
+        weights = config.combination.loss_weights
         assert sum(weights.values()) == pytest.approx(3)
         for task in ("quora", "sts"):
-            asked = sample[f"combination.weights.{task}"] / sample["combination.weights.sst"]
+            asked = sample[f"combination.loss_weights.{task}"] / sample["combination.loss_weights.sst"]
             assert weights[task] / weights["sst"] == pytest.approx(asked)
 
 
@@ -193,27 +193,27 @@ def test_the_choice_of_sampling_is_for_every_phase_with_several_tasks() -> None:
         assert (second.epochs, second.tasks, third.lr) == (3, ("quora", "sts"), 1e-5)
         seen.add(sample["sampling.name"])
         if isinstance(second.sampling, DrawnByWeights) and isinstance(third.sampling, DrawnByWeights):
-            assert set(second.sampling.weights) == {"quora", "sts"}
-            assert set(third.sampling.weights) == {"sst", "quora", "sts"}
+            assert set(second.sampling.draw_weights) == {"quora", "sts"}
+            assert set(third.sampling.draw_weights) == {"sst", "quora", "sts"}
     assert seen == STRATEGIES
 
 
 def test_methods_that_a_recipe_cannot_be_trained_with_are_left_out() -> None:
     own_batch_sizes = names("sampling", load_recipe("e-mix"), "sampling.name")
-    assert own_batch_sizes == STRATEGIES - {"proportional_batches"}
+    assert own_batch_sizes == STRATEGIES - {"scaled_batch_sizes"}
     one_a_step = names("combination", load_recipe("proportional"), "combination.name")
-    assert one_a_step == {"sum", "size_weighted", "weights"}
+    assert one_a_step == {"sum", "size_weighted", "loss_weights"}
     both = names("default", load_recipe("proportional"), "combination.name")
     assert "pcgrad" in both, "the number of tasks in a step follows"
     optimizer_per_task = names("default", load_recipe("e-seq"), "combination.name")
-    assert optimizer_per_task == {"sum", "size_weighted", "weights"}
+    assert optimizer_per_task == {"sum", "size_weighted", "loss_weights"}
 
 
 def test_a_number_of_batches_gives_way_to_the_largest_batch() -> None:
     base = load_recipe("c-variable-batch")
-    space = open_space("sampling", base, {"sampling.name": "proportional_batches"})
-    sample = {"sampling.proportional_batches.largest": 32, "sampling.tasks_per_step": 3}
-    assert space.config(base, sample).phases[0].sampling == ProportionalBatches(largest=32)
+    space = open_space("sampling", base, {"sampling.name": "scaled_batch_sizes"})
+    sample = {"sampling.scaled_batch_sizes.largest": 32, "sampling.tasks_per_step": 3}
+    assert space.config(base, sample).phases[0].sampling == ScaledBatchSizes(largest=32)
 
 
 def test_groups_of_the_recipes_own_surgery_survive() -> None:
@@ -302,12 +302,12 @@ def test_a_population_changes_numbers_of_the_recipes_own_methods() -> None:
     changes = ["phases.0.sampling={name: temperature, tasks_per_step: 2}"]
     warm = open_space("population", load_recipe("main", changes))
     assert list(warm.parameters) == ["optimizer.lr", "encoder.dropout", "sampling.temperature.temperature"]
-    weights = "combination={name: weights, weights: {sst: 1, quora: 1, sts: 1}}"
+    weights = "combination={name: loss_weights, loss_weights: {sst: 1, quora: 1, sts: 1}}"
     weighted = load_recipe("main", [weights])
     space = open_space("population", weighted)
     assert space.mutable == tuple(space.parameters)
-    assert [name for name in space.parameters if name.startswith("combination.weights.")] == [
-        f"combination.weights.{task}" for task in ("sst", "quora", "sts")
+    assert [name for name in space.parameters if name.startswith("combination.loss_weights.")] == [
+        f"combination.loss_weights.{task}" for task in ("sst", "quora", "sts")
     ]
     config = space.config(weighted, space.draw(np.random.default_rng(0)))
     assert config.phases == weighted.phases

@@ -91,7 +91,7 @@ def test_short_passes_take_stretches_of_permutations(rows: int, per_epoch: int) 
     whole = rows // per_epoch
     seen: Counter[int] = Counter()
     for epoch in range(60 * whole):
-        batches = epoch_batches(lengths, 3, seed=2, task="t", epoch=epoch, rows_per_epoch=per_epoch)
+        batches = epoch_batches(lengths, 3, seed=2, task="t", epoch=epoch, rows_per_pass=per_epoch)
         drawn = flat(batches)
         assert len(drawn) == per_epoch
         assert len(batches) == number_of_batches(rows, 3, per_epoch)
@@ -107,7 +107,7 @@ def test_short_passes_take_stretches_of_permutations(rows: int, per_epoch: int) 
 
 def test_first_passes_cover_all_rows_before_any_comes_again() -> None:
     lengths = random_lengths(100)
-    passes = [flat(epoch_batches(lengths, 8, seed=0, task="t", epoch=e, rows_per_epoch=25)) for e in range(8)]
+    passes = [flat(epoch_batches(lengths, 8, seed=0, task="t", epoch=e, rows_per_pass=25)) for e in range(8)]
     assert sorted(itertools.chain(*passes[:4])) == list(range(100)) == sorted(itertools.chain(*passes[4:]))
     assert set(passes[0]) != set(passes[4])
 
@@ -115,15 +115,15 @@ def test_first_passes_cover_all_rows_before_any_comes_again() -> None:
 def test_a_later_pass_does_not_need_the_earlier_ones() -> None:
     """Resuming is arithmetic: asking for pass 41 first gives what asking for it last gives."""
     lengths = random_lengths(10)
-    direct = flat(epoch_batches(lengths, 3, seed=0, task="t", epoch=41, rows_per_epoch=7))
+    direct = flat(epoch_batches(lengths, 3, seed=0, task="t", epoch=41, rows_per_pass=7))
     for epoch in range(41):
-        epoch_batches(lengths, 3, seed=0, task="t", epoch=epoch, rows_per_epoch=7)
-    assert direct == flat(epoch_batches(lengths, 3, seed=0, task="t", epoch=41, rows_per_epoch=7))
+        epoch_batches(lengths, 3, seed=0, task="t", epoch=epoch, rows_per_pass=7)
+    assert direct == flat(epoch_batches(lengths, 3, seed=0, task="t", epoch=41, rows_per_pass=7))
 
 
-def test_rows_per_epoch_of_all_rows_or_more_changes_nothing() -> None:
+def test_rows_per_pass_of_all_rows_or_more_changes_nothing() -> None:
     lengths = random_lengths(50)
     plain = flat(epoch_batches(lengths, 8, seed=0, task="t", epoch=3))
     for more in (50, 80):
-        assert flat(epoch_batches(lengths, 8, seed=0, task="t", epoch=3, rows_per_epoch=more)) == plain
+        assert flat(epoch_batches(lengths, 8, seed=0, task="t", epoch=3, rows_per_pass=more)) == plain
         assert number_of_batches(50, 8, more) == 7

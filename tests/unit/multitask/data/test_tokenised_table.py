@@ -306,7 +306,7 @@ def test_real_batches_waste_no_more_than_five_percent(shared_data: Path, session
     for task, declared in config.tasks.items():
         table = prepare(config, task, "train", tokenizer, tokenizer_id(tokenizer))
         batches = epoch_batches(
-            table.lengths, batch_size, seed=0, task=task, epoch=0, rows_per_epoch=declared.rows_per_epoch
+            table.lengths, batch_size, seed=0, task=task, epoch=0, rows_per_pass=declared.rows_per_pass
         )
         made = [collate(table, rows, tokenizer.pad_token_id) for rows in batches]
         padding = 1 - sum(batch.tokens for batch in made) / sum(batch.slots for batch in made)

@@ -17,7 +17,7 @@ CASES: dict[str, dict[str, Any]] = {
     "sum": {"combination": {"name": "sum"}},
     "pcgrad": {},
     "groups": {"combination": {"name": "pcgrad", "groups": [["sst", "sts"], ["quora"]]}},
-    "weights": {"combination": {"name": "weights", "weights": {"sst": 0.5, "quora": 2.0, "sts": 1.0}}},
+    "loss_weights": {"combination": {"name": "loss_weights", "loss_weights": {"sst": 0.5, "quora": 2.0, "sts": 1.0}}},
     "one task a step": {"combination": {"name": "sum"}, "phases": [{"sampling": {"name": "sequential"}}]},
     "no clipping": {"training": {"clip_norm": None}},
     "frozen": {"combination": {"name": "sum"}, "phases": [{"encoder": "frozen"}]},

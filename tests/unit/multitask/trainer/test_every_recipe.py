@@ -30,7 +30,7 @@ def short(recipe: str, place: Path) -> RunConfig:
     tree["data"] |= {"cache": str(place / "cache"), "max_length": 32, "batch_size": 8}
     tree["optimizer"]["lr"] = 0.01
     for task in tree["tasks"].values():
-        task |= {"train_rows": 32, "rows_per_epoch": None, "batch_size": None}
+        task |= {"train_rows": 32, "rows_per_pass": None, "batch_size": None}
     for phase in tree["phases"]:
         gradual = phase["encoder"] == "gradual"
         phase |= {"epochs": 4 if gradual else 1, "steps_per_epoch": 1 if gradual else 2, "rows_per_epoch": None}
