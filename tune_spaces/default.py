@@ -20,7 +20,7 @@ from tune_spaces.core.recipe_parameters import (
 
 def space(base: RunConfig) -> dict[str, Parameter]:
     """Learning rate, dropout, and the methods that the recipe can be trained with."""
-    parameters = {own.name: own for own in (learning_rate(base), dropout(base))}
+    parameters = {"optimizer.lr": learning_rate(base)} | dropout(base)
     if shared_phases(base):
         samplings, combinations = usable_methods(base)
         parameters |= sampling_parameters(base, samplings, combinations) | combination_parameters(base, combinations)

@@ -44,7 +44,7 @@ def space(base: RunConfig) -> dict[str, Parameter]:
 
 
 def to_config(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
-    """The recipe with other encodings and heads; a regression head keeps its link."""
+    """The recipe with other encodings and heads; a head keeps its link and dropout."""
     changes: dict[str, Any] = {"encoder.pooling": values["encoder.pooling"]}
     for name, task in base.tasks.items():
         encoding, head = values.get(f"encoding.{name}"), values.get(f"head.{name}", values.get(f"scale.{name}"))
@@ -72,8 +72,8 @@ def _head(task: TaskConfig, name: str) -> dict[str, Any] | None:
     own = task.head.model_dump(mode="json") if task.head else {"name": "linear"}
     if name == own["name"]:
         return own if task.head else None
-    link = {"link": own["link"]} if "link" in own and name != "scaled" else {}
-    return {"name": name, **link}
+    kept = {} if name == "scaled" else {key: own[key] for key in ("link", "dropout") if key in own}
+    return {"name": name, **kept}
 
 
 def _is_frozen(base: RunConfig, task: str) -> bool:

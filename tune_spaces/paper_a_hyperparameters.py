@@ -21,5 +21,5 @@ def space(base: RunConfig) -> dict[str, "Domain"]:
     return {
         f"phases.{len(base.phases) - 1}.epochs": tune.choice([10, 20]),
         "optimizer.lr": tune.choice([1e-3, 1e-5, 1e-7]),
-        "encoder.dropout": tune.choice([0.3, 0.4]),
+        "head.dropout": tune.choice([0.3, 0.4]),
     }

@@ -12,4 +12,4 @@ from tune_spaces.core.recipe_parameters import dropout, learning_rate, own_numbe
 
 def space(base: RunConfig) -> dict[str, Parameter]:
     """Numbers alone, all of them mutable."""
-    return {own.name: own for own in (learning_rate(base), dropout(base))} | own_numbers(base)
+    return {"optimizer.lr": learning_rate(base)} | dropout(base) | own_numbers(base)

@@ -1,6 +1,6 @@
 """Choices that cannot work together, refused in words that say what to change."""
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, Sequence, Set
 
 from multitask.config.combination import CombinationConfig, LossWeights, PCGrad
 from multitask.config.kind import METRICS, Contrastive
@@ -72,15 +72,20 @@ def check_combination(combination: CombinationConfig, tasks: Mapping[str, TaskCo
             raise ValueError("combination.groups has one group: there is nothing to project; use combination.name=sum")
 
 
-def check_regularization(terms: RegularizationConfig, tasks: Mapping[str, TaskConfig], dropout: float) -> None:
-    """Every regularization has something to act on; `dropout` is the encoder's."""
-    if terms.r_drop is not None and dropout == 0:
-        raise ValueError("regularization.r_drop compares two dropout masks, but encoder.dropout is 0")
+def check_regularization(
+    terms: RegularizationConfig, tasks: Mapping[str, TaskConfig], *, drops_encoder: bool, dropping: Set[str]
+) -> None:
+    """Every regularization has something to act on; `dropping`: the tasks in which encoder or head drop anything."""
     given = [name for name in ("smart", "bregman", "r_drop") if getattr(terms, name) is not None]
     if given and all(task.kind.name == "contrastive" for task in tasks.values()):
         raise ValueError(f"regularization.{given[0]} acts on tasks with labels, and there is none")
     for name, task in tasks.items():
-        if task.kind.name == "contrastive" and not task.is_pair and dropout == 0:
+        if terms.r_drop is not None and task.kind.name != "contrastive" and name not in dropping:
+            raise ValueError(
+                "regularization.r_drop compares two dropout masks, but encoder.dropout is 0"
+                f" and nothing is dropped in the head of task {name}"
+            )
+        if task.kind.name == "contrastive" and not task.is_pair and not drops_encoder:
             raise ValueError(f"tasks.{name}: a text and itself differ by dropout alone, but encoder.dropout is 0")
 
 

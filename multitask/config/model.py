@@ -1,4 +1,4 @@
-"""The shared encoder."""
+"""The shared encoder, and what all heads share."""
 
 from typing import Annotated, Literal
 
@@ -60,7 +60,7 @@ class EncoderConfig(Config):
         default="mean",
         description="token states to one embedding; pooler is the encoder's own, attention a learned query, mean_layers over all layers",
     )
-    dropout: float = Field(default=0.1, ge=0, lt=1, description="of the encoder and of every head")
+    dropout: float = Field(default=0.1, ge=0, lt=1, description="of the encoder's hidden states and attention")
     dropout_key: Literal["row", "rank"] = Field(
         default="row",
         description="what a mask depends on beside seed, task and step: row, the same on any number of workers; or rank, "
@@ -70,3 +70,11 @@ class EncoderConfig(Config):
         default=True, description="tell a cross-encoder's two texts apart by token types, where the encoder has them"
     )
     adapter: AdapterConfig = Field(default=NoAdapter(), description="small layers trained in or beside the encoder")
+
+
+class HeadDefaults(Config):
+    """What holds for the head of every task whose own `head` does not say otherwise."""
+
+    dropout: float | None = Field(
+        default=None, ge=0, lt=1, description="of the features that a head reads; encoder.dropout if not given"
+    )

@@ -18,7 +18,7 @@ from multitask.config.consistency import (
     check_tasks_in_step,
 )
 from multitask.config.data import DataConfig
-from multitask.config.model import EncoderConfig
+from multitask.config.model import EncoderConfig, HeadDefaults, LoRA
 from multitask.config.regularization import RegularizationConfig
 from multitask.config.sampling import PhaseConfig
 from multitask.config.source import SourceConfig
@@ -37,6 +37,7 @@ class RunConfig(Config):
     source: SourceConfig | None = Field(default=None, description="the published row that this recipe implements")
     seed: int = Field(default=0, ge=0, lt=2**31, description="of heads, dropout, row order, drawn tasks and surgery")
     encoder: EncoderConfig = Field(description="the encoder that all tasks share")
+    head: HeadDefaults = Field(default=HeadDefaults(), description="what holds for every task's head")
     tasks: dict[str, TaskConfig] = Field(min_length=1, description="the tasks by name")
     data: DataConfig = Field(default=DataConfig(), description="where data lies, how it is read and batched")
     phases: tuple[PhaseConfig, ...] = Field(
@@ -81,7 +82,8 @@ class RunConfig(Config):
             check_phase(f"phases.{index}", phase, self.tasks, self.encoder)
             check_tasks_in_step(f"phases.{index}", phase, self.tasks, self.combination)
         check_combination(self.combination, self.tasks)
-        check_regularization(self.regularization, self.tasks, self.encoder.dropout)
+        dropping = {task for task in self.tasks if self.drops(task)}
+        check_regularization(self.regularization, self.tasks, drops_encoder=self.drops_encoder, dropping=dropping)
         check_optimizer(self.optimizer, self.phases, self.tasks)
         check_selection(self.training.selection, self.tasks)
         return self
@@ -89,6 +91,20 @@ class RunConfig(Config):
     def batch_size(self, task: str) -> int:
         """Rows of one global batch of `task`."""
         return self.tasks[task].batch_size or self.data.batch_size
+
+    def head_dropout(self, task: str) -> float:
+        """Dropout of the head of `task`; 0 where a head has nothing that could be dropped."""
+        default = self.encoder.dropout if self.head.dropout is None else self.head.dropout
+        return self.tasks[task].head_dropout(default)
+
+    @property
+    def drops_encoder(self) -> bool:
+        """Whether two passes of a text through the encoder differ."""
+        return self.encoder.dropout > 0 or (isinstance(self.encoder.adapter, LoRA) and self.encoder.adapter.dropout > 0)
+
+    def drops(self, task: str) -> bool:
+        """Whether two passes of a row of `task` differ."""
+        return self.drops_encoder or self.head_dropout(task) > 0
 
     @property
     def scored_tasks(self) -> tuple[str, ...]:

@@ -58,14 +58,20 @@ Link = Literal["sigmoid", "identity"]
 _LINK = "regression: sigmoid keeps predictions between low and high, identity leaves them as they come"
 
 
-class LinearHead(Config):
-    """Dropout and a linear layer; on one number (cosine, pearson) a learned scale and offset."""
+class _DroppingHead(Config):
+    dropout: float | None = Field(
+        default=None, ge=0, lt=1, description="head.dropout of the whole config if not given, and else encoder.dropout"
+    )
+
+
+class LinearHead(_DroppingHead):
+    """Dropout and a linear layer; on one number (cosine, pearson) a learned scale and offset, and no dropout."""
 
     name: Literal["linear"] = "linear"
     link: Link = Field(default="sigmoid", description=_LINK)
 
 
-class MLPHead(Config):
+class MLPHead(_DroppingHead):
     """Dropout, a hidden layer, dropout and a linear layer."""
 
     name: Literal["mlp"] = "mlp"
@@ -168,16 +174,30 @@ class TaskConfig(Config):
             raise ValueError("columns.negative needs columns.text_pair, the positive")
 
     def _check_head(self) -> None:
-        one_number = isinstance(self.pair_encoding, BiEncoder) and self.pair_encoding.is_one_number
-        head = self.head
+        one_number, head = self._reads_one_number, self.head
         if one_number and self.kind.name == "classification":
             raise ValueError("pair_encoding.features gives one number: use it with kind binary or regression")
         if isinstance(head, ScaledHead) and not (one_number and self.kind.name == "regression"):
             raise ValueError("head.name=scaled is for regression on pair_encoding.features=cosine or pearson")
         if isinstance(head, MLPHead) and one_number:
             raise ValueError("head.name=mlp needs more than the one number of pair_encoding.features=cosine or pearson")
+        if one_number and isinstance(head, LinearHead) and head.dropout is not None:
+            raise ValueError(
+                "head.dropout has no effect on the one number of pair_encoding.features=cosine or pearson: leave it out"
+            )
         if isinstance(head, LinearHead | MLPHead) and head.link == "identity" and self.kind.name != "regression":
             raise ValueError("head.link is for kind regression")
+
+    @property
+    def _reads_one_number(self) -> bool:
+        return isinstance(self.pair_encoding, BiEncoder) and self.pair_encoding.is_one_number
+
+    def head_dropout(self, default: float) -> float:
+        """Dropout of the head, `default` where it says none; 0 where it reads nothing that could be dropped."""
+        head = self.head or LinearHead()
+        if self.kind.name == "contrastive" or self._reads_one_number or isinstance(head, ScaledHead):
+            return 0.0
+        return default if head.dropout is None else head.dropout
 
     @property
     def is_scored(self) -> bool:

@@ -44,7 +44,7 @@ Sentence vectors are made by {pooling} pooling.{adapter} `concord.json` holds th
 
 ## Training
 
-Base encoder `{base}`, combination `{combination}`, learning rate {lr:g}, dropout {dropout:g}, seed {seed}.
+Base encoder `{base}`, combination `{combination}`, learning rate {lr:g}, dropout {dropout:g}{head_dropout}, seed {seed}.
 
 | data | sha256 |
 |---|---|
@@ -70,7 +70,7 @@ def model_card(description: Mapping[str, Any]) -> str:
         cells = " | ".join("" if v is None else f"{v:.4f}" for v in values)
         encoding = (own["pair_encoding"] or {}).get("name", "single texts")
         rows.append(f"| {task} | {own['kind']['name']} | {encoding} | {cells} |")
-    first, own = next(t for t in description["tasks"].items() if t[1]["kind"]["name"] != "contrastive")
+    first, example = next(t for t in description["tasks"].items() if t[1]["kind"]["name"] != "contrastive")
     return _CARD.format(
         name=config["name"],
         description=config["description"],
@@ -81,13 +81,14 @@ def model_card(description: Mapping[str, Any]) -> str:
         step=description["step"],
         mean=f", mean {scores['dev/mean']:.4f}" if "dev/mean" in scores else "",
         task=first,
-        example='[("one text", "another")]' if own["pair"] else '["a text"]',
+        example='[("one text", "another")]' if example["pair"] else '["a text"]',
         pooling=config["encoder"]["pooling"],
         adapter=_ADAPTERS[config["encoder"]["adapter"]["name"]],
         base=config["encoder"]["name"],
         combination=config["combination"]["name"],
         lr=config["optimizer"]["lr"],
         dropout=config["encoder"]["dropout"],
+        head_dropout="" if (own := config["head"]["dropout"]) is None else f" (heads {own:g})",
         seed=config["seed"],
         hashes="\n".join(f"| {name} | `{value}` |" for name, value in description["data_hashes"].items()),
     )

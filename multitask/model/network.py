@@ -119,7 +119,7 @@ def build_model(config: RunConfig) -> MultitaskModel:
 def assemble_model(config: RunConfig, encoder: Encoder, tasks: Iterable[str]) -> MultitaskModel:
     """`encoder` with new heads, and adapter layers if `config` wants some, for these of the config's tasks."""
     shared, names = config.encoder, tuple(tasks)
-    heads = {name: build_head(config.tasks[name], encoder.width, shared.dropout) for name in names}
+    heads = {name: build_head(config.tasks[name], encoder.width, config.head_dropout(name)) for name in names}
     adapters = {}
     if isinstance(own := shared.adapter, ProjectedAttention):
         adapters = {name: build_projected_attention(encoder.model, own, shared.dropout) for name in names}

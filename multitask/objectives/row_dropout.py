@@ -21,7 +21,7 @@ _SPREAD, _FIRST, _SECOND = -1640531527, -2048144789, -1028477387
 
 def row_dropout(config: RunConfig, task: str, batch: Batch, step: int) -> AbstractContextManager[object]:
     """Inside, all dropout on the rows of `batch` is keyed as `encoder.dropout_key` says; to be entered anew for each batch."""
-    if config.encoder.dropout_key == "rank" or not config.encoder.dropout:
+    if config.encoder.dropout_key == "rank" or not config.drops(task):
         return nullcontext()
     return RowDropout(batch, generator_key(config.seed, "dropout", step, task))
 

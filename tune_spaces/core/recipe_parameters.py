@@ -1,6 +1,6 @@
 """The parameters that shipped spaces are made of, as a recipe allows them.
 
-Learning rate and dropout, which every recipe has, and what sampling strategies and combinations declare (`SEARCH` in their configs).
+Learning rate and dropout, of encoder and heads, which every recipe has, and what sampling strategies and combinations declare (`SEARCH` in their configs).
 """
 
 from collections.abc import Mapping, Sequence
@@ -46,16 +46,18 @@ def learning_rate(base: RunConfig) -> Parameter:
     return Parameter("optimizer.lr", tune.loguniform(1e-6, 1e-3), mutable=True)
 
 
-def dropout(base: RunConfig) -> Parameter:
-    """`encoder.dropout`, uniform in 0 … 0.5; from 0.05 where the recipe compares dropout masks."""
+def dropout(base: RunConfig) -> Parameters:
+    """`encoder.dropout`, and `head.dropout` where a head follows it: uniform in 0 … 0.5.
+
+    The encoder's from 0.05 where the recipe compares dropout masks.
+    """
     from ray import tune
 
-    try:
-        configured(base, {"encoder.dropout": 0.0})
-        low = 0.0
-    except UserError:
-        low = 0.05
-    return Parameter("encoder.dropout", tune.uniform(low, 0.5), mutable=True)
+    low = 0.0 if _trains(base, {"encoder.dropout": 0.0, "head.dropout": 0.0}) else 0.05
+    parameters = {"encoder.dropout": Parameter("encoder.dropout", tune.uniform(low, 0.5), mutable=True)}
+    if any(own.head_dropout(0.0) != own.head_dropout(0.5) for own in base.tasks.values()):
+        parameters["head.dropout"] = Parameter("head.dropout", tune.uniform(0.0, 0.5), mutable=True)
+    return parameters
 
 
 def usable_methods(base: RunConfig) -> tuple[list[str], list[str]]:

@@ -42,6 +42,9 @@ def configured(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
         for index in shared_phases(base):
             changes[f"phases.{index}.sampling"] = _sampling(base, index, values)
     plain = {name: value for name, value in values.items() if not name.startswith(("sampling.", "combination."))}
+    if base.head.dropout is None and plain.get("head.dropout") == plain.get("encoder.dropout", base.encoder.dropout):
+        # As the recipes write it.
+        plain["head.dropout"] = None
     ordered = sorted(plain, key=lambda name: not name.endswith(".name"))
     try:
         return change_config(base, changes | {name: plain[name] for name in ordered}, "sample")
@@ -56,6 +59,8 @@ def own_value(base: RunConfig, name: str) -> Any:
         return _own_sampling(base, phases[0]).get(name, MISSING) if phases else MISSING
     if name.startswith("combination."):
         return _own_fields("combination", base.combination.model_dump(mode="json"), base).get(name, MISSING)
+    if name == "head.dropout" and base.head.dropout is None:
+        return base.encoder.dropout
     node: Any = base.to_dict()
     for part in name.split("."):
         if isinstance(node, dict) and part in node:

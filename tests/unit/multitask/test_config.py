@@ -113,6 +113,7 @@ def test_trajectory_hash_knows_what_is_learned_from_where_it_runs(tiny_tasks: di
         "tasks.sst.batch_size=3",
         "combination.name=sum",
         "encoder.dropout=0.5",
+        "head.dropout=0.5",
     ]:
         assert override_config(config, [override]).trajectory_hash() != config.trajectory_hash(), override
 
@@ -172,6 +173,17 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
         ("combination.groups=[[sst, quora]]", "combination.groups must name every task once (sst, quora, sts)"),
         ("combination.groups=[[sst, quora], [sts, sst]]", "combination.groups must name every task once"),
         ("encoder.dropout=0 regularization.r_drop={}", "regularization.r_drop compares two dropout masks"),
+        (
+            "encoder.dropout=0 head.dropout=.3 regularization.r_drop={} tasks.sts={pair_encoding: {name: bi_encoder, "
+            "features: cosine}, kind: {name: regression, low: 0, high: 5}, columns: {text: a, text_pair: b, label: c}, "
+            "files: {train: a, dev: b}}",
+            "encoder.dropout is 0 and nothing is dropped in the head of task sts",
+        ),
+        ("head.dropout=1", "head.dropout: input should be less than 1, got 1"),
+        (
+            "tasks.sts.pair_encoding={name: bi_encoder, features: cosine} tasks.sts.head={name: linear, dropout: .1}",
+            "tasks.sts: head.dropout has no effect on the one number of pair_encoding.features=cosine",
+        ),
         ("regularization.smart.weight=0", "regularization.smart.weight: input should be greater than 0"),
         ("regularization.smart.eps=0", "unknown key 'regularization.smart.eps'; valid: weight, noise"),
         (

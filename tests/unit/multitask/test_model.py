@@ -38,6 +38,23 @@ def test_dropout_is_one_setting_and_the_pooler_stays_pretrained(tiny_tasks: dict
     assert not any("pooler" in name for name in model.shared_parameters())
 
 
+def test_heads_follow_the_encoder_the_config_or_their_own_dropout(tiny_tasks: dict[str, Any]) -> None:
+    def dropouts(tree: dict[str, Any]) -> dict[str, set[float]]:
+        model = build_model(parse_config(tree, "test"))
+        parts = {"encoder": model.encoder, **{task: model.head(task) for task in model.heads}}
+        return {name: {m.p for m in part.modules() if isinstance(m, torch.nn.Dropout)} for name, part in parts.items()}
+
+    tiny_tasks["encoder"]["dropout"] = 0.1
+    tiny_tasks["tasks"]["quora"]["head"] = {"name": "mlp"}
+    tiny_tasks["tasks"]["sts"]["pair_encoding"] = {"name": "bi_encoder", "features": "cosine"}
+    follow = {"encoder": {0.1}, "sst": {0.1}, "quora": {0.1}, "sts": {0.0}}
+    assert dropouts(tiny_tasks) == follow
+    tiny_tasks["head"] = {"dropout": 0.3}
+    assert dropouts(tiny_tasks) == follow | {"sst": {0.3}, "quora": {0.3}}
+    tiny_tasks["tasks"]["quora"]["head"]["dropout"] = 0.0
+    assert dropouts(tiny_tasks) == follow | {"sst": {0.3}, "quora": {0.0}}
+
+
 @pytest.mark.parametrize("adapter", [{"name": "none"}, LORA, PROJECTED], ids=lambda adapter: adapter["name"])
 def test_every_trained_parameter_has_one_owner(tiny_tasks: dict[str, Any], adapter: dict[str, Any]) -> None:
     model = build_model(_config(tiny_tasks, adapter=adapter, pooling="attention"))

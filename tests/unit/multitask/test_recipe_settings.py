@@ -10,7 +10,13 @@ SST, QUORA, STS = "tasks.sst", "tasks.quora", "tasks.sts"
 PAIRS = (QUORA, STS)
 ALL = {"name": "round_robin", "tasks_per_step": "all"}
 THREE = {f"{SST}.batch_size": 2, f"{QUORA}.batch_size": 24, f"{STS}.batch_size": 2}
-FINE_TUNED = {"optimizer.lr": 1e-5, "encoder.dropout": 0.3, "encoder.token_types": False, "phases.0.encoder": "trained"}
+FINE_TUNED = {
+    "optimizer.lr": 1e-5,
+    "encoder.dropout": 0.1,
+    "head.dropout": 0.3,
+    "encoder.token_types": False,
+    "phases.0.encoder": "trained",
+}
 WIKI = {"tasks.wiki.kind": {"name": "contrastive", "temperature": 0.05, "projection": "none"}}
 REVIEW = {"tasks.review.auxiliary": True, "tasks.review.train_rows": 2500, "tasks.review.kind.classes": 5}
 CROSS = {f"{task}.pair_encoding.name": "cross_encoder" for task in PAIRS}
@@ -133,7 +139,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "phases.0.encoder": "frozen",
         "optimizer.lr": 1e-3,
         "data.batch_size": 32,
-        "encoder.dropout": 0.3,
+        "head.dropout": 0.3,
     },
     "e-seq": {
         **FINE_TUNED,
@@ -152,11 +158,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "combination.name": "sum",
         "phases.0.epochs": 10,
     },
-    "e-mix-05": {**CROSS, **THREE, "encoder.dropout": 0.5, "combination.name": "sum"},
+    "e-mix-05": {**CROSS, **THREE, "head.dropout": 0.5, "combination.name": "sum"},
     "e-mix-surgery": {**FINE_TUNED, **CROSS, **THREE, "combination": {"name": "pcgrad", "groups": None}},
-    "e-mix-surgery-05": {**CROSS, **THREE, "encoder.dropout": 0.5, "combination.name": "pcgrad"},
+    "e-mix-surgery-05": {**CROSS, **THREE, "head.dropout": 0.5, "combination.name": "pcgrad"},
     "e-mix-aux": {**FINE_TUNED, **CROSS, **THREE, **REVIEW, "tasks.review.batch_size": 2, "combination.name": "sum"},
-    "e-mix-aux-05": {**CROSS, **THREE, **REVIEW, "encoder.dropout": 0.5},
+    "e-mix-aux-05": {**CROSS, **THREE, **REVIEW, "head.dropout": 0.5},
     "e-aux-surgery4": {**CROSS, **THREE, **REVIEW, "combination": {"name": "pcgrad", "groups": None}},
     "e-aux-surgery2": {**THREE, **REVIEW, "combination.groups": [["sst", "quora", "sts"], ["review"]]},
     "extra-tasks": {
@@ -194,6 +200,8 @@ def test_rows_start_from_what_minbert_is(recipe: str) -> None:
     config = load_recipe(recipe)
     assert config.encoder.pooling == ("mean" if recipe == "d-surgery-mean" else "pooler")
     assert not config.encoder.token_types
+    assert config.encoder.dropout == 0.1
+    assert config.head.dropout == (0.5 if recipe.endswith("-05") else 0.3)
     assert config.schedule.warmup == 0
     assert config.schedule.decay == ("linear" if recipe == "e-seq" else "constant")
     assert config.optimizer.weight_decay == 0
@@ -212,7 +220,7 @@ def test_rows_that_differ_in_one_thing_differ_in_nothing_else() -> None:
         ("c-simcse", "c-b3", {"phases"}),
         ("d-sum", "d-surgery", {"combination"}),
         ("d-surgery", "d-surgery-mean", {"encoder"}),
-        ("e-mix", "e-mix-05", {"encoder"}),
+        ("e-mix", "e-mix-05", {"head"}),
         ("e-mix", "e-mix-surgery", {"combination"}),
         ("e-mix", "e-mix-aux", {"tasks"}),
         ("e-aux-surgery4", "e-aux-surgery2", {"combination"}),

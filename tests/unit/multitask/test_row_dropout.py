@@ -124,9 +124,12 @@ def test_shape_that_hides_the_rows_is_refused() -> None:
         functional.dropout(torch.ones(14, 3))
 
 
+@pytest.mark.parametrize("dropouts", [(0.3, None), (0.1, 0.4), (0.0, 0.4)])
 @pytest.mark.parametrize("pairing", ["cross_encoder", "bi_encoder"])
-def test_losses_of_rows_are_the_same_in_any_batch(tiny_tasks: dict[str, Any], pairing: str) -> None:
-    tiny_tasks["encoder"]["dropout"] = 0.3
+def test_losses_of_rows_are_the_same_in_any_batch(
+    tiny_tasks: dict[str, Any], pairing: str, dropouts: tuple[float, float | None]
+) -> None:
+    tiny_tasks["encoder"]["dropout"], tiny_tasks["head"] = dropouts[0], {"dropout": dropouts[1]}
     tiny_tasks["tasks"]["quora"]["pair_encoding"] = {"name": pairing}
     config = parse_config(tiny_tasks | {"regularization": {"r_drop": {"weight": 1.0}}}, "test")
     model, sequences = build_model(config).train(), 2 if pairing == "bi_encoder" else 1

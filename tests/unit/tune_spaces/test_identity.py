@@ -8,13 +8,13 @@ from multitask.config import load_recipe
 from tune_spaces import open_space
 
 SHIPPED = {
-    "default": "e26665e2633ea69a3aab0a8a0c15e9cdb39cd8601a0152fa912b77a25d1534f9",
+    "default": "81e1250441837869d0da958d7d03f7206222ba101b4da1e31251501f3082fbd7",
     "learning_rate": "6e4c2577d9edaad3e8c8794071c43a9a5c9d193a680cc603e9aa0432cc38025b",
     "sampling": "9389d99b5e03bdd3d283a349ff078b5e7106cc6a3b09b8869e372e439eb2a8b5",
     "combination": "e1a6a76c3ef1058ee4c3b76c81975cfea3425554eccef9aa6a26d478f488dd92",
     "encodings": "068971dc2d05c4162cc38b78738828433802fcd2f8b978e824e5ed8f2dcc752d",
-    "population": "3574f8bcfc7ea6ac3b405fe3b8f2d4d317b20de3fbc1084f404fddec95cd16fc",
-    "paper_a_hyperparameters": "bf5b02245723f96b4c4f99191e945bea78b85fa021ed4ec3e687f07f4b82253f",
+    "population": "417ca5cd4a44e2d62f6ad8ae3a13dc14e63e440d791de8d4531e4b63368b1365",
+    "paper_a_hyperparameters": "8c87a5e92a7f73be7adb4fbe97bc28c5933f2fc3615dda1a82a882d36b59d2e9",
     "paper_b_optimizers": "f95260e7ae0f2422c7fc59ceb5b2071ad9a99576b61cc7873f4a902abdd5efd1",
 }
 FILE = """

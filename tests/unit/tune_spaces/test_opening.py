@@ -272,7 +272,7 @@ def test_a_space_that_cannot_be_opened_is_refused(base: RunConfig, spec: str, me
     ("fixed", "message"),
     [
         ({"encoder.droput": 0.1}, r"space default: no parameter 'encoder\.droput'.*did you mean 'encoder\.dropout'"),
-        ({"optimizer.lr": 1e-4, "encoder.dropout": 0.1}, "every parameter is fixed"),
+        ({"optimizer.lr": 1e-4, "encoder.dropout": 0.1, "head.dropout": 0.1}, "every parameter is fixed"),
     ],
 )
 def test_fixed_values_that_fit_no_parameter_are_refused(fixed: dict[str, Any], message: str) -> None:

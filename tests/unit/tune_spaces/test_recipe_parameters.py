@@ -111,6 +111,7 @@ def test_its_mutable_numbers_join_the_population_of_a_recipe_that_names_it() -> 
     assert list(open_space("population", base).parameters) == [
         "optimizer.lr",
         "encoder.dropout",
+        "head.dropout",
         "combination.stubborn.strength",
         *weights,
     ]

@@ -95,6 +95,7 @@ def test_the_default_space_of_the_main_recipe_by_hand() -> None:
     assert set(described) == {
         "optimizer.lr",
         "encoder.dropout",
+        "head.dropout",
         "sampling.name",
         "combination.name",
         "sampling.tasks_per_step",
@@ -233,6 +234,21 @@ def test_dropout_stays_above_zero_where_two_masks_are_compared() -> None:
     assert low(load_recipe("main", ["regularization.r_drop={weight: 1}"])) == 0.05
 
 
+def test_dropout_of_the_heads_is_searched_where_a_head_follows_it() -> None:
+    everywhere = "tasks.sst.head={name: linear, dropout: .2}", "tasks.quora.head={name: mlp, dropout: .1}"
+    base = load_recipe("a-pears-wl", list(everywhere))
+    assert "head.dropout" not in open_space("default", base).parameters
+    base = load_recipe("a-pears-wl", everywhere[:1])
+    for sample, config in configs("default", base, 5):
+        assert config.head_dropout("quora") == sample["head.dropout"]
+        assert config.head_dropout("sst") == 0.2
+    main = load_recipe("main")
+    space = open_space("population", main)
+    assert space.sample_of(main) == {"optimizer.lr": 5e-5, "encoder.dropout": 0.1, "head.dropout": 0.1}
+    apart = space.config(main, {"optimizer.lr": 5e-5, "encoder.dropout": 0.1, "head.dropout": 0.2})
+    assert (apart.encoder.dropout, apart.head.dropout) == (0.1, 0.2)
+
+
 def test_a_rate_that_no_phase_uses_is_not_searched() -> None:
     base = load_recipe("main", ["phases.0.lr=1e-4"])
     with pytest.raises(UserError, match=r"optimizer\.lr has no effect in recipe main"):
@@ -243,7 +259,7 @@ def test_the_grid_of_paper_a_has_its_twelve_configurations() -> None:
     base = load_recipe("a-pears-wl")
     space = open_space("paper_a_hyperparameters", base)
     made = [space.config(base, sample) for sample in space.grid()]
-    found = {(config.phases[0].epochs, config.optimizer.lr, config.encoder.dropout) for config in made}
+    found = {(config.phases[0].epochs, config.optimizer.lr, config.head.dropout) for config in made}
     assert len(made) == 12
     assert found == {(e, lr, p) for e in (10, 20) for lr in (1e-3, 1e-5, 1e-7) for p in (0.3, 0.4)}
     assert all(config.combination == base.combination for config in made)
@@ -298,10 +314,10 @@ def test_encodings_leave_alone_what_no_phase_trains() -> None:
 
 def test_a_population_changes_numbers_of_the_recipes_own_methods() -> None:
     main = open_space("population", load_recipe("main"))
-    assert list(main.parameters) == ["optimizer.lr", "encoder.dropout"]
+    assert list(main.parameters) == ["optimizer.lr", "encoder.dropout", "head.dropout"]
     changes = ["phases.0.sampling={name: temperature, tasks_per_step: 2}"]
     warm = open_space("population", load_recipe("main", changes))
-    assert list(warm.parameters) == ["optimizer.lr", "encoder.dropout", "sampling.temperature.temperature"]
+    assert set(warm.parameters) == {*main.parameters, "sampling.temperature.temperature"}
     weights = "combination={name: loss_weights, loss_weights: {sst: 1, quora: 1, sts: 1}}"
     weighted = load_recipe("main", [weights])
     space = open_space("population", weighted)

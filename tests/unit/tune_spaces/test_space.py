@@ -240,6 +240,7 @@ def test_the_recipe_is_a_sample_where_the_space_has_it(base: RunConfig) -> None:
     assert sample == {
         "optimizer.lr": 5e-5,
         "encoder.dropout": 0.1,
+        "head.dropout": 0.1,
         "sampling.name": "round_robin",
         "sampling.surgery.tasks_per_step": 3,
         "combination.name": "pcgrad",
