@@ -8,10 +8,10 @@ from multitask.config import load_recipe
 from tune_spaces import open_space
 
 SHIPPED = {
-    "default": "81e1250441837869d0da958d7d03f7206222ba101b4da1e31251501f3082fbd7",
+    "default": "1891e99ee933aef18931d2f61b7fe9a5b993227ef87ce69545470f395f0ab7c7",
     "learning_rate": "6e4c2577d9edaad3e8c8794071c43a9a5c9d193a680cc603e9aa0432cc38025b",
-    "sampling": "9389d99b5e03bdd3d283a349ff078b5e7106cc6a3b09b8869e372e439eb2a8b5",
-    "combination": "e1a6a76c3ef1058ee4c3b76c81975cfea3425554eccef9aa6a26d478f488dd92",
+    "sampling": "ed2c8d5f3aeba2475a5504d6c4d0fa17f43a6ed089eb596981816249c6e21303",
+    "combination": "4c0ee9e057258894e565b9e99a01bf6e4781339c0097b51a5a068d943fe0b133",
     "encodings": "068971dc2d05c4162cc38b78738828433802fcd2f8b978e824e5ed8f2dcc752d",
     "population": "417ca5cd4a44e2d62f6ad8ae3a13dc14e63e440d791de8d4531e4b63368b1365",
     "paper_a_hyperparameters": "8c87a5e92a7f73be7adb4fbe97bc28c5933f2fc3615dda1a82a882d36b59d2e9",
