@@ -136,7 +136,7 @@ class WholeTensorOptimizer(torch.optim.Optimizer):
         """The optimizer of this rank's parameters of group `number`, made at its first use."""
         if (task, number) not in self._inner:
             group = self._groups[number]
-            options: dict[str, Any] = {k: group[k] for k in ("weight_decay", "use_muon") if k in group}
+            options: dict[str, Any] = {k: group[k] for k in ("weight_decay", "decay", "use_muon") if k in group}
             weights = [self.weights[name] for name in self._routes[number].mine]
             self._inner[task, number] = self._make([{"params": weights, **options}])
             self._options[task, number] = frozenset(self._inner[task, number].param_groups[0])

@@ -31,11 +31,17 @@ class AdamW(_Optimizer):
 class LibraryOptimizer(_Optimizer):
     """Any optimizer of the package pytorch_optimizer by its name there, such as `adamax`, `qhadam`, `lamb` or `muon`.
 
-    `options`: further arguments of its class.
+    A second rate of its class (Muon's `adamw_lr` for all that is no matrix between hidden states, MARS' `lr_1d`) follows
+    `lr` in the proportion of the class's own defaults, unless `options` gives it.
     """
 
     name: str = Field(description="the optimizer's name in pytorch_optimizer")
     options: dict[str, Any] = Field(default={}, description="further arguments of its class")
+    decay: Literal["decoupled", "library"] = Field(
+        default="decoupled",
+        description="decoupled: a step takes rate · weight_decay · w off each weight w beside the update (Loshchilov and "
+        "Hutter 2019); library: as the class does it, in the gradient (L2) or inside LAMB's trust ratio",
+    )
 
 
 def _tag(value: object) -> str:

@@ -7,6 +7,11 @@ from torch.nn import functional
 from multitask.config.task import BiEncoder, TaskConfig
 
 
+def without_autocast(tensor: Tensor) -> torch.autocast:
+    """Inside, what is computed on the device of `tensor` keeps its precision."""
+    return torch.autocast(tensor.device.type, enabled=False)
+
+
 class Features:
     """Embeddings (S, D) to features (B, F). `width` is D when given, and F afterwards."""
 
@@ -49,7 +54,7 @@ class ConcatDifferenceProductFeatures(Features):
 
 
 class CosineFeatures(Features):
-    """Two sequences per row: (2B, D) to cos(u, v) of (B, 1)."""
+    """Two sequences per row: (2B, D) to cos(u, v) of (B, 1), in fp32: bf16 has 128 numbers from .5 to 1."""
 
     is_one_number = True
 
@@ -57,8 +62,9 @@ class CosineFeatures(Features):
         super().__init__(1)
 
     def __call__(self, embeddings: Tensor) -> Tensor:
-        u, v = embeddings.chunk(2)
-        return functional.cosine_similarity(u, v, dim=-1).unsqueeze(-1)
+        with without_autocast(embeddings):
+            u, v = embeddings.float().chunk(2)
+            return functional.cosine_similarity(u, v, dim=-1).unsqueeze(-1)
 
 
 class PearsonFeatures(CosineFeatures):
@@ -68,6 +74,7 @@ class PearsonFeatures(CosineFeatures):
     """
 
     def __call__(self, embeddings: Tensor) -> Tensor:
+        embeddings = embeddings.float()
         return super().__call__(embeddings - embeddings.mean(-1, keepdim=True))
 
 

@@ -1,11 +1,21 @@
 """From a row's features to a head's raw outputs."""
 
 from torch import Tensor, nn
+from torch.nn import functional
 
 from multitask.config.task import HeadConfig, LinearHead, MLPHead
-from multitask.model.features import Features
+from multitask.model.features import Features, without_autocast
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}
+
+
+class ScaleAndOffset(nn.Linear):
+    """A linear layer on one number, in fp32 whatever the weights are and whether autocast is on."""
+
+    def forward(self, input: Tensor) -> Tensor:
+        """Numbers (B, 1) to (B, outputs)."""
+        with without_autocast(input):
+            return functional.linear(input.float(), self.weight.float(), self.bias.float())
 
 
 class LinearReadout(nn.Module):
@@ -14,7 +24,7 @@ class LinearReadout(nn.Module):
     def __init__(self, features: Features, outputs: int, dropout: float) -> None:
         super().__init__()
         self.dropout = nn.Dropout(0.0 if features.is_one_number else dropout)
-        self.linear = _linear(features.width, outputs)
+        self.linear = _linear(features.width, outputs, ScaleAndOffset if features.is_one_number else nn.Linear)
         if features.is_one_number:
             # cos lies in [-1, 1] and mostly above 0: start with "similar above one half", not with no opinion.
             nn.init.constant_(self.linear.weight, 5.0)
@@ -61,8 +71,8 @@ def build_readout(head: HeadConfig, features: Features, outputs: int, width: int
     return ScaledReadout()
 
 
-def _linear(inputs: int, outputs: int) -> nn.Linear:
-    layer = nn.Linear(inputs, outputs)
+def _linear(inputs: int, outputs: int, kind: type[nn.Linear] = nn.Linear) -> nn.Linear:
+    layer = kind(inputs, outputs)
     nn.init.normal_(layer.weight, std=0.02)
     nn.init.zeros_(layer.bias)
     return layer

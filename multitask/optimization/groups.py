@@ -6,8 +6,9 @@ from typing import Any
 from torch import nn
 
 from multitask.config import RunConfig
-from multitask.config.training import LibraryOptimizer
+from multitask.config.training import LibraryOptimizer, OptimizerConfig
 from multitask.model import MultitaskModel
+from multitask.optimization.library import adamw_rate
 
 SHARED = "shared"
 
@@ -39,20 +40,27 @@ def _group_of(
     layer, top = model.layer_of(name), model.number_of_layers + 1
     apart = optimizer.layer_decay < 1 or any(phase.encoder == "gradual" for phase in config.phases)
     decayed = parameter.dim() > 1
-    group = {
-        "weight_decay": optimizer.weight_decay if decayed else 0.0,
+    group: dict[str, Any] = {
+        **_decay(optimizer, optimizer.weight_decay if decayed else 0.0),
         "owner": owner,
         "layer": layer,
         "lr_scale": optimizer.layer_decay ** (top - layer),
     }
     hidden = False
-    if isinstance(optimizer, LibraryOptimizer) and "muon" in optimizer.name:
+    if isinstance(optimizer, LibraryOptimizer) and (rate := adamw_rate(optimizer)) is not None:
         # Muon is for the matrices between hidden states; embeddings, heads and vectors go by its AdamW.
         hidden = parameter.dim() == 2 and 0 < layer < top and owner == SHARED
         group["use_muon"] = hidden
         if not hidden:
-            group["lr_scale"] *= optimizer.options.get("adamw_lr", 3e-4) / optimizer.lr
+            group["lr_scale"] *= rate / optimizer.lr
     return (owner, layer if apart else 0, not decayed, not hidden), group
+
+
+def _decay(optimizer: OptimizerConfig, amount: float) -> dict[str, float]:
+    """Weight decay as the optimizer's class does it, or beside its update (`ActiveGroups`)."""
+    if isinstance(optimizer, LibraryOptimizer) and optimizer.decay == "decoupled":
+        return {"weight_decay": 0.0, "decay": amount}
+    return {"weight_decay": amount}
 
 
 def set_rates(groups: Iterable[dict[str, Any]], lr: float, tasks: Iterable[str], lowest_layer: int = 0) -> None:

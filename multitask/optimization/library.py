@@ -6,7 +6,7 @@ and silently wrong for those that look at a whole tensor (the trust ratio of LAM
 
 import difflib
 import inspect
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 import torch
@@ -18,6 +18,16 @@ from multitask.errors import UserError
 # Verified by a test; others may well be, but nothing is lost by stepping them on whole tensors but time.
 ELEMENTWISE = frozenset({"adam", "adamax", "adamw", "qhadam", "radam", "nadam", "lion", "adabelief"})
 _PLAIN_OPTIONS = frozenset({"betas", "eps", "nus", "weight_decouple"})
+# Rates beside `lr`, and settings of weight decay, among the arguments of the library's classes.
+_OTHER_RATES = ("adamw_lr", "lr_1d", "final_lr")
+_DECAYS = (
+    "weight_decouple",
+    "decoupled_weight_decay",
+    "fixed_decay",
+    "stable_weight_decay",
+    "weight_decay_type",
+    "weight_decay_1d",
+)
 _PROBE_STEPS = 12
 _REASONS = {
     "dadapt": "estimates one step size from all tensors, but they are stepped apart on their shards",
@@ -47,7 +57,7 @@ def check_library_optimizer(config: LibraryOptimizer) -> None:
 
     Raises:
         UserError: there is no such optimizer or option; it needs more than gradients; it ties tensors together, so that
-            shards cannot be stepped apart; it draws at random, or its state cannot be saved.
+            shards cannot be stepped apart; it draws at random, or its state cannot be saved; it has a rate of its own.
     """
     from pytorch_optimizer import get_supported_optimizers
 
@@ -59,12 +69,7 @@ def check_library_optimizer(config: LibraryOptimizer) -> None:
     for start, reason in _REASONS.items():
         if config.name.startswith(start):
             raise UserError(f"optimizer.name: {config.name} {reason}")
-    known = [name for name in inspect.signature(_optimizer_class(config.name).__init__).parameters if name != "self"]
-    taken = ("params", "lr", "weight_decay", "kwargs")
-    for option in config.options:
-        if option not in known or option in taken:
-            valid = ", ".join(name for name in known if name not in taken)
-            raise UserError(f"optimizer.options.{option}: {config.name} has no such option; valid: {valid}")
+    _check_options(config)
     try:
         together, again = _probe(config, [0, 1]), _probe(config, [0, 1])
         apart = [*_probe(config, [0]), *_probe(config, [1])]
@@ -80,6 +85,28 @@ def check_library_optimizer(config: LibraryOptimizer) -> None:
         raise UserError(
             f"optimizer.name: {config.name} ties all tensors together, but they are stepped apart on their shards"
         )
+    if not all(map(torch.equal, _probe(config, [0, 1], lr=0.0), _start())):
+        raise UserError(
+            f"optimizer.name: {config.name} moves weights at a learning rate of 0, so it does not follow optimizer.lr; "
+            f"its options: {', '.join(_own_arguments(config.name))}"
+        )
+
+
+def _check_options(config: LibraryOptimizer) -> None:
+    known = _own_arguments(config.name)
+    for option in config.options:
+        if option not in known:
+            raise UserError(f"optimizer.options.{option}: {config.name} has no such option; valid: {', '.join(known)}")
+        if option in _DECAYS and config.decay == "decoupled":
+            raise UserError(
+                f"optimizer.options.{option} has no effect with optimizer.decay=decoupled: leave it out, or say optimizer.decay=library"
+            )
+
+
+def adamw_rate(config: LibraryOptimizer) -> float | None:
+    """Peak rate of what does not go by Muon's rule; None for optimizers that treat all tensors alike."""
+    rate: float | None = _options(config).get("adamw_lr")
+    return rate
 
 
 def _optimizer_class(name: str) -> Any:
@@ -88,22 +115,50 @@ def _optimizer_class(name: str) -> Any:
     return load_optimizer(name)
 
 
+def _arguments(name: str) -> Mapping[str, inspect.Parameter]:
+    return inspect.signature(_optimizer_class(name).__init__).parameters
+
+
+def _own_arguments(name: str) -> list[str]:
+    """Arguments of the class that `options` may give."""
+    return [own for own in _arguments(name) if own not in ("self", "params", "lr", "weight_decay", "kwargs")]
+
+
 def _options(config: LibraryOptimizer) -> dict[str, Any]:
-    """Lists of YAML as the tuples that the classes expect; our order of summation, on any device."""
+    """What the class is given beside groups and rate.
+
+    Lists of YAML as the tuples that the classes expect; our order of summation, on any device; rates that follow
+    `optimizer.lr`; no weight decay where it is ours.
+    """
     options = {key: tuple(value) if isinstance(value, list) else value for key, value in config.options.items()}
-    if "foreach" in inspect.signature(_optimizer_class(config.name).__init__).parameters:
+    arguments = _arguments(config.name)
+    for name in _OTHER_RATES:
+        if name in arguments:
+            options.setdefault(name, config.lr * arguments[name].default / arguments["lr"].default)
+    if "weight_decay_1d" in arguments and config.decay == "decoupled":
+        options["weight_decay_1d"] = 0.0
+    if "foreach" in arguments:
         options.setdefault("foreach", False)
     return options
 
 
-def _probe(config: LibraryOptimizer, tensors: Sequence[int]) -> list[torch.Tensor]:
-    """Two tensors, or one of them, after some steps along fixed gradients."""
+def _start() -> list[torch.Tensor]:
+    """The two tensors that are tried."""
     generator = torch.Generator().manual_seed(0)
-    start = [torch.randn(6, 4, generator=generator), torch.randn(5, generator=generator)]
+    return [torch.randn(6, 4, generator=generator), torch.randn(5, generator=generator)]
+
+
+def _probe(config: LibraryOptimizer, tensors: Sequence[int], lr: float | None = None) -> list[torch.Tensor]:
+    """Two tensors, or one of them, after some steps along fixed gradients, at the config's rate if `lr` is not given."""
+    start, generator = _start(), torch.Generator().manual_seed(1)
     gradients = [[torch.randn(t.shape, generator=generator) for t in start] for _ in range(_PROBE_STEPS)]
     parameters = [nn.Parameter(start[i].clone()) for i in tensors]
-    muon = {"use_muon": False} if "muon" in config.name else {}
-    optimizer = build_library_optimizer([{"params": parameters, "weight_decay": 0.01, **muon}], config)
+    own = {"use_muon": False} if adamw_rate(config) is not None else {}
+    decay = 0.0 if config.decay == "decoupled" else 0.01
+    optimizer = build_library_optimizer([{"params": parameters, "weight_decay": decay, **own}], config)
+    if lr is not None:
+        for group in optimizer.param_groups:
+            group["lr"] = lr
     fixed = set(optimizer.param_groups[0])
     for step in gradients:
         for parameter, i in zip(parameters, tensors, strict=True):

@@ -77,6 +77,22 @@ def test_one_number_starts_as_similar_above_one_half_and_is_not_dropped(name: st
     torch.testing.assert_close(head(both), 5 * _features(name, both[:3], both[3:]) - 2.5)
 
 
+@pytest.mark.parametrize("precision", ["bf16", "autocast"])
+@pytest.mark.parametrize("readout", [{"name": "scaled", "scale": "sigmoid"}, {"name": "linear"}])
+@pytest.mark.parametrize("features", ["cosine", "pearson"])
+def test_similarities_keep_their_digits_whatever_the_precision(features: str, readout: Any, precision: str) -> None:
+    """1,000 pairs as alike as those of a pretrained encoder: bf16 has 128 numbers from .5 to 1."""
+    shared = _draw(1000, WIDTH)
+    both = torch.cat([shared, shared + 0.3 * _draw(1000, WIDTH, seed=1)]).bfloat16()
+    head = _head("regression", features, readout)
+    head = head.bfloat16() if precision == "bf16" else head
+    with torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast"):
+        raw = head(both if precision == "bf16" else both.float())
+    numbers = _features(features, both[:1000].float(), both[1000:].float())
+    torch.testing.assert_close(raw.detach(), numbers if readout["name"] == "scaled" else 5 * numbers - 2.5)
+    assert len(head.predict(raw).unique()) > 950
+
+
 @pytest.mark.parametrize(
     ("activation", "function"), [("relu", torch.relu), ("gelu", functional.gelu), ("tanh", torch.tanh)]
 )

@@ -2,12 +2,17 @@
 
 from typing import Any
 
+import pytest
 import torch
+from pytorch_optimizer import load_optimizer
 
 from multitask.config import parse_config
 from multitask.config.training import AdamW as AdamWConfig
+from multitask.config.training import LibraryOptimizer
+from multitask.errors import UserError
 from multitask.model import build_model
 from multitask.optimization import build_optimizer, parameter_groups
+from multitask.optimization.library import check_library_optimizer
 
 
 def test_biases_and_norms_are_not_decayed(tiny_tasks: dict[str, Any]) -> None:
@@ -71,3 +76,65 @@ def test_active_group_moves_as_under_torchs_own_adamw() -> None:
         torch.testing.assert_close(mine, wanted)
     assert optimizer.state[ours[0]]["step"] == 6
     assert optimizer.state[ours[1]]["step"] == 3
+
+
+def _steps(name: str, weight: torch.Tensor, **changes: Any) -> torch.Tensor:
+    """A weight after three steps along fixed gradients at a rate of .1."""
+    config = LibraryOptimizer(name=name, lr=0.1, **changes)
+    own = [torch.nn.Parameter(weight.clone())]
+    amount = {"decay": 0.5} if config.decay == "decoupled" else {"weight_decay": 0.5}
+    optimizer = build_optimizer([{"params": own, "weight_decay": 0.0, **amount}], config)
+    for step in range(3):
+        own[0].grad = torch.full_like(weight, 0.3 + step)
+        optimizer.step()
+    return own[0].detach()
+
+
+@pytest.mark.parametrize("name", ["adam", "adamax", "sgd", "rmsprop", "qhadam", "lamb", "lion", "novograd"])
+def test_decay_is_beside_the_update_unless_it_is_the_librarys(name: str) -> None:
+    """Many classes add it to the gradient by themselves; some know nothing else."""
+    weight = torch.tensor([[2.0, -1.0], [0.5, 3.0]])
+    alone = [torch.nn.Parameter(weight.clone())]
+    plain = load_optimizer(name)(alone, lr=0.1, weight_decay=0.0)
+    for step in range(3):
+        alone[0].grad = torch.full_like(weight, 0.3 + step)
+        with torch.no_grad():
+            alone[0] -= 0.1 * 0.5 * alone[0]
+        plain.step()
+    torch.testing.assert_close(_steps(name, weight), alone[0].detach())
+    library = [torch.nn.Parameter(weight.clone())]
+    theirs = load_optimizer(name)(library, lr=0.1, weight_decay=0.5)
+    for step in range(3):
+        library[0].grad = torch.full_like(weight, 0.3 + step)
+        theirs.step()
+    torch.testing.assert_close(_steps(name, weight, decay="library"), library[0].detach())
+
+
+def test_second_rates_follow_the_first_unless_they_are_given(tiny_tasks: dict[str, Any]) -> None:
+    def rates(lr: float, **options: float) -> set[tuple[bool, float]]:
+        optimizer = {"name": "muon", "lr": lr, "options": options}
+        config = parse_config(tiny_tasks | {"optimizer": optimizer}, "test")
+        groups = parameter_groups(build_model(config), config)
+        return {(group["use_muon"], round(lr * group["lr_scale"], 9)) for group in groups}
+
+    assert rates(0.02) == {(True, 0.02), (False, 3e-4)}
+    assert rates(0.002) == {(True, 0.002), (False, 3e-5)}
+    assert rates(0.002, adamw_lr=1e-3) == {(True, 0.002), (False, 1e-3)}
+    one = [torch.nn.Parameter(torch.ones(3))]
+    mars = build_optimizer([{"params": one}], LibraryOptimizer(name="mars", lr=0.5))
+    assert mars.param_groups[0]["lr_1d_factor"] == 1.0
+
+
+@pytest.mark.parametrize("name", ["adafactor", "nero", "apollodqn"])
+def test_optimizers_with_a_rate_of_their_own_are_refused(name: str) -> None:
+    with pytest.raises(UserError, match=f"{name} moves weights at a learning rate of 0"):
+        check_library_optimizer(LibraryOptimizer(name=name))
+
+
+def test_settings_of_decay_are_refused_where_decay_is_ours() -> None:
+    options = {"weight_decouple": False}
+    with pytest.raises(
+        UserError, match=r"optimizer\.options\.weight_decouple has no effect .*optimizer\.decay=library"
+    ):
+        check_library_optimizer(LibraryOptimizer(name="adamax", options=options))
+    check_library_optimizer(LibraryOptimizer(name="adamax", options=options, decay="library"))
