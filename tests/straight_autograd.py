@@ -47,7 +47,7 @@ def straight_losses(config: RunConfig) -> TaskLoss:
         if terms.smart is not None:
             total = total + plain_smart(model, config, task, batch, step)
         if terms.bregman is not None:
-            teacher = _average(average, config, model, terms.bregman.momentum, step)
+            teacher = _average(average, config, model, terms.bregman.momentum, step)  # in these cases β is one number
             with torch.no_grad():
                 taught = teacher(task, batch)
             total = total + terms.bregman.weight * plain_divergence(task, model(task, batch), taught)

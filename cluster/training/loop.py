@@ -52,7 +52,7 @@ class Run:
         self.learning_rate = LearningRate(config, self.schedule)
         model = session.agreement.on_every_rank(lambda: build_model(config)).to(session.device)
         bregman = config.regularization.bregman
-        self.teacher = Teacher(model, bregman.momentum) if bregman else None
+        self.teacher = Teacher(model, bregman, self.schedule.steps) if bregman else None
         table = next(iter(tables.train.values()))
         tap = tap_embedding(model, collate(table, range(min(4, table.rows)), tables.pad_id).to(session.device))
         self.engine: Engine = start_engine(model, config, session.device)
@@ -126,7 +126,7 @@ class Run:
         result = self.step.run(work, lr, lowest)
         if self.teacher and result.applied:
             with self.watch("regularization"), self.engine.whole_weights():
-                self.teacher.follow(self.engine.model)
+                self.teacher.follow(self.engine.model, progress.step)
         progress.trained(result, work.rows)
         record.add(result, lr)
 

@@ -2,7 +2,6 @@
 
 import math
 from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager, nullcontext
 from typing import Any
 
 import torch
@@ -19,11 +18,26 @@ from multitask.keys import generator_key
 _SPREAD, _FIRST, _SECOND = -1640531527, -2048144789, -1028477387
 
 
-def row_dropout(config: RunConfig, task: str, batch: Batch, step: int) -> AbstractContextManager[object]:
-    """Inside, all dropout on the rows of `batch` is keyed as `encoder.dropout_key` says; to be entered anew for each batch."""
-    if config.encoder.dropout_key == "rank" or not config.drops(task):
-        return nullcontext()
-    return RowDropout(batch, generator_key(config.seed, "dropout", step, task))
+class RankDropout:
+    """Torch's own dropout, from the generator of the device."""
+
+    def __init__(self, device: torch.device) -> None:
+        self._generator = torch.cuda if device.type == "cuda" else torch
+
+    def __enter__(self) -> "RankDropout":
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        pass
+
+    def position(self) -> Tensor:
+        """Where the drawing of masks stands."""
+        state: Tensor = self._generator.get_rng_state()
+        return state
+
+    def rewind(self, position: Tensor) -> None:
+        """Go on drawing from `position`: passes from there on have the masks that they had."""
+        self._generator.set_rng_state(position)
 
 
 class RowDropout(TorchFunctionMode):
@@ -42,6 +56,14 @@ class RowDropout(TorchFunctionMode):
         places = torch.arange(batch.sequences, dtype=torch.int32, device=rows.device)
         sequences = _mix(rows + (places[:, None] + 1) * _SPREAD).flatten()
         self._keys = {1: start, len(rows): rows, len(sequences): sequences}
+
+    def position(self) -> int:
+        """Where the drawing of masks stands: the calls of dropout so far."""
+        return self._calls
+
+    def rewind(self, position: int) -> None:
+        """Go on drawing from `position`: passes from there on have the masks that they had."""
+        self._calls = position
 
     def __torch_function__(
         self,
@@ -101,6 +123,16 @@ class RowDropout(TorchFunctionMode):
         if attn_mask is not None:
             scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
         return self._dropout(scores.softmax(-1), dropout_p) @ value
+
+
+DropoutMasks = RowDropout | RankDropout
+
+
+def row_dropout(config: RunConfig, task: str, batch: Batch, step: int) -> DropoutMasks:
+    """Inside, all dropout on the rows of `batch` is keyed as `encoder.dropout_key` says; to be entered anew for each batch."""
+    if config.encoder.dropout_key == "rank" or not config.drops(task):
+        return RankDropout(batch.rows.device)
+    return RowDropout(batch, generator_key(config.seed, "dropout", step, task))
 
 
 def _mix(bits: Tensor) -> Tensor:

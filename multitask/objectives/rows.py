@@ -3,6 +3,7 @@
 from collections.abc import Callable
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass, field
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -11,8 +12,9 @@ from multitask.config import RunConfig
 from multitask.config.regularization import RegularizationConfig, Smart
 from multitask.data import Batch
 from multitask.model import MultitaskModel
+from multitask.objectives.adversary import smoothness, worst_noise
 from multitask.objectives.noise import row_noise
-from multitask.objectives.row_dropout import row_dropout
+from multitask.objectives.row_dropout import DropoutMasks, row_dropout
 from multitask.objectives.teacher import Teacher
 
 
@@ -47,11 +49,11 @@ class RowObjective:
 
     def __call__(self, task: str, batch: Batch, step: int) -> RowLosses:
         """Losses of the rows of `batch` in optimizer step `step`."""
-        with row_dropout(self._config, task, batch, step):
-            return self._losses(task, batch, step)
+        with row_dropout(self._config, task, batch, step) as masks:
+            return self._losses(task, batch, step, masks)
 
-    def _losses(self, task: str, batch: Batch, step: int) -> RowLosses:
-        head = self.model.head(task)
+    def _losses(self, task: str, batch: Batch, step: int, masks: DropoutMasks) -> RowLosses:
+        head, first = self.model.head(task), masks.position()
         raw = self.model(task, batch)
         losses = head.loss(raw, batch.labels)
         terms: dict[str, Tensor] = {}
@@ -60,31 +62,35 @@ class RowObjective:
         with self.timed():
             if (r_drop := self._terms.r_drop) is not None:
                 again = self.model(task, batch)
-                losses = (losses + head.loss(again, batch.labels)) / 2
+                losses = losses + head.loss(again, batch.labels)
+                losses = losses / 2 if r_drop.task_loss == "mean" else losses
                 terms["r_drop"] = r_drop.weight * head.divergence(raw, again) / 2
             if (smart := self._terms.smart) is not None:
-                moved = self.model(task, batch, self._adversary(task, batch, raw.detach(), smart, step))
-                terms["smart"] = smart.weight * head.divergence(moved, raw)
+                terms["smart"] = smart.weight * self._smart(task, batch, raw, smart, step, masks, first)
             if (bregman := self._terms.bregman) is not None and self.teacher is not None:
                 with torch.no_grad():
                     taught = self.teacher.model(task, batch)
                 terms["bregman"] = bregman.weight * head.divergence(raw, taught)
         return RowLosses(losses, terms)
 
-    def _adversary(self, task: str, batch: Batch, raw: Tensor, smart: Smart, step: int) -> Tensor:
-        """Noise (S, L, D) after its adversarial steps: each goes η along the gradient, over its largest element per token."""
+    def _smart(
+        self, task: str, batch: Batch, raw: Tensor, smart: Smart, step: int, masks: DropoutMasks, first: Any
+    ) -> Tensor:
+        """Divergence (B,) of the predictions under the adversary's noise from `raw`; its dropout masks, from `first` on, in all."""
         embedding = self.model.encoder.model.get_input_embeddings()
         assert isinstance(embedding, nn.Embedding)
-        width = embedding.embedding_dim
-        noise = row_noise(batch, width, smart.noise, self._config.seed, "smart", step, task)
+        start = row_noise(batch, embedding.embedding_dim, smart.noise, self._config.seed, "smart", step, task)
         head = self.model.head(task)
-        for _ in range(smart.steps):
-            noise.requires_grad_()
-            divergence = head.divergence(self.model(task, batch, noise), raw).sum()
-            (gradient,) = torch.autograd.grad(divergence, noise)
-            largest = gradient.abs().amax(-1, keepdim=True).clamp(min=torch.finfo(gradient.dtype).tiny)
-            noise = noise.detach() + smart.step_size * gradient / largest
-        return noise
+        last: Any = masks.position()
+
+        def perturbed(noise: Tensor) -> Tensor:
+            masks.rewind(first)
+            outputs: Tensor = self.model(task, batch, noise)
+            return outputs
+
+        moved = perturbed(worst_noise(start, raw.detach(), perturbed, head, smart))
+        masks.rewind(last)
+        return smoothness(head, raw, moved, smart)
 
 
 def passes_per_row(terms: RegularizationConfig) -> int:

@@ -89,7 +89,7 @@ class Trainer:
         self.learning_rate = LearningRate(config, self.schedule)
         self.model = build_model(config).to(device)
         bregman = config.regularization.bregman
-        self.teacher = Teacher(self.model, bregman.momentum) if bregman else None
+        self.teacher = Teacher(self.model, bregman, self.schedule.steps) if bregman else None
         if config.precision == "bf16":
             self.model.bfloat16()
         self.combination = build_combination(config, self.source.used_rows())
@@ -140,7 +140,7 @@ class Trainer:
         self.model.train()
         result = self.step.run(work, lr, lowest)
         if self.teacher and result.applied:
-            self.teacher.follow(self.model)
+            self.teacher.follow(self.model, progress.step)
         progress.trained(result, work.rows)
         if problem := progress.non_finite_problem(self.config.training.non_finite_limit):
             raise UserError(problem)

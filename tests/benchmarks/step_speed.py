@@ -111,7 +111,7 @@ def our_step(settings: RunConfig, whole: dict[str, Batch], session: Any) -> tupl
     embedding = model.token_embedding()
     assert embedding is not None
     bregman = settings.regularization.bregman
-    teacher = Teacher(model.to(session.device), bregman.momentum) if bregman else None
+    teacher = Teacher(model.to(session.device), bregman, 1) if bregman else None
     tap = EmbeddingTap(embedding[1])
     engine = start_engine(model, settings, session.device)
     watch = Stopwatch(session.device)
@@ -125,7 +125,7 @@ def our_step(settings: RunConfig, whole: dict[str, Batch], session: Any) -> tupl
         assert step.run(work, 1e-5).applied
         if teacher:
             with engine.whole_weights():
-                teacher.follow(engine.model)
+                teacher.follow(engine.model, 0)
 
     return run, watch
 

@@ -48,8 +48,11 @@ def _cases(folder: Path, bert: Path) -> dict[str, list[dict[str, Any]]]:
     """Name to jobs that must all give the same weights."""
     cosine = {"pair_encoding": {"name": "bi_encoder", "features": "cosine"}}
     cases: dict[str, dict[str, Any]] = {
-        "smart": {"regularization": {"smart": SMART}},
-        "smart-apart": {"regularization": {"smart": SMART | {"steps": 2}}, "tasks": {"quora": cosine, "sts": cosine}},
+        "smart": {"regularization": {"smart": SMART}, "encoder": {"dropout": 0.1}},
+        "smart-apart": {
+            "regularization": {"smart": SMART | {"steps": 2, "norm_level": "row", "radius": 0.03}},
+            "tasks": {"quora": cosine, "sts": cosine},
+        },
         "bregman": {"regularization": {"bregman": {"weight": 1.0, "momentum": 0.5}}},
         "contrastive": {"tasks": _contrastive("simcse", "ranking", "triplets")},
         "groups": {"combination": {"name": "pcgrad", "groups": [["sst", "sts"], ["quora"]]}},

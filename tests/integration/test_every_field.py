@@ -163,6 +163,18 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
         {"regularization": {"smart": {"weight": 5.0, "step_size": 0.1}}},
         {"regularization": {"smart": {"steps": 2}}},
     ),
+    "Smart.adversary": (
+        {"regularization": {"smart": {"weight": 5.0, "step_size": 0.1}}},
+        {"regularization": {"smart": {"adversary": "mt_dnn"}}},
+    ),
+    "Smart.norm_level": (
+        {"regularization": {"smart": {"weight": 5.0, "step_size": 0.1}}},
+        {"regularization": {"smart": {"norm_level": "row"}}},
+    ),
+    "Smart.radius": (
+        {"regularization": {"smart": {"weight": 5.0, "step_size": 0.1}}},
+        {"regularization": {"smart": {"radius": 0.03}}},
+    ),
     "Bregman.weight": (
         {"regularization": {"bregman": {"weight": 1.0}}},
         {"regularization": {"bregman": {"weight": 9.0}}},
@@ -171,6 +183,15 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
         {"regularization": {"bregman": {"weight": 9.0}}},
         {"regularization": {"bregman": {"momentum": 0.1}}},
     ),
+    "Bregman.early_momentum": (
+        {"regularization": {"bregman": {"weight": 9.0, "early": 1.0}}},
+        {"regularization": {"bregman": {"early_momentum": 0.1}}},
+    ),
+    "Bregman.early": (
+        {"regularization": {"bregman": {"weight": 9.0, "early_momentum": 0.1}}},
+        {"regularization": {"bregman": {"early": 1.0}}},
+    ),
+    "RDrop.task_loss": ({"regularization": {"r_drop": {}}}, {"regularization": {"r_drop": {"task_loss": "sum"}}}),
     "RDrop.weight": ({"regularization": {"r_drop": {}}}, {"regularization": {"r_drop": {"weight": 4.0}}}),
     "AdamW.lr": ({}, _optimizer(lr=2e-3)),
     "AdamW.weight_decay": ({}, _optimizer(weight_decay=0.5)),

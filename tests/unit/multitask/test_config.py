@@ -185,7 +185,11 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
             "tasks.sts: head.dropout has no effect on the one number of pair_encoding.features=cosine",
         ),
         ("regularization.smart.weight=0", "regularization.smart.weight: input should be greater than 0"),
-        ("regularization.smart.eps=0", "unknown key 'regularization.smart.eps'; valid: weight, noise"),
+        (
+            "regularization.smart={adversary: mt_dnn, radius: 0.1}",
+            "regularization.smart.radius: is for adversary=ascent: MT-DNN's code does not bound the noise",
+        ),
+        ("regularization.smart.eps=0", "unknown key 'regularization.smart.eps'; valid: weight, adversary, noise"),
         (
             "optimizer.per_task=true",
             "optimizer.per_task needs one task in a step, but phases.0.sampling trains several",

@@ -1,5 +1,7 @@
 """Contrastive losses and regularization beside straight implementations."""
 
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import pytest
@@ -8,9 +10,10 @@ from torch.distributions import Categorical, kl_divergence
 from torch.nn import functional
 
 from multitask.config import RunConfig, parse_config
+from multitask.config.regularization import Bregman
 from multitask.data import Batch
 from multitask.model import build_model
-from multitask.objectives import RowObjective, Teacher, contrastive_losses, passes_per_row, row_noise
+from multitask.objectives import RowObjective, Teacher, contrastive_losses, passes_per_row, row_dropout, row_noise
 from tests.plain_losses import plain_smart
 
 
@@ -67,26 +70,70 @@ def test_noise_belongs_to_the_row_and_not_to_its_place() -> None:
     assert abs(row_noise(_batch([0.0] * 200), 32, 0.1, 1).std().item() - 0.1) < 0.01
 
 
-@pytest.mark.parametrize("steps", [1, 2])
-@pytest.mark.parametrize(
-    ("task", "labels"), [("sst", [0.0, 4.0, 2.0]), ("quora", [1.0, 0.0, 1.0]), ("sts", [0.5, 4, 2])]
-)
-def test_smart_is_the_straight_implementation(
-    tiny_tasks: dict[str, Any], task: str, labels: list[float], steps: int
+SMART: dict[str, dict[str, Any]] = {
+    "ours": {"step_size": 0.05},
+    "two steps": {"step_size": 0.05, "steps": 2},
+    "Jiang et al.": {"step_size": 0.05, "norm_level": "row", "radius": 0.02, "steps": 2},
+    "MT-DNN": {"adversary": "mt_dnn", "step_size": 1e-5, "noise": 1e-5},
+    "MT-DNN, two steps": {"adversary": "mt_dnn", "step_size": 0.5, "steps": 2},
+}
+LABELS = {"sst": [0.0, 4.0, 2.0], "quora": [1.0, 0.0, 1.0], "sts": [0.5, 4, 2]}
+
+
+@pytest.mark.parametrize("dropout_key", ["row", "rank"])
+@pytest.mark.parametrize("task", LABELS)
+@pytest.mark.parametrize("setting", SMART)
+def test_smart_is_the_straight_implementation_with_one_set_of_dropout_masks(
+    tiny_tasks: dict[str, Any], setting: str, task: str, dropout_key: str
 ) -> None:
-    config = _config(tiny_tasks, smart={"weight": 3.0, "noise": 0.01, "step_size": 0.05, "steps": steps})
-    model, batch = build_model(config).eval(), _batch(labels)
+    tiny_tasks["encoder"] |= {"dropout": 0.3, "dropout_key": dropout_key}
+    config = _config(tiny_tasks, smart={"weight": 3.0, "noise": 0.01, **SMART[setting]})
+    model, batch = build_model(config).train(), _batch(LABELS[task])
+
+    @contextmanager
+    def masks() -> Iterator[None]:
+        torch.manual_seed(4)
+        with row_dropout(config, task, batch, 8):
+            yield
+
+    torch.manual_seed(4)
     found = RowObjective(config, model, None)(task, batch, step=8)
-    wanted = plain_smart(model, config, task, batch, 8)
-    torch.testing.assert_close(found.terms["smart"], wanted, rtol=1e-4, atol=1e-7)
-    torch.testing.assert_close(found.total, found.task + wanted, rtol=1e-4, atol=1e-7)
+    wanted = plain_smart(model, config, task, batch, 8, masks)
+    assert (wanted > 0).all()
+    torch.testing.assert_close(found.terms["smart"], wanted, rtol=1e-3, atol=1e-6)
+    torch.testing.assert_close(found.total, found.task + wanted, rtol=1e-3, atol=1e-6)
     parameters = [p for p in model.parameters() if p.requires_grad]
     own = torch.autograd.grad(found.terms["smart"].sum(), parameters, allow_unused=True)
     theirs = torch.autograd.grad(wanted.sum(), parameters, allow_unused=True)
     for a, b in zip(own, theirs, strict=True):
         assert (a is None) == (b is None)
         if a is not None and b is not None:
-            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-5)
+            torch.testing.assert_close(a, b, rtol=1e-3, atol=1e-3 * float(b.abs().max()) + 1e-6)
+
+
+@pytest.mark.parametrize("dropout_key", ["row", "rank"])
+def test_smart_measures_the_noise_and_draws_no_masks_of_its_own(tiny_tasks: dict[str, Any], dropout_key: str) -> None:
+    """Noise of nothing gives a term of nothing, and what is drawn afterwards is what is drawn without the term."""
+    tiny_tasks["encoder"] |= {"dropout": 0.3, "dropout_key": dropout_key}
+    batch, drawn, terms = _batch(LABELS["sst"]), [], dict[str, torch.Tensor]()
+    for smart in ({}, {"smart": {"weight": 1.0, "noise": 1e-9, "step_size": 1e-9}}):
+        config = _config(tiny_tasks, r_drop={"weight": 1.0}, **smart)
+        model = build_model(config).train()
+        torch.manual_seed(4)
+        terms |= RowObjective(config, model, None)("sst", batch, 0).terms
+        drawn.append(torch.rand(3))
+    assert terms["smart"].abs().max() < 1e-9 < terms["r_drop"].min()
+    assert torch.equal(*drawn)
+
+
+def test_the_noise_stays_within_its_radius(tiny_tasks: dict[str, Any]) -> None:
+    smart = {"weight": 1.0, "noise": 0.1, "step_size": 0.1, "radius": 0.03}
+    config = _config(tiny_tasks, smart=smart)
+    model, batch, seen = build_model(config).eval(), _batch(LABELS["sst"]), []
+    model.encoder.register_forward_pre_hook(lambda module, given: seen.append(given[3]))
+    RowObjective(config, model, None)("sst", batch, 0)
+    assert seen[-2].abs().max() > 0.1
+    assert seen[-1].abs().max() == pytest.approx(0.03)
 
 
 def test_smart_of_pairs_apart_disturbs_both_texts(tiny_tasks: dict[str, Any]) -> None:
@@ -101,17 +148,21 @@ def test_smart_of_pairs_apart_disturbs_both_texts(tiny_tasks: dict[str, Any]) ->
     assert (term > 0).all()
 
 
-def test_r_drop_is_the_mean_of_two_passes_and_the_divergence_between_them(tiny_tasks: dict[str, Any]) -> None:
+@pytest.mark.parametrize(("r_drop", "share"), [({}, 0.5), ({"task_loss": "mean"}, 0.5), ({"task_loss": "sum"}, 1.0)])
+def test_r_drop_is_the_loss_of_two_passes_and_the_divergence_between_them(
+    tiny_tasks: dict[str, Any], r_drop: dict[str, Any], share: float
+) -> None:
+    """½ (L₁ + L₂) as in the authors' code, or L₁ + L₂ as in equation 4 of the paper, and α ½ (KL + KL) either way."""
     tiny_tasks["encoder"] |= {"dropout": 0.2, "dropout_key": "rank"}
-    config = _config(tiny_tasks, r_drop={"weight": 2.0})
+    config = _config(tiny_tasks, r_drop={"weight": 2.0, **r_drop})
     model, batch = build_model(config).train(), _batch([0.0, 4.0, 2.0])
     torch.manual_seed(5)
     found = RowObjective(config, model, None)("sst", batch, 0)
     torch.manual_seed(5)
     first, second = model("sst", batch), model("sst", batch)
     assert not torch.equal(first, second)
-    wanted = sum(functional.cross_entropy(raw, batch.labels.long(), reduction="none") for raw in (first, second)) / 2
-    torch.testing.assert_close(found.task, wanted)
+    wanted = sum(functional.cross_entropy(raw, batch.labels.long(), reduction="none") for raw in (first, second))
+    torch.testing.assert_close(found.task, share * wanted)
     p, q = Categorical(logits=first), Categorical(logits=second)
     torch.testing.assert_close(found.terms["r_drop"], 2.0 * (kl_divergence(p, q) + kl_divergence(q, p)) / 2)
 
@@ -119,14 +170,16 @@ def test_r_drop_is_the_mean_of_two_passes_and_the_divergence_between_them(tiny_t
 def test_bregman_draws_to_a_teacher_that_follows(tiny_tasks: dict[str, Any]) -> None:
     config = _config(tiny_tasks, bregman={"weight": 0.5, "momentum": 0.9})
     model, batch = build_model(config).eval(), _batch([0.0, 4.0, 2.0])
-    teacher = Teacher(model, 0.9)
+    bregman = config.regularization.bregman
+    assert bregman is not None
+    teacher = Teacher(model, bregman, steps=4)
     objective = RowObjective(config, model, teacher)
     torch.testing.assert_close(objective("sst", batch, 0).terms["bregman"], torch.zeros(3))
     before = {n: p.detach().clone() for n, p in model.named_parameters()}
     with torch.no_grad():
         for p in model.parameters():
             p.add_(0.1 * torch.randn_like(p))
-    teacher.follow(model)
+    teacher.follow(model, 0)
     weights = dict(model.named_parameters())
     for name, average in teacher.state_dict().items():
         torch.testing.assert_close(average, 0.9 * before[name] + 0.1 * weights[name].detach())
@@ -135,9 +188,31 @@ def test_bregman_draws_to_a_teacher_that_follows(tiny_tasks: dict[str, Any]) -> 
     torch.testing.assert_close(term, 0.5 * (kl_divergence(p, q) + kl_divergence(q, p)))
     gradients = torch.autograd.grad(term.sum(), [p for p in model.parameters() if p.requires_grad], allow_unused=True)
     assert any(g is not None and g.abs().sum() > 0 for g in gradients)
-    other = Teacher(build_model(config), 0.9)
+    other = Teacher(build_model(config), bregman, steps=4)
     other.load_state_dict(teacher.state_dict())
     torch.testing.assert_close(other.model("sst", batch), teacher.model("sst", batch))
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted"),
+    [
+        # Jiang et al. 2020: "β = 0.99 for the first 10% of the updates (t ≤ 0.1T) and β = 0.999 for the rest".
+        ({}, [0.99] * 2 + [0.999] * 18),
+        ({"momentum": 0.5}, [0.5] * 20),
+        ({"momentum": 0.9, "early_momentum": 0.2, "early": 0.5}, [0.2] * 10 + [0.9] * 10),
+        ({"early": 0.0}, [0.999] * 20),
+    ],
+)
+def test_momentum_of_the_teacher_over_the_updates(given: dict[str, float], wanted: list[float]) -> None:
+    """Of a weight of 1 a teacher with 0 takes in 1 − β."""
+    model = torch.nn.Linear(1, 1, bias=False)
+    torch.nn.init.ones_(model.weight)
+    teacher, found = Teacher(model, Bregman(**given), steps=20), []  # type: ignore[arg-type]
+    for step in range(20):
+        teacher.load_state_dict({"weight": torch.zeros(1, 1)})
+        teacher.follow(model, step)  # type: ignore[arg-type]
+        found.append(1 - teacher.state_dict()["weight"].item())
+    assert found == pytest.approx(wanted, abs=1e-6)
 
 
 def test_passes_are_counted(tiny_tasks: dict[str, Any]) -> None:
@@ -145,7 +220,7 @@ def test_passes_are_counted(tiny_tasks: dict[str, Any]) -> None:
     config = _config(tiny_tasks, smart={"steps": 2}, bregman={}, r_drop={})
     calls = 0
     model = build_model(config)
-    teacher = Teacher(model, 0.99)
+    teacher = Teacher(model, Bregman(), steps=1)
 
     def count(*_: object) -> None:
         nonlocal calls

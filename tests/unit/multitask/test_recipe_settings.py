@@ -69,7 +69,11 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "data.max_length": 512,
         "phases.0.sampling.largest": 64,
     },
-    "b-bregman": {"regularization.bregman": {"weight": 1.0, "momentum": 0.99}, "regularization.smart": None},
+    "b-bregman": {
+        # Jiang et al. 2020: μ = 1; β = .99 for the first tenth of the updates, .999 for the rest.
+        "regularization.bregman": {"weight": 1.0, "momentum": 0.999, "early_momentum": 0.99, "early": 0.1},
+        "regularization.smart": None,
+    },
     "b-contrastive": {"tasks.duplicates.kind.name": "contrastive", "phases.0.sampling.largest": 64},
     "c-baseline": {
         **FINE_TUNED,
