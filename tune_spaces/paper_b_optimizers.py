@@ -13,6 +13,8 @@ from tune_spaces.core.parameter import Parameter
 from tune_spaces.core.settings import configured
 
 RATE = 1e-5
+# With the library's (1, 1) QHAdam is Adam.
+QHADAM = {"nus": [0.7, 1.0]}
 _SHARED = ("weight_decay", "layer_decay", "per_task")
 
 
@@ -29,4 +31,5 @@ def space(base: RunConfig) -> dict[str, Parameter]:
 def to_config(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     """The recipe with another optimizer."""
     kept = {f"optimizer.{key}": getattr(base.optimizer, key) for key in _SHARED}
-    return configured(base, {**kept, "optimizer.lr": RATE, **values})
+    options = {"optimizer.options": QHADAM} if values["optimizer.name"] == "qhadam" else {}
+    return configured(base, {**kept, "optimizer.lr": RATE, **options, **values})

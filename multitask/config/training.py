@@ -26,6 +26,10 @@ class AdamW(_Optimizer):
     name: Literal["adamw"] = "adamw"
     betas: tuple[Beta, Beta] = Field(default=(0.9, 0.999), description="β₁ and β₂ of the moments")
     eps: float = Field(default=1e-8, gt=0, description="ε of the denominator")
+    eps_hat: bool = Field(
+        default=False,
+        description="ε is added to √v as it is, not to √v corrected for its start at 0: ε̂ of Kingma and Ba 2015, section 2",
+    )
 
 
 class LibraryOptimizer(_Optimizer):

@@ -25,10 +25,11 @@ CASES: dict[str, dict[str, Any]] = {
     "muon": {"options": {"adamw_lr": 1e-3, "adamw_eps": 1e-4}},
     "adafactor": {"options": {"relative_step": False, "warmup_init": False, "scale_parameter": True}},
     "lars": {},
+    "adamw": {"eps": 1e-4, "eps_hat": True},
 }
 GRID = {
     1: [("lamb", 1), ("lamb", 3)],
-    2: [(name, 1) for name in CASES] + [("lamb", 2), ("lamb", 3), ("muon", 3)],
+    2: [(name, 1) for name in CASES] + [("lamb", 2), ("lamb", 3), ("muon", 3), ("adamw", 2), ("adamw", 3)],
     3: [("lamb", 1), ("lamb", 2), ("lamb", 3), ("adafactor", 2), ("adamax", 3)],
 }
 
@@ -104,7 +105,7 @@ def test_elementwise_optimizers_do_not_care_how_tensors_are_cut(name: str) -> No
     torch.testing.assert_close(torch.cat([p.detach().reshape(-1) for p in apart]), flat.detach())
 
 
-RESUMED = ("lamb", "qhadam", "per-task", "lamb-per-task")
+RESUMED = ("lamb", "qhadam", "adamw", "per-task", "lamb-per-task")
 SEQUENTIAL = [{"sampling": {"name": "sequential"}}]
 
 

@@ -199,6 +199,7 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
     "AdamW.per_task": (ONE_TASK_A_STEP, _optimizer(per_task=True)),
     "AdamW.betas": ({}, _optimizer(betas=[0.5, 0.9])),
     "AdamW.eps": ({}, _optimizer(eps=1e-2)),
+    "AdamW.eps_hat": ({}, _optimizer(eps_hat=True)),
     "LibraryOptimizer.name": ({}, _optimizer(name="lamb")),
     "LibraryOptimizer.lr": (_optimizer(name="lamb"), _optimizer(lr=2e-3, name="lamb")),
     "LibraryOptimizer.weight_decay": (_optimizer(name="lamb"), _optimizer(weight_decay=0.9, name="lamb")),

@@ -1,5 +1,6 @@
 """Idle groups, decay, and the learning rate at points worked out by hand."""
 
+import math
 from typing import Any
 
 import pytest
@@ -44,6 +45,49 @@ def test_idle_group_keeps_weights_moments_and_step_count() -> None:
     assert all(torch.equal(optimizer.state[two][k], v) for k, v in state.items())
     assert optimizer.state[one]["step"] == 3
     assert optimizer.param_groups[1]["params"] == [two]
+
+
+@pytest.mark.parametrize("idle", [False, True])
+def test_epsilon_hat_is_added_to_the_uncorrected_root_as_in_algorithm_1_of_paper_a(idle: bool) -> None:
+    lr, betas, eps, decay = 1e-3, (0.9, 0.999), 1e-6, 0.1
+    generator = torch.Generator().manual_seed(0)
+    start = torch.randn(3, 5, generator=generator)
+    parameter, other = torch.nn.Parameter(start.clone()), torch.nn.Parameter(start.clone())
+    config = AdamWConfig(lr=lr, betas=betas, eps=eps, eps_hat=True)
+    groups = [{"params": [parameter], "weight_decay": decay}, {"params": [other], "weight_decay": 0.0}]
+    optimizer = build_optimizer(groups, config)
+    theta, m, v, t = start.double(), torch.zeros(3, 5).double(), torch.zeros(3, 5).double(), 0
+    for step in range(200):
+        optimizer.param_groups[0]["idle"] = idle and step % 3 == 0
+        gradient = torch.randn(3, 5, generator=generator) * 1e-4
+        parameter.grad, other.grad = gradient.clone(), gradient.clone()
+        optimizer.step()
+        if optimizer.param_groups[0]["idle"]:
+            continue
+        # Paper A, algorithm 1, line by line, and decoupled weight decay.
+        t, g = t + 1, gradient.double()
+        m = betas[0] * m + (1 - betas[0]) * g
+        v = betas[1] * v + (1 - betas[1]) * g**2
+        alpha = lr * math.sqrt(1 - betas[1] ** t) / (1 - betas[0] ** t)
+        theta = (1 - lr * decay) * theta - alpha * m / (v.sqrt() + eps)
+    torch.testing.assert_close(parameter.detach(), theta.float(), rtol=0, atol=2e-5)
+    assert optimizer.state[parameter].keys() == {"step", "exp_avg", "exp_avg_sq"}
+
+
+def test_epsilon_hat_of_200_steps_along_small_gradients_moves_less_by_the_share_that_the_formula_says() -> None:
+    """Where g is constant both averages are g and g², so that the ratio of the movements is known."""
+    moved = {}
+    for hat in (False, True):
+        parameter = torch.nn.Parameter(torch.zeros(4))
+        config = AdamWConfig(lr=1e-3, eps=1e-6, eps_hat=hat)
+        optimizer = build_optimizer([{"params": [parameter], "weight_decay": 0.0}], config)
+        for _ in range(200):
+            parameter.grad = torch.full((4,), 1e-4)
+            optimizer.step()
+        moved[hat] = -parameter.detach().double()[0].item()
+    steps = [1 / (1 + 1e-2 / math.sqrt(1 - 0.999**t)) for t in range(1, 201)]
+    assert moved[True] / moved[False] == pytest.approx(sum(steps) / (200 / 1.01), rel=1e-4)
+    assert moved[True] < 0.97 * moved[False]
 
 
 def test_active_group_moves_as_under_torchs_own_adamw() -> None:

@@ -61,7 +61,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "b-cosine-siar": {**FINE_TUNED, **SIAR, "phases.0.epochs": 10},
     "b-cosine-siar-adamw": {**SIAR, "phases.0.epochs": 1, "optimizer.name": "adamw", "optimizer.lr": 1e-5},
     "b-cosine-siar-adamax": {**SIAR, "phases.0.epochs": 1, "optimizer.name": "adamax", "optimizer.lr": 1e-5},
-    "b-cosine-siar-qhadam": {**SIAR, "phases.0.epochs": 1, "optimizer.name": "qhadam", "optimizer.lr": 1e-5},
+    "b-cosine-siar-qhadam": {
+        **SIAR,
+        "phases.0.epochs": 1,
+        "optimizer.name": "qhadam",
+        "optimizer.options.nus": [0.7, 1.0],
+    },
     "b-cosine-siar-lamb": {**SIAR, "phases.0.epochs": 1, "optimizer.name": "lamb", "optimizer.lr": 1e-4},
     "b-cfimdb": {
         "tasks.cfimdb.files.train": ["ids-cfimdb-train.csv"],
@@ -209,6 +214,8 @@ def test_rows_start_from_what_minbert_is(recipe: str) -> None:
     assert config.schedule.warmup == 0
     assert config.schedule.decay == ("linear" if recipe == "e-seq" else "constant")
     assert config.optimizer.weight_decay == 0
+    assert config.data.pool_batches == 1
+    assert getattr(config.optimizer, "eps_hat", True)
     assert load_recipe(recipe, ["encoder.name=bert-base-uncased"]).encoder.name == "bert-base-uncased"
 
 

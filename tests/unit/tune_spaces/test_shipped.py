@@ -278,6 +278,8 @@ def test_the_grid_of_paper_b_has_its_five_optimizers() -> None:
     }
     assert {config.optimizer.weight_decay for config in made} == {0.0}, "the recipe's, not the default"
     assert space.config(base, {"optimizer.name": "adamw"}) == base
+    for name in ("adamax", "qhadam"):
+        assert space.config(base, {"optimizer.name": name}).optimizer == load_recipe(f"b-cosine-siar-{name}").optimizer
 
 
 def test_encodings_give_pairs_and_heads_that_fit() -> None:
