@@ -7,6 +7,7 @@ import torch
 from torch.nn import functional
 
 from multitask.config import RunConfig, parse_config
+from multitask.config.combination import PCGrad
 from multitask.data import Batch, prepare_tables
 from multitask.keys import generator_key
 from multitask.learning_rate import LearningRate
@@ -20,17 +21,33 @@ MakeOptimizers = Callable[[MultitaskModel], Mapping[str | None, torch.optim.Opti
 
 
 def project_conflicts(gradients: list[torch.Tensor], seed: int, step: int) -> torch.Tensor:
-    """Algorithm 1 of Yu et al. 2020 on gradient vectors (P,), with torchjd's order of draws."""
+    """Algorithm 1 of Yu et al. 2020 on gradient vectors (P,), with torchjd's order of draws: the projected gradients (K, P)."""
     generator = torch.Generator().manual_seed(generator_key(seed, "pcgrad", step))
-    total = torch.zeros_like(gradients[0])
+    every = []
     for i, own in enumerate(gradients):
         projected = own.clone()
         for j in torch.randperm(len(gradients), generator=generator).tolist():
             inner = projected @ gradients[j]
             if j != i and inner < 0:
                 projected -= inner / (gradients[j] @ gradients[j]) * gradients[j]
-        total += projected
-    return total
+        every.append(projected)
+    return torch.stack(every)
+
+
+def surgery(
+    config: RunConfig, losses: Mapping[str, torch.Tensor], parameters: list[torch.nn.Parameter], step: int
+) -> list[torch.Tensor]:
+    """The gradient of each of `parameters`: zeros where a loss has none; a mean is of those that every loss has (Tseng's port)."""
+    assert isinstance(config.combination, PCGrad)
+    groups = config.combination.groups or [(task,) for task in losses]
+    own = [sum((losses[task] for task in group), start=torch.zeros(())) for group in groups]
+    found = [torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True) for loss in own]
+    projected = project_conflicts([_flat(gradients, parameters) for gradients in found], config.seed, step)
+    combined = list(projected.sum(0).split([p.numel() for p in parameters]))
+    if config.combination.reduction == "mean":
+        has_all = [all(gradients[n] is not None for gradients in found) for n in range(len(parameters))]
+        combined = [part / len(groups) if mean else part for part, mean in zip(combined, has_all, strict=True)]
+    return [part.view_as(p) for part, p in zip(combined, parameters, strict=True)]
 
 
 def straight_losses(config: RunConfig) -> TaskLoss:
@@ -95,12 +112,10 @@ def straight_trajectory(
         total = torch.stack([weights[task] * loss for task, loss in losses.items()]).sum()
         total.backward(retain_graph=True)
         if config.combination.name == "pcgrad":
-            groups = config.combination.groups or [(task,) for task in losses]
-            own = [sum(losses[task] for task in group) for group in groups]
-            vectors = [_flat(torch.autograd.grad(x, shared, retain_graph=True, allow_unused=True), shared) for x in own]
-            combined = project_conflicts(vectors, config.seed, step)
-            for p, part in zip(shared, combined.split([p.numel() for p in shared]), strict=True):
-                p.grad = part.view_as(p).clone()
+            heads = [p for task in losses for p in model.head_parameters(task).values()]
+            projected = shared + heads if config.combination.scope == "all" else shared
+            for p, gradient in zip(projected, surgery(config, losses, projected, step), strict=True):
+                p.grad = gradient.clone()
         if config.training.clip_norm is not None:
             torch.nn.utils.clip_grad_norm_(list(model.parameters()), config.training.clip_norm)
         for group in optimizer.param_groups:

@@ -58,7 +58,7 @@ class TrainedParameters:
 class StepLayout:
     """Where the gradients of what a step trains lie; another one only where layers are frozen or unfrozen.
 
-    `trained`: the parameters; `shared`, `heads`: their layouts; `embedding`: name of the token embedding's weight, whose
+    `trained`: the parameters; `shared`, `heads`: their layouts; `head_places`: task to the parts of its head; `embedding`: name of the token embedding's weight, whose
     gradient goes its own way by `tokens`; both None where it has no tap.
     """
 
@@ -75,6 +75,7 @@ class StepLayout:
         self.trained = TrainedParameters(dense, heads, tap if embedding else None)
         self.shared = Layout(list(dense), partition)
         self.heads = Layout([name for head in heads.values() for name in head], partition)
+        self.head_places = {task: [p for name in head for p in self.heads.places[name]] for task, head in heads.items()}
         self.tokens: TokenExchange | None = None
         if embedding:
             name, module = embedding

@@ -13,13 +13,13 @@ from torch import Tensor
 
 from cluster.step.exchange import GradientBuffer, buffer_size, exchange_gradients
 from cluster.step.gradient_writer import GradientWriter
-from cluster.step.layout import StepLayout
+from cluster.step.layout import Place, StepLayout
 from cluster.step.stopwatch import Stopwatch
 from cluster.step.task_gradients import LocalSums, TaskGradients
 from cluster.step.token_exchange import OwnedTokens
 from cluster.zero.engine import Engine
 from cluster.zero.partition import Fragment
-from multitask.combination import Combination, gramian
+from multitask.combination import Combination, GroupWeights, gramian
 from multitask.config import RunConfig
 from multitask.model import EmbeddingTap, TokenGradient
 from multitask.objectives import RowObjective
@@ -65,9 +65,9 @@ class MultitaskStep:
             tokens = self._exchange_tokens(token_gradients, len(groups))
         with self.watch("combine"):
             inner = gramian(shards) + (tokens.gramian() if tokens else 0)
-            inner, totals = self._over_all_ranks(inner, sums, head)
-            weights = self._gradient_weights(inner, groups, work.round.step)
-            written = self._combine(weights, shards, head, tokens)
+            inner, totals = self._over_all_ranks(inner, sums, self._head_squares(head, groups))
+            weights = self.combination.group_weights(inner, groups, work.round.step)
+            written = self._combine(weights, groups, shards, head, tokens)
             norm = self._norm(inner, totals, written)
             culprits = _not_finite(tasks, group_of, totals.losses, inner, norm)
             if not culprits:
@@ -77,7 +77,7 @@ class MultitaskStep:
         return StepResult(
             losses=dict(zip(tasks, totals.losses.tolist(), strict=True)),
             terms=self._named_terms(tasks, totals.terms),
-            weights=_used_weights(tasks, group_of, weights, loss_weights),
+            weights=_used_weights(tasks, group_of, weights.shared, loss_weights),
             groups=groups,
             gramian=inner if len(groups) > 1 else None,
             norm=norm,
@@ -88,8 +88,19 @@ class MultitaskStep:
             culprits=culprits,
         )
 
-    def _gradient_weights(self, inner: Tensor, groups: Sequence[Sequence[str]], step: int) -> Tensor:
-        return self.combination.gradient_weights(inner, groups, step) if len(groups) > 1 else torch.ones(1)
+    def _head_squares(self, head: Tensor, groups: Sequence[Sequence[str]]) -> Tensor:
+        """Squares of the norms of the heads' gradients, this rank's part: of each group where the Gramian takes them, else of all."""
+        if len(groups) == 1 or not self.combination.takes_heads:
+            return head.double().square().sum().reshape(1)
+        squares = torch.zeros(len(groups), dtype=torch.float64, device=self.device)
+        for g, group in enumerate(groups):
+            for place in self._owned_heads(group):
+                squares[g] += head[place.position : place.position + place.fragment.size].double().square().sum()
+        return squares
+
+    def _owned_heads(self, tasks: Sequence[str]) -> list[Place]:
+        """The parts of the heads of `tasks` that this rank owns."""
+        return [place for task in tasks for place in self._layout.head_places[task] if place.owner == self.rank]
 
     def _optimize(self, tasks: Sequence[str], lr: float, lowest_layer: int) -> None:
         with self.watch("optimizer"):
@@ -115,23 +126,23 @@ class MultitaskStep:
             if self.config.tasks[task].kind.name != "contrastive"
         }
 
-    def _over_all_ranks(self, inner: Tensor, sums: LocalSums, head: Tensor) -> tuple[Tensor, "_Totals"]:
-        """Sum over ranks in one go: Gramian, losses, regularization, square of the heads' norm, and tokens."""
+    def _over_all_ranks(self, inner: Tensor, sums: LocalSums, squares: Tensor) -> tuple[Tensor, "_Totals"]:
+        """Sum over ranks in one go: Gramian, losses, regularization, `squares` of the heads' norms, and tokens."""
         counts = torch.tensor([sums.tokens, sums.slots, sums.extra_tokens], dtype=torch.float64, device=self.device)
-        square = head.double().square().sum().reshape(1)
-        parts = [inner.double().reshape(-1), sums.losses, sums.terms.reshape(-1), square, counts]
+        parts = [inner.double().reshape(-1), sums.losses, sums.terms.reshape(-1), squares, counts]
         packed = torch.cat(parts)
         if dist.get_world_size() > 1:
             dist.all_reduce(packed)
-        inner_sum, losses, terms, square, counts = packed.cpu().split([part.numel() for part in parts])
+        inner_sum, losses, terms, squares, counts = packed.cpu().split([part.numel() for part in parts])
         tokens, slots, extra_tokens = (int(count) for count in counts)
-        totals = _Totals(losses, terms.reshape(sums.terms.shape), square.float()[0], tokens, slots, extra_tokens)
-        return inner_sum.float().reshape(inner.shape), totals
+        totals = _Totals(losses, terms.reshape(sums.terms.shape), squares.float(), tokens, slots, extra_tokens)
+        inner = inner_sum.float().reshape(inner.shape)
+        return inner + torch.diag(totals.head_squares) if len(totals.head_squares) > 1 else inner, totals
 
     def _norm(self, inner: Tensor, totals: "_Totals", written: Sequence[Tensor]) -> float:
         """Norm of the combined gradient. That of several is taken from itself: √(wᵀGw) loses its digits where they cancel."""
         if len(inner) == 1:
-            return math.sqrt(float(inner) + float(totals.head_square))
+            return math.sqrt(float(inner) + float(totals.head_squares))
         zero = torch.zeros((), dtype=torch.float64, device=self.device)
         square = sum((torch.dot(part, part).double() for part in written), start=zero)
         if dist.get_world_size() > 1:
@@ -145,18 +156,26 @@ class MultitaskStep:
                 part.mul_(factor)
 
     def _combine(
-        self, weights: Tensor, shards: Sequence[Tensor], head: Tensor, tokens: OwnedTokens | None
+        self,
+        weights: GroupWeights,
+        groups: Sequence[Sequence[str]],
+        shards: Sequence[Tensor],
+        head: Tensor,
+        tokens: OwnedTokens | None,
     ) -> list[Tensor]:
         """Write Σ wₖ gₖ of the shared parameters, and the heads' own gradient, into the engine's shards; gives what it wrote."""
-        factors, written = weights.tolist(), []
+        factors, written = weights.shared.tolist(), []
         for _, fragment, at in self._layout.shared.owned_by(self.rank):
             out = self._out(fragment)
             torch.mul(shards[0][at : at + fragment.size], factors[0], out=out)
             for shard, factor in zip(shards[1:], factors[1:], strict=True):
                 out.add_(shard[at : at + fragment.size], alpha=factor)
             written.append(out)
-        for _, fragment, at in self._layout.heads.owned_by(self.rank):
-            written.append(self._out(fragment).copy_(head[at : at + fragment.size]))
+        of_task = {task: factor for group, factor in zip(groups, weights.heads.tolist(), strict=True) for task in group}
+        for task in self._layout.head_places:
+            for _, fragment, at in self._owned_heads([task]):
+                out = self._out(fragment)
+                written.append(torch.mul(head[at : at + fragment.size], of_task.get(task, 1.0), out=out))
         embedding = self._layout.embedding
         mine = self.engine.partition.owned[self.rank].get(embedding) if embedding else None
         if tokens is not None and mine is not None:
@@ -181,11 +200,11 @@ class MultitaskStep:
 
 
 class _Totals(NamedTuple):
-    """`LocalSums` over all ranks; `head_square`: square of the norm of the heads' gradient."""
+    """`LocalSums` over all ranks; `head_squares`: of the norm of the heads' gradient, of each group or of all (1,)."""
 
     losses: Tensor
     terms: Tensor
-    head_square: Tensor
+    head_squares: Tensor
     tokens: int
     slots: int
     extra_tokens: int

@@ -42,7 +42,13 @@ class LossWeights(Config):
 
 
 class PCGrad(Config):
-    """Gradient surgery (Yu et al. 2020): each task gradient loses what points against another task's."""
+    """Gradient surgery (Yu et al. 2020): each task gradient loses what points against another task's.
+
+    The paper's algorithm is `scope: shared` with `reduction: sum`. Widespread PyTorch ports flatten the heads into the
+    gradients, zeros where a task has none: `scope: all`. A head adds nothing to an inner product, but to its task's norm, so
+    that less is projected away, and is itself scaled by what its task's gradient is. [Methods](methods.md#pcgrad) say which
+    port does what.
+    """
 
     SEARCH: ClassVar[Ranges] = {}
     NEEDS_SEVERAL_TASKS: ClassVar[bool] = True
@@ -50,6 +56,13 @@ class PCGrad(Config):
     name: Literal["pcgrad"] = "pcgrad"
     groups: tuple[tuple[str, ...], ...] | None = Field(
         default=None, description="tasks whose losses are summed before the surgery; every task by itself if not given"
+    )
+    scope: Literal["shared", "all"] = Field(
+        default="shared",
+        description="what is projected: the gradients of what tasks share, or those of all, heads included",
+    )
+    reduction: Literal["sum", "mean"] = Field(
+        default="sum", description="of the projected gradients of what tasks share; heads are summed either way"
     )
 
 

@@ -16,7 +16,7 @@ from multitask.keys import generator_key
 from multitask.model import MultitaskModel
 from multitask.objectives import RowObjective, contrastive_losses, embed_texts, passes_per_row, row_dropout
 from multitask.trainer.result import StepResult
-from multitask.trainer.task_gradient import TaskGradient, sum_of, unflatten
+from multitask.trainer.task_gradient import TaskGradient, head_squares, sum_of, unflatten
 from multitask.trainer.weights import Weights
 from multitask.work import MicroBatch, RoundWork
 
@@ -41,11 +41,14 @@ class Step:
         found = self._task_gradients(work, loss_weights, shared)
         gradients = torch.stack([sum_of([found[task].shared for task in group]) for group in groups])
         gramian = (gradients @ gradients.T).cpu()
-        several = len(groups) > 1
-        weights = self.combination.gradient_weights(gramian, groups, step) if several else torch.ones(1)
-        combined = weights.to(gradients) @ gradients
+        if len(groups) > 1 and self.combination.takes_heads:
+            gramian += torch.diag(head_squares(found, groups))
+        weights = self.combination.group_weights(gramian, groups, step)
+        update = unflatten(weights.shared.to(gradients) @ gradients, shared)
+        of_task = {task: number for number, group in enumerate(groups) for task in group}
+        for task, own in found.items():
+            update |= {name: g * float(weights.heads[of_task[task]]) for name, g in own.head.items()}
 
-        update = unflatten(combined, shared) | {name: g for own in found.values() for name, g in own.head.items()}
         norm = sum_of([g.double().square().sum() for g in update.values()]).sqrt().item()
         culprits = not_finite(found, gramian, norm)
         if not culprits:
@@ -53,14 +56,13 @@ class Step:
             clip = 1.0 if limit is None else min(1.0, limit / (norm + 1e-6))
             self.weights.step({name: g * clip for name, g in update.items()}, lr, tasks, lowest_layer)
 
-        group_weights = {task: weight for group, weight in zip(groups, weights.tolist(), strict=True) for task in group}
         batches = [micro.batch for micros in work.batches.values() for micro in micros]
         return StepResult(
             losses={task: own.loss for task, own in found.items()},
             terms={f"{name}/{task}": value for task, own in found.items() for name, value in own.terms.items()},
-            weights={task: group_weights[task] * weight for task, weight in zip(tasks, loss_weights, strict=True)},
+            weights={t: float(weights.shared[of_task[t]]) * w for t, w in zip(tasks, loss_weights, strict=True)},
             groups=groups,
-            gramian=gramian if several else None,
+            gramian=gramian if len(groups) > 1 else None,
             norm=norm,
             tokens=sum(batch.tokens for batch in batches),
             slots=sum(batch.slots for batch in batches),

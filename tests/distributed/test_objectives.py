@@ -56,6 +56,7 @@ def _cases(folder: Path, bert: Path) -> dict[str, list[dict[str, Any]]]:
         "bregman": {"regularization": {"bregman": {"weight": 1.0, "momentum": 0.5}}},
         "contrastive": {"tasks": _contrastive("simcse", "ranking", "triplets")},
         "groups": {"combination": {"name": "pcgrad", "groups": [["sst", "sts"], ["quora"]]}},
+        "heads": {"combination": {"name": "pcgrad", "scope": "all", "reduction": "mean"}},
     }
     grid = ((1, 1), (2, 3), (3, 2))
     return {

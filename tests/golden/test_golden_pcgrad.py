@@ -1,5 +1,7 @@
 """Golden cases of gradient surgery on two ranks: the averages over ranks are projected, never the ranks' own gradients."""
 
+from typing import Literal
+
 import pytest
 import torch
 
@@ -16,7 +18,7 @@ TWO_RANKS = [
 
 def _combine(rows: torch.Tensor) -> torch.Tensor:
     weights = PCGradCombination(PCGrad(), {}, seed=0).gradient_weights(gramian(list(rows)), [("a",), ("b",)], step=0)
-    return weights @ rows
+    return weights.shared @ rows
 
 
 @pytest.mark.parametrize(("first", "second", "exact", "per_rank"), TWO_RANKS)
@@ -37,6 +39,29 @@ def test_published_jacobian() -> None:
     )
 
 
+# g₁ = (1, 0 | 2, 0), g₂ = (−1, 1 | 0, 1): two shared numbers, then one of either head; by hand, from the ports' definition.
+HEADS = [
+    ("shared", "sum", [1 / 2, 3 / 2], [2.0, 1.0]),
+    ("shared", "mean", [1 / 4, 3 / 4], [2.0, 1.0]),
+    ("all", "sum", [-2 / 15, 4 / 3], [12 / 5, 4 / 3]),
+    ("all", "mean", [-1 / 15, 2 / 3], [12 / 5, 4 / 3]),
+]
+
+
+@pytest.mark.parametrize(("scope", "reduction", "shared", "heads"), HEADS)
+def test_heads_join_the_projection_and_are_never_averaged(
+    scope: Literal["shared", "all"], reduction: Literal["sum", "mean"], shared: list[float], heads: list[float]
+) -> None:
+    method = PCGradCombination(PCGrad(scope=scope, reduction=reduction), {}, seed=0)
+    rows, own = torch.tensor([[1.0, 0.0], [-1.0, 1.0]]), torch.tensor([2.0, 1.0])
+    matrix = gramian(list(rows)) + (torch.diag(own**2) if method.takes_heads else 0)
+    weights = method.group_weights(matrix, [("a",), ("b",)], step=0)
+    torch.testing.assert_close(weights.shared @ rows, torch.tensor(shared))
+    torch.testing.assert_close(weights.heads * own, torch.tensor(heads))
+    alone = method.group_weights(matrix[:1, :1], [("a",)], step=0)
+    assert (alone.shared, alone.heads) == (1, 1)
+
+
 def test_gramian_reads_every_column_once() -> None:
     rows = torch.randn(3, (1 << 18) + 12345, generator=torch.Generator().manual_seed(0))
     torch.testing.assert_close(gramian(list(rows)).double(), rows.double() @ rows.double().T, rtol=1e-4, atol=1e-1)
@@ -53,7 +78,7 @@ def test_order_of_projections_depends_on_seed_and_step_only() -> None:
             matrix, [(task,) for task in "abcdef"], step
         )
         assert torch.equal(before, torch.get_rng_state())
-        return found
+        return found.shared
 
     assert torch.equal(weights(0, 3), weights(0, 3))
     assert any(not torch.equal(weights(0, 3), weights(0, step)) for step in range(4, 12))

@@ -150,6 +150,8 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
         {"combination": {"name": "loss_weights", "loss_weights": {"sst": 3, "quora": 1, "sts": 1}}},
     ),
     "PCGrad.groups": ({}, {"combination": {"groups": [["sst", "quora"], ["sts"]]}}),
+    "PCGrad.scope": ({}, {"combination": {"scope": "all"}}),
+    "PCGrad.reduction": ({}, {"combination": {"reduction": "mean"}}),
     "Smart.weight": ({}, {"regularization": {"smart": {"weight": 5.0, "step_size": 0.1}}}),
     "Smart.noise": (
         {"regularization": {"smart": {"weight": 5.0, "step_size": 0.1}}},

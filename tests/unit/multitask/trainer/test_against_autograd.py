@@ -17,6 +17,8 @@ CASES: dict[str, dict[str, Any]] = {
     "sum": {"combination": {"name": "sum"}},
     "pcgrad": {},
     "groups": {"combination": {"name": "pcgrad", "groups": [["sst", "sts"], ["quora"]]}},
+    "pcgrad with heads": {"combination": {"scope": "all", "reduction": "mean"}},
+    "groups with heads": {"combination": {"groups": [["sst", "sts"], ["quora"]], "scope": "all"}},
     "loss_weights": {"combination": {"name": "loss_weights", "loss_weights": {"sst": 0.5, "quora": 2.0, "sts": 1.0}}},
     "one task a step": {"combination": {"name": "sum"}, "phases": [{"sampling": {"name": "sequential"}}]},
     "no clipping": {"training": {"clip_norm": None}},
@@ -63,13 +65,15 @@ def test_every_case_ends_elsewhere_than_the_sum(folder: Path, tiny_bert: Path) -
     """A step that forgets to project, or a term, would be seen."""
     ends = {
         case: straight_trajectory(_tree(folder, tiny_bert, CASES[case]), STEPS)
-        for case in ("sum", "pcgrad", "groups", "smart", "bregman")
+        for case in ("sum", "pcgrad", "groups", "pcgrad with heads", "groups with heads", "smart", "bregman")
     }
     name = "encoder.model.encoder.layer.1.output.dense.weight"
-    for case in ("pcgrad", "groups"):
+    for case in ("pcgrad", "groups", "pcgrad with heads"):
         assert (ends[case][name] - ends["sum"][name]).abs().max() > 1e-4, case
-    for case in ("smart", "bregman"):
+    for case in ("smart", "bregman", "pcgrad with heads"):
         assert (ends[case][name] - ends["pcgrad"][name]).abs().max() > 1e-4, case
+    head = "heads.quora.readout.linear.weight"
+    assert (ends["groups with heads"][head] - ends["groups"][head]).abs().max() > 1e-5
 
 
 LIBRARY: dict[str, dict[str, Any]] = {
