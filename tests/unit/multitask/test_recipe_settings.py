@@ -25,6 +25,9 @@ COSINE = {
     "phases.0.sampling.largest": 64,
 }
 SIAR = {**COSINE, "regularization.smart.weight": 0.01}
+# What the ports of surgery do by default: W.-C. Tseng's, and A. Nzeyimana's adaptation of it.
+TSENG = {"combination.name": "pcgrad", "combination.scope": "all", "combination.reduction": "mean"}
+NZEYIMANA = {"combination.name": "pcgrad", "combination.scope": "all", "combination.reduction": "sum"}
 
 
 def _scaled(features: str, scale: str) -> dict[str, Any]:
@@ -92,10 +95,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "c-cosine": {**FINE_TUNED, **_scaled("cosine", "plain"), f"{QUORA}.head.name": "mlp"},
     "c-b1": {**FINE_TUNED, **CROSS, "data.batch_size": 64, "phases.0.steps_per_epoch": 500, "combination.name": "sum"},
-    "c-b1-pcgrad": {**CROSS, "combination.name": "pcgrad", "phases.0.sampling": ALL},
+    "c-b1-pcgrad": {**CROSS, **NZEYIMANA, "phases.0.sampling": ALL},
     "c-b2": {
         **CROSS,
-        "combination.name": "pcgrad",
+        **NZEYIMANA,
         "phases.0.tasks": ["quora"],
         "phases.0.epochs": 2,
         "phases.0.steps_per_epoch": None,
@@ -107,7 +110,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "c-simcse": {
         **CROSS,
         **WIKI,
-        "combination.name": "pcgrad",
+        **NZEYIMANA,
         "phases.0.tasks": ["wiki"],
         "phases.0.lr": 3e-5,
         "phases.0.epochs": 1,
@@ -118,7 +121,7 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "c-b3": {
         **CROSS,
         **WIKI,
-        "combination.name": "pcgrad",
+        **NZEYIMANA,
         "phases.0.tasks": ["wiki"],
         "phases.0.lr": 3e-5,
         "phases.1.tasks": ["quora"],
@@ -140,9 +143,9 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "phases.0.sampling": ALL,
         "phases.0.epochs": 10,
     },
-    "d-surgery": {**_scaled("cosine", "relu"), "combination.name": "pcgrad", "encoder.pooling": "pooler"},
-    "d-surgery-mean": {**_scaled("cosine", "relu"), "combination.name": "pcgrad", "encoder.pooling": "mean"},
-    "d-mnrl": {"tasks.duplicates.kind.name": "contrastive", "combination.name": "pcgrad"},
+    "d-surgery": {**_scaled("cosine", "relu"), **TSENG, "encoder.pooling": "pooler"},
+    "d-surgery-mean": {**_scaled("cosine", "relu"), **TSENG, "encoder.pooling": "mean"},
+    "d-mnrl": {"tasks.duplicates.kind.name": "contrastive", **TSENG},
     "e-pretrain": {
         **CROSS,
         "phases.0.encoder": "frozen",
@@ -168,12 +171,12 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "phases.0.epochs": 10,
     },
     "e-mix-05": {**CROSS, **THREE, "head.dropout": 0.5, "combination.name": "sum"},
-    "e-mix-surgery": {**FINE_TUNED, **CROSS, **THREE, "combination": {"name": "pcgrad", "groups": None}},
-    "e-mix-surgery-05": {**CROSS, **THREE, "head.dropout": 0.5, "combination.name": "pcgrad"},
+    "e-mix-surgery": {**FINE_TUNED, **CROSS, **THREE, **TSENG, "combination.groups": None},
+    "e-mix-surgery-05": {**CROSS, **THREE, "head.dropout": 0.5, **TSENG},
     "e-mix-aux": {**FINE_TUNED, **CROSS, **THREE, **REVIEW, "tasks.review.batch_size": 2, "combination.name": "sum"},
     "e-mix-aux-05": {**CROSS, **THREE, **REVIEW, "head.dropout": 0.5},
-    "e-aux-surgery4": {**CROSS, **THREE, **REVIEW, "combination": {"name": "pcgrad", "groups": None}},
-    "e-aux-surgery2": {**THREE, **REVIEW, "combination.groups": [["sst", "quora", "sts"], ["review"]]},
+    "e-aux-surgery4": {**CROSS, **THREE, **REVIEW, **TSENG, "combination.groups": None},
+    "e-aux-surgery2": {**THREE, **REVIEW, **TSENG, "combination.groups": [["sst", "quora", "sts"], ["review"]]},
     "extra-tasks": {
         "tasks.mrpc.auxiliary": True,
         "tasks.rte.kind.labels": ["not_entailment", "entailment"],
