@@ -11,7 +11,7 @@ from multitask.optimization.active import ActiveGroups
 
 class _EpsilonHat(torch.optim.AdamW):
     @torch.no_grad()
-    def step(self, closure: Any = None) -> None:
+    def step(self, closure: Any = None) -> Any:
         """One update of every parameter that has a gradient."""
         for group in self.param_groups:
             for parameter in group["params"]:
