@@ -1,5 +1,6 @@
 """`concord predict`."""
 
+import re
 import sys
 from pathlib import Path
 from typing import Annotated, Any
@@ -74,7 +75,8 @@ def _from_lines(source: str, pair: bool) -> list[Any]:
     except UnicodeDecodeError as error:
         raise UserError(f"{source}: not valid UTF-8: {error.reason} at byte {error.start}") from None
     rows: list[Any] = []
-    for number, line in enumerate(text.splitlines(), start=1):
+    # `splitlines` would cut at form feeds and U+2028, too.
+    for number, line in enumerate(re.split("\r\n|\r|\n", text.removeprefix("\ufeff")), start=1):
         if not line.strip():
             continue
         parts = line.split("\t")

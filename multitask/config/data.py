@@ -18,6 +18,9 @@ class DataConfig(Config):
         default="error", description="skip: leave them out, count and list them, refuse above 1 %"
     )
     max_length: int = Field(default=128, ge=4, le=32768, description="tokens of one sequence, special ones included")
+    special_tokens: bool = Field(
+        default=False, description="a special token that is written in a text, as [SEP], is one; else it is text"
+    )
     batch_size: int = Field(default=32, ge=1, description="rows of one global batch of a task that names no own size")
     pool_batches: int = Field(
         default=64,

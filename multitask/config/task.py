@@ -5,9 +5,9 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from multitask.config.base import Config
+from multitask.config.files import FileFormat, Layout
 from multitask.config.kind import METRICS, Kind
 
-FileFormat = Literal["cs224n", "glue", "csv", "jsonl", "parquet", "lines"]
 Files = tuple[str, ...]
 
 SPLITS = ("train", "dev", "test")
@@ -105,6 +105,7 @@ class TaskConfig(Config):
         "memory: where Python gives the rows, as for train and dev if nothing is given",
     )
     format: FileFormat | None = Field(default=None, description="by the file's suffix when not given")
+    layout: Layout = Field(default=Layout(), description="how the files are written where the format leaves it open")
     pair_encoding: PairEncoding | None = Field(default=None, description="how two texts meet; needed for pairs")
     head: HeadConfig | None = Field(default=None, description="linear if not given; contrastive tasks have none")
     batch_size: int | None = Field(

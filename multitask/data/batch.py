@@ -8,7 +8,8 @@ import torch
 from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
-from multitask.data.encoding import Encoded, Pairing, Texts, encode, lengths
+from multitask.data.encoding import Encoded, Pairing, encode, lengths
+from multitask.data.special_tokens import Texts
 from multitask.data.table import RowNumbers, TaskTable
 
 
@@ -57,13 +58,15 @@ def collate(table: TaskTable, rows: RowNumbers, pad_id: int) -> Batch:
     return _batch(table.encoded(numbers), table.labels[numbers], numbers, pad_id)
 
 
-def encode_texts(tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing, max_length: int) -> Batch:
+def encode_texts(
+    tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing, max_length: int, special_tokens: bool = False
+) -> Batch:
     """A batch of raw texts, encoded as `prepare` does it; labels are NaN, rows are 0 … B − 1.
 
     Raises:
         UserError: a cross-encoder's tokenizer has token types other than 0 and 1.
     """
-    encoded, _ = encode(tokenizer, texts, pairing, max_length)
+    encoded, _ = encode(tokenizer, texts, pairing, max_length, special_tokens)
     return _batch(encoded, np.full(len(texts), np.nan, np.float32), np.arange(len(texts)), int(tokenizer.pad_token_id))
 
 

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 from transformers import PreTrainedTokenizerFast
 
-from multitask.config import SPLITS, RunConfig, TaskConfig
+from multitask.config import SPLITS, RunConfig
 from multitask.data.encoding import pairing_of, uncut_lengths
 from multitask.data.reading import SplitStream
 from multitask.data.schema import BadRow
@@ -74,7 +74,7 @@ def check(config: RunConfig) -> list[SplitReport]:
         for split in sorted((split for split, files in declared.files.items() if files), key=SPLITS.index):
             try:
                 stream = SplitStream(config, task, split)
-                tally = _count(stream, declared, tokenizer, train)
+                tally = _count(stream, config, tokenizer, train)
             except UserError as error:
                 problems.append(str(error))
                 continue
@@ -109,7 +109,10 @@ class _Tally:
 
 
 def _count(
-    stream: SplitStream, task: TaskConfig, tokenizer: PreTrainedTokenizerFast | None, train: set[bytes] | None
+    stream: SplitStream,
+    config: RunConfig,
+    tokenizer: PreTrainedTokenizerFast | None,
+    train: set[bytes] | None,
 ) -> _Tally:
     tally = _Tally(train)
     for batch in stream.batches():
@@ -118,7 +121,7 @@ def _count(
             tally.add(first, second)
         tally.labels.append(batch.column("label").drop_null().to_numpy())
         if tokenizer is not None:
-            tally.lengths.append(uncut_lengths(tokenizer, texts, pairing_of(task)))
+            tally.lengths.append(uncut_lengths(tokenizer, texts, pairing_of(stream.task), config.data.special_tokens))
     return tally
 
 

@@ -10,9 +10,9 @@ from tokenizers import Encoding
 from transformers import PreTrainedTokenizerFast
 
 from multitask.config import TaskConfig
+from multitask.data.special_tokens import Texts, as_text
 from multitask.errors import UserError
 
-Texts = Sequence[Sequence[str | None]]
 Pairing = Literal["single", "cross", "bi", "tri"]
 
 # Sequences of a row, each with its own column of tokens.
@@ -40,13 +40,17 @@ class Encoded:
     second_start: np.ndarray | None = None
 
 
-def encode(tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing, max_length: int) -> tuple[Encoded, int]:
+def encode(
+    tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing, max_length: int, special_tokens: bool = False
+) -> tuple[Encoded, int]:
     """Token ids of `texts` and the number of rows that were cut to `max_length` tokens.
+
+    `special_tokens`: one that is written in a text, as `[SEP]`, is one; else it is text as any other.
 
     Raises:
         UserError: token types are not a run of 0 and then a run of 1.
     """
-    columns = _encodings(tokenizer, texts, pairing, max_length)
+    columns = _encodings(tokenizer, texts, pairing, max_length, special_tokens)
     starts = None
     if pairing == "cross":
         typed = "token_type_ids" in tokenizer.model_input_names
@@ -55,9 +59,12 @@ def encode(tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing, m
     return Encoded([_ids(encodings) for encodings in columns], starts), cut
 
 
-def uncut_lengths(tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing) -> np.ndarray:
+def uncut_lengths(
+    tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing, special_tokens: bool = False
+) -> np.ndarray:
     """Tokens of each row, special ones included, were nothing cut: (rows,) int32; of the longest of several sequences."""
-    longest: np.ndarray = np.max([lengths(column) for column in _encodings(tokenizer, texts, pairing, None)], axis=0)
+    columns = _encodings(tokenizer, texts, pairing, None, special_tokens)
+    longest: np.ndarray = np.max([lengths(column) for column in columns], axis=0)
     return longest
 
 
@@ -67,23 +74,26 @@ def lengths(sequences: Sequence[Sized]) -> np.ndarray:
 
 
 def _encodings(
-    tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing, max_length: int | None
+    tokenizer: PreTrainedTokenizerFast, texts: Texts, pairing: Pairing, max_length: int | None, special_tokens: bool
 ) -> list[list[Encoding]]:
     """One list over the rows for each of a row's sequences."""
-    if pairing == "cross":
-        return [_run(tokenizer, [(row[0], row[1]) for row in texts], max_length)]
-    return [_run(tokenizer, [row[place] for row in texts], max_length) for place in range(SEQUENCES[pairing])]
-
-
-def _run(tokenizer: PreTrainedTokenizerFast, inputs: list, max_length: int | None) -> list[Encoding]:
-    # transformers sets these anew in every call of its own, so nobody relies on what is left here.
     backend = tokenizer.backend_tokenizer
+    # transformers sets these anew in every call of its own, so nobody relies on what is left here.
     backend.no_padding()
     if max_length is None:
         backend.no_truncation()
     else:
         backend.enable_truncation(max_length, strategy="longest_first", direction=tokenizer.truncation_side)
-    return backend.encode_batch_fast(inputs)
+    if not special_tokens:
+        texts = as_text(tokenizer, texts)
+    backend.encode_special_tokens = not special_tokens
+    try:
+        if pairing == "cross":
+            return [backend.encode_batch_fast([(row[0], row[1]) for row in texts])]
+        places = range(SEQUENCES[pairing])
+        return [backend.encode_batch_fast([row[place] for row in texts]) for place in places]
+    finally:
+        backend.encode_special_tokens = False
 
 
 def _ids(encodings: list[Encoding]) -> list[np.ndarray]:

@@ -5,6 +5,7 @@ from collections.abc import Iterator, Sequence
 from itertools import chain, islice
 from typing import BinaryIO
 
+from multitask.config.files import Layout
 from multitask.data.lines import Lines
 from multitask.data.schema import Record
 from multitask.errors import UserError
@@ -22,7 +23,7 @@ class JSONL:
         UserError: none of the first 100 rows is a JSON object.
     """
 
-    def __init__(self, stream: BinaryIO, file: str) -> None:
+    def __init__(self, stream: BinaryIO, file: str, layout: Layout | None = None) -> None:
         rows = _rows(Lines(stream))
         first = list(islice(rows, _ROWS_FOR_COLUMNS))
         self.columns = list(dict.fromkeys(key for _, values, _ in first for key in values))
@@ -39,15 +40,28 @@ class JSONL:
 def _rows(lines: Lines) -> Iterator[_Row]:
     for line in lines:
         lines.begin_record()
-        if not line.strip():
-            continue
-        try:
-            values = json.loads(line)
-        except json.JSONDecodeError as error:
-            yield lines.number, {}, f"not valid JSON: {error.msg} at column {error.colno}"
-            continue
-        except ValueError as error:
-            yield lines.number, {}, f"not valid JSON: {error}"
-            continue
-        is_object = isinstance(values, dict)
-        yield lines.number, values if is_object else {}, "" if is_object else "not a JSON object"
+        if line.strip():
+            values, problem = parse_object(line)
+            yield lines.number, values, problem
+
+
+def parse_object(text: str) -> tuple[dict[str, object], str]:
+    """The JSON object that `text` is, or why it is none."""
+    try:
+        values = json.loads(text, object_pairs_hook=_distinct)
+    except json.JSONDecodeError as error:
+        return {}, f"not valid JSON: {error.msg} at column {error.colno}"
+    except RecursionError:
+        return {}, "not valid JSON: nested too deeply"
+    except ValueError as error:
+        return {}, f"not valid JSON: {error}"
+    return (values, "") if isinstance(values, dict) else ({}, "not a JSON object")
+
+
+def _distinct(pairs: list[tuple[str, object]]) -> dict[str, object]:
+    values = dict(pairs)
+    if len(values) < len(pairs):
+        keys = [key for key, _ in pairs]
+        twice = next(key for key in keys if keys.count(key) > 1)
+        raise ValueError(f"the key {twice!r} stands twice")
+    return values

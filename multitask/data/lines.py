@@ -1,7 +1,7 @@
 """Physical lines of a text file, counted, and put back where a record turns out to be broken."""
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import BinaryIO
 
 
@@ -10,15 +10,18 @@ class Lines:
 
     A byte order mark at the start is dropped. Bytes that are not UTF-8 become lone surrogates, which validation reports
     in the row that has them, so that one bad byte costs one row and not the file.
+
+    `record`: the lines since `begin_record`, of which the first is number `start`.
     """
 
     number: int
+    record: list[str]
 
     def __init__(self, stream: BinaryIO) -> None:
         self.number = 0
+        self.record = []
         self._stream = stream
         self._returned: deque[str] = deque()
-        self._record: list[str] = []
 
     def __iter__(self) -> Iterator[str]:
         return self
@@ -26,19 +29,27 @@ class Lines:
     def __next__(self) -> str:
         line = self._returned.popleft() if self._returned else self._read()
         self.number += 1
-        self._record.append(line)
+        self.record.append(line)
         return line
 
-    def begin_record(self) -> int:
-        """Forget the lines of the record before; give the number of the line at which the next one starts."""
-        self._record.clear()
-        return self.number + 1
+    @property
+    def start(self) -> int:
+        """Number of the record's first line."""
+        return self.number - len(self.record) + 1
+
+    def begin_record(self) -> None:
+        """Forget the lines of the record before."""
+        self.record.clear()
 
     def keep_first(self) -> None:
         """Put back every line of this record but its first."""
-        self._returned.extendleft(reversed(self._record[1:]))
-        self.number -= max(0, len(self._record) - 1)
-        del self._record[1:]
+        self.put_back(self.record[1:])
+
+    def put_back(self, lines: Sequence[str]) -> None:
+        """Give these lines, the last ones of this record, again."""
+        self._returned.extendleft(reversed(lines))
+        self.number -= len(lines)
+        del self.record[len(self.record) - len(lines) :]
 
     def _read(self) -> str:
         line = next(self._stream).decode("utf-8", "surrogateescape")

@@ -100,8 +100,8 @@ class MemorySource:
         # Columns that are missing or ambiguous are told of when the rows are read.
         names = [name for name in named if self._reader.columns.count(name) == 1]
         digest.update(repr(names).encode())
-        for _, values, problem in self._reader.records(names):
-            digest.update(repr((*values, problem)).encode())
+        for record in self._reader.records(names):
+            digest.update(repr((*record.values, record.problem)).encode())
         return digest.hexdigest()
 
     def explained(self, problem: UserError) -> str:

@@ -6,6 +6,7 @@ from typing import BinaryIO
 import pyarrow as pa
 import pyarrow.parquet
 
+from multitask.config.files import Layout
 from multitask.data.arrow import rows_of
 from multitask.data.schema import CHUNK_ROWS, Record
 from multitask.errors import UserError
@@ -18,7 +19,7 @@ class Parquet:
         UserError: it is not a Parquet file.
     """
 
-    def __init__(self, stream: BinaryIO, file: str) -> None:
+    def __init__(self, stream: BinaryIO, file: str, layout: Layout | None = None) -> None:
         try:
             self._file = pyarrow.parquet.ParquetFile(stream)
         except (pa.ArrowException, OSError) as error:

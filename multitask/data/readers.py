@@ -2,7 +2,7 @@
 
 from pathlib import PurePosixPath
 
-from multitask.data.delimited import CS224N, CSV, Glue
+from multitask.data.delimited import CS224N, CSV, TSV, Glue
 from multitask.data.jsonl import JSONL
 from multitask.data.parquet import Parquet
 from multitask.data.plain import PlainLines
@@ -13,13 +13,14 @@ READERS: dict[str, type[Reader]] = {
     "cs224n": CS224N,
     "glue": Glue,
     "csv": CSV,
+    "tsv": TSV,
     "jsonl": JSONL,
     "parquet": Parquet,
     "lines": PlainLines,
 }
 
 _BY_SUFFIX = {
-    ".tsv": "glue",
+    ".tsv": "tsv",
     ".csv": "csv",
     ".jsonl": "jsonl",
     ".ndjson": "jsonl",

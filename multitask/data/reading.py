@@ -1,15 +1,15 @@
 """One split of one task: its rows read, validated and judged."""
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 
 import pyarrow as pa
 
 from multitask.config import RunConfig
 from multitask.data.identifiers import IdLedger, Place
-from multitask.data.schema import CHUNK_ROWS, SCHEMA, BadRow, Reader
+from multitask.data.schema import CHUNK_ROWS, SCHEMA, BadRow, Reader, Record
 from multitask.data.source import FileSource, RowSource
-from multitask.data.validation import Row, RowError, validate
+from multitask.data.validation import Row, RowError, parse_label, validate
 from multitask.errors import UserError
 
 _SHOWN = 20
@@ -98,16 +98,31 @@ class SplitStream:
     def _validated(self, part: int, reader: Reader) -> Iterator[Row]:
         name, stem = self.files[part], self._source.stem(part)
         wanted = self._wanted(name, reader.columns)
-        for line, values, problem in reader.records(list(wanted.values())):
+        for record in self._records(reader, wanted):
             try:
-                if problem:
-                    raise RowError(problem)
-                row = validate(dict(zip(wanted, values, strict=True)), self.task, f"{stem}:{line}")
+                if record.problem:
+                    raise RowError(record.problem)
+                row = validate(dict(zip(wanted, record.values, strict=True)), self.task, f"{stem}:{record.line}")
             except RowError as error:
-                self.bad_rows.append(BadRow(name, line, str(error)))
+                self.bad_rows.append(BadRow(name, record.line, str(error)))
                 continue
-            self._note(row, Place(part, line))
+            self._note(row, Place(part, record.line))
             yield row
+
+    def _records(self, reader: Reader, wanted: Mapping[str, str]) -> Iterator[Record]:
+        """The rows of a part; those that an open quote has merged are told by the label that the first has alone."""
+        for record in reader.records(list(wanted.values())):
+            if record.apart and self._has_label(dict(zip(wanted, record.apart[0].values, strict=True))):
+                yield from record.apart
+            else:
+                yield record
+
+    def _has_label(self, values: Mapping[str, object]) -> bool:
+        try:
+            parse_label(values["label"], "", self.task.kind)
+        except (KeyError, RowError):
+            return False
+        return True
 
     def _note(self, row: Row, place: Place) -> None:
         self._rows += 1

@@ -6,6 +6,8 @@ from typing import BinaryIO, NamedTuple, Protocol
 
 import pyarrow as pa
 
+from multitask.config.files import Layout
+
 SCHEMA = pa.schema(
     [
         pa.field("id", pa.string(), nullable=False),
@@ -34,11 +36,15 @@ class BadRow:
 
 
 class Record(NamedTuple):
-    """A row as it stands in a file or in memory: the values of the wanted columns, or why they could not be read (`problem`)."""
+    """A row as it stands in a file or in memory: the values of the wanted columns, or why they could not be read (`problem`).
+
+    `apart`: where it lies on several lines because of a quote that may have been left open, the rows that they would be alone.
+    """
 
     line: int
     values: Sequence[object]
     problem: str = ""
+    apart: "Sequence[Record]" = ()
 
 
 class Reader(Protocol):
@@ -50,7 +56,7 @@ class Reader(Protocol):
 
     columns: list[str]
 
-    def __init__(self, stream: BinaryIO, file: str) -> None: ...
+    def __init__(self, stream: BinaryIO, file: str, layout: Layout | None = None) -> None: ...
 
     def records(self, names: Sequence[str]) -> Iterator[Record]:
         """The rows of the file, blank lines left out."""

@@ -55,7 +55,7 @@ class FileSource:
 
     def __init__(self, config: RunConfig, task: str, split: str) -> None:
         self.key = f"tasks.{task}.files.{split}"
-        self._task, self._format = task, config.tasks[task].format
+        self._task, self._format, self._layout = task, config.tasks[task].format, config.tasks[task].layout
         names = next((names for name, names in config.tasks[task].files.items() if name == split), ())
         if not names:
             raise UserError(f"{self.key}: the task has no {split} files")
@@ -78,7 +78,7 @@ class FileSource:
         """
         file = self.parts[part]
         with open_binary(file) as stream:
-            yield READERS[self._format or file_format(file, self._task)](stream, file)
+            yield READERS[self._format or file_format(file, self._task)](stream, file, self._layout)
 
     def content_hash(self) -> str:
         """sha256 over the raw bytes of the files in order; nothing is parsed.

@@ -25,7 +25,7 @@ class TaskTable:
     may drop at any time. A process's own memory holds some bookkeeping for each record batch of 2,048 rows. Pickles as
     its path.
 
-    `metadata`: `files`, `content_hash`, `tokenizer_id`, `pairing`, `max_length`, `rows`, `truncated` (rows cut to
+    `metadata`: `files`, `content_hash`, `tokenizer_id`, `pairing`, `max_length`, `special_tokens`, `rows`, `truncated` (rows cut to
     `max_length`), `bad_rows` (number left out) and `bad_rows_listed` (the first of them as `file:line: reason`).
 
     Raises:

@@ -21,7 +21,9 @@ from multitask.data.source import RowSource
 from multitask.data.table import TOKEN_COLUMNS, TaskTable
 from multitask.errors import UserError
 
-_FORMAT = 2
+_FORMAT = 3
+# What of a task decides how its files are read.
+_READ = {"columns", "kind", "format", "layout"}
 _ABANDONED_SECONDS = 24 * 3600
 _BAD_ROWS_LISTED = 20
 
@@ -64,13 +66,14 @@ def _metadata(config: RunConfig, task: str, stream: SplitStream, tokenizer_id: s
         "tokenizer_id": tokenizer_id,
         "pairing": pairing_of(config.tasks[task]),
         "max_length": config.data.max_length,
+        "special_tokens": config.data.special_tokens,
     }
 
 
 def _key(config: RunConfig, task: str, split: str, about: dict) -> str:
     # Of a contrastive kind only the loss reads these two.
     loss_only = {"kind": {"temperature", "projection"}}
-    declared = config.tasks[task].model_dump(mode="json", include={"columns", "kind", "format"}, exclude=loss_only)
+    declared = config.tasks[task].model_dump(mode="json", include=_READ, exclude=loss_only)
     # The bytes alone do not tell how they were spread over files, nor the suffixes and stems that formats and ids come from.
     names = [PurePosixPath(file).name for file in about["files"]]
     parts = [_FORMAT, {**about, "files": names}, declared, split, config.data.on_bad_rows]
@@ -131,7 +134,7 @@ def _tokenise(
     batch: pa.RecordBatch, tokenizer: PreTrainedTokenizerFast, about: dict, schema: pa.Schema
 ) -> tuple[pa.RecordBatch, int]:
     texts = list(zip(*(batch.column(c).to_pylist() for c in ("text", "text_pair", "negative")), strict=True))
-    encoded, cut = encode(tokenizer, texts, about["pairing"], about["max_length"])
+    encoded, cut = encode(tokenizer, texts, about["pairing"], about["max_length"], about["special_tokens"])
     columns = {name: batch.column(name) for name in ("id", "text", "text_pair")}
     # Nulls, which unlabelled files have, become NaN.
     columns["label"] = pa.array(batch.column("label").to_numpy(zero_copy_only=False).astype(np.float32))

@@ -1,11 +1,18 @@
 """What makes a row usable."""
 
 import math
+import re
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
 from multitask.config import TaskConfig
 from multitask.config.kind import Kind, Regression
+
+# White space, and what Unicode says to draw nothing for (Default_Ignorable_Code_Point).
+_NOTHING_TO_SEE = re.compile(
+    r"[\s\u00ad\u034f\u061c\u115f\u1160\u17b4\u17b5\u180b-\u180f\u200b-\u200f\u202a-\u202e\u2060-\u206f\u3164"
+    r"\ufe00-\ufe0f\ufeff\uffa0\ufff0-\ufff8\U0001bca0-\U0001bca3\U0001d173-\U0001d17a\U000e0000-\U000e0fff]*"
+)
 
 
 class RowError(ValueError):
@@ -61,19 +68,31 @@ def _text(value: object, column: str) -> str:
         raise RowError(f"missing field {column!r}")
     if not isinstance(value, str):
         raise RowError(f"{column} is not a text: {_shown(value)}")
-    if not value or value.isspace():
+    if not "!" <= value[:1] <= "~" and _NOTHING_TO_SEE.fullmatch(value):
         raise RowError(f"{column} is empty")
     if "\0" in value:
         raise RowError(f"{column} contains a NUL byte")
+    if not value.isascii():
+        _check_unicode(value, column)
+    return value
+
+
+def _check_unicode(value: str, column: str) -> None:
     try:
         value.encode()
     except UnicodeEncodeError:
         raise RowError(f"{column} is not valid UTF-8") from None
-    return value
 
 
 def _identifier(value: object, column: str) -> str:
-    return _text(str(value) if isinstance(value, int | float) else value, column)
+    return _text(value if isinstance(value, str) else _spelled(value), column)
+
+
+def _spelled(value: object) -> object:
+    """A number as the text of a file would have it: a column of whole numbers is one of floats where a row lacks its own."""
+    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
+        return str(int(value))
+    return str(value) if isinstance(value, int | float) else value
 
 
 def _position(value: object, column: str, names: Sequence[str]) -> int:

@@ -110,7 +110,8 @@ class Predictor:
         ]
 
     def _encode(self, rows: Sequence[tuple[str, str | None]], pairing: Pairing) -> Batch:
-        return encode_texts(self.tokenizer, rows, pairing, self.config.data.max_length).to(self.device)
+        data = self.config.data
+        return encode_texts(self.tokenizer, rows, pairing, data.max_length, data.special_tokens).to(self.device)
 
     def _row(self, task: str, number: int, text: Text) -> tuple[str, str | None]:
         pair = self.config.tasks[task].is_pair

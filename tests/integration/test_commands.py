@@ -143,6 +143,10 @@ def test_predict_takes_texts_files_and_lines(export: Path, tmp_path: Path, conco
     assert from_file["predictions"] == two["predictions"]
     done = run_concord("predict", str(export), "sst", "-", stdin="superb\n\ndull\n")
     assert [line.split("\t")[1] for line in done.stdout.splitlines()] == ["superb", "dull"]
+    lines = tmp_path / "lines.txt"
+    texts = ["one\u2028line", "an\x85other", "a\x0cthird"]
+    lines.write_bytes("\ufeff{}\r\n{}\r{}\n".format(*texts).encode())
+    assert json.loads(concord("predict", str(export), "sst", str(lines), "--json").out)["texts"] == texts
 
 
 def test_same_command_again_goes_on_and_does_nothing_more(folder: Path, export: Path, concord: Concord) -> None:

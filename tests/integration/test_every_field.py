@@ -239,7 +239,9 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
 EXEMPT = {
     "RunConfig": {"name", "description", "source", "cluster", "tracking", "zero"},
     "Columns": {"id"},
-    "DataConfig": {"root", "cache", "on_bad_rows"},
+    # How files are read: tests/unit/multitask/data.
+    "DataConfig": {"root", "cache", "on_bad_rows", "special_tokens"},
+    "Layout": {"quoting"},
     "TrainingConfig": {"accumulation", "non_finite_limit"},
 }
 _WATCHERS = {"ClusterConfig", "TrackingConfig", "SourceConfig", "ZeroConfig"}

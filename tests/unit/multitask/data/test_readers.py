@@ -1,10 +1,13 @@
+import csv
 import io
 import json
 
+import pandas as pd
 import pyarrow as pa
 import pyarrow.parquet
 import pytest
 
+from multitask.config.files import Layout
 from multitask.data.readers import READERS, file_format
 from multitask.data.schema import Record
 from multitask.errors import UserError
@@ -96,6 +99,23 @@ def test_stray_quote_does_not_swallow_the_rows_up_to_the_next_quoted_field() -> 
     assert [record.line for record in records] == [2, 3, 4, 5]
 
 
+def test_open_quote_and_a_quote_at_the_end_of_a_later_row_merge_no_rows() -> None:
+    records = read("cs224n", b'id\ttext\tlabel\n1\t"opened\t0\n2\tmiddle\t1\n3\tends with"\t1\n4\td\t0\n')
+    assert problems(records) == [(2, "broken quoting: a quote is opened and never closed")]
+    assert good(records) == [("2", "middle", "1"), ("3", 'ends with"', "1"), ("4", "d", "0")]
+
+
+def test_lines_of_a_quoted_text_that_may_be_rows_are_given_both_ways() -> None:
+    content = b'id,text,label\n1,"Hello, world\nI, am",0\n2,b,1\n'
+    first, second = read("csv", content)
+    assert (first.line, list(first.values)) == (2, ["1", "Hello, world\nI, am", "0"])
+    assert [(record.line, list(record.values)) for record in first.apart] == [
+        (2, ["1", '"Hello', " world"]),
+        (3, ["I", ' am"', "0"]),
+    ]
+    assert not second.apart
+
+
 def test_text_after_a_closing_quote_is_broken_quoting() -> None:
     assert problems(read("csv", b'id,text,label\n1,a,0\n2,"b"c,0\n3,d,0\n'))[0][0] == 3
 
@@ -104,6 +124,57 @@ def test_bare_carriage_return_is_one_bad_row() -> None:
     records = read("csv", b"id,text,label\n1,a\rb,0\n2,c,0\n")
     assert problems(records) == [(2, "a bare carriage return outside of quotes")]
     assert good(records) == [("2", "c", "0")]
+
+
+def test_bare_carriage_return_is_no_text_where_quotes_are_text() -> None:
+    assert problems(read("glue", b"id\ttext\tlabel\n1\ta\rb\t0\n")) == [(2, "a bare carriage return outside of quotes")]
+
+
+@pytest.mark.parametrize("change", ["as it is", "crlf", "no newline at the end", "texts only"])
+@pytest.mark.parametrize("quoting", [csv.QUOTE_MINIMAL, csv.QUOTE_ALL, csv.QUOTE_NONNUMERIC])
+def test_tsv_of_pandas_is_read_as_pandas_wrote_it(quoting: int, change: str) -> None:
+    texts = ["plain", 'says "hi" twice', "a\ttab", "two\nlines", 'ends "here"', "it's", '"', "last"]
+    frame = pd.DataFrame({"id": range(len(texts)), "text": texts, "label": 1})
+    written = frame.to_csv(sep="\t", index=False, quoting=quoting, lineterminator="\r\n" if change == "crlf" else "\n")
+    content = written.rstrip() if change == "no newline at the end" else written
+    if change == "texts only" and quoting != csv.QUOTE_MINIMAL:
+        content = frame[frame.text.str.isalpha()].to_csv(sep="\t", index=False, quoting=quoting)
+        texts = ["plain", "last"]
+    assert [values[1] for values in good(read("tsv", content.encode()))] == texts
+
+
+@pytest.mark.parametrize(
+    "lines",
+    [
+        ['1\t"an open one\t0', '2\tcloses here"\t1'],
+        ['1\t"Quoted," she said.\t0', '2\t"all of it"\t1'],
+        ['1\t"all of it"\t0', "2\tnone\t1"],
+        ['1\ta 5" disk\t0', '2\t""\t1', '3\t"""x""\t0'],
+        ['1\t"one\t0', "2\tb", '3\t"c"\t1'],
+        ['"1\tx"\t0', "2\tb\t1"],
+    ],
+)
+def test_tsv_of_glue_keeps_its_quote_characters(lines: list[str]) -> None:
+    content = "\n".join(["id\ttext\tlabel", *lines]).encode()
+    assert good(read("tsv", content)) == good(read("glue", content))
+
+
+def test_quotes_that_come_late_are_told_from_where_they_are() -> None:
+    plain = [f"{n}\ttext {n}\t0" for n in range(5000)]
+    for name, field in (("cs224n", '"says ""hi"""'), ("glue", 'says "hi"')):
+        content = "\n".join(["id\ttext\tlabel", *plain, f"x\t{field}\t1", *plain[:3000]]).encode()
+        assert read("tsv", content) == read(name, content)
+
+
+def test_file_that_quotes_and_does_not_is_asked_about() -> None:
+    content = b'id\ttext\tlabel\n1\tx\t0\n2\t"a ""b"" c"\t0\n3\tbare " one\t1\n'
+    with pytest.raises(
+        UserError, match=r"f: line 3 quotes a field .*, line 4 does not: set the task's layout\.quoting"
+    ):
+        read("tsv", content)
+    for quoting, text in (("standard", 'a "b" c'), ("none", '"a ""b"" c"')):
+        reader = READERS["tsv"](io.BytesIO(content), "f", Layout(quoting=quoting))
+        assert [record.values[0] for record in reader.records(["text"])][1] == text
 
 
 @pytest.mark.parametrize("name", ["cs224n", "glue"])
@@ -135,6 +206,20 @@ def test_jsonl_reports_broken_lines_by_number() -> None:
     assert problems(records)[1][1] == "not a JSON object"
     assert good(records) == [(1, "a", 0), (3, "c", None)]
     assert [record.line for record in records] == [1, 2, 3, 5]
+
+
+@pytest.mark.parametrize(
+    ("line", "reason"),
+    [
+        (b'{"text": "a", "text": "b"}', "not valid JSON: the key 'text' stands twice"),
+        (b'{"text": {"a": 1, "a": 2}}', "not valid JSON: the key 'a' stands twice"),
+        (b"[" * 100_000, "not valid JSON: nested too deeply"),
+    ],
+)
+def test_json_that_has_two_readings_or_none_is_a_bad_row(line: bytes, reason: str) -> None:
+    records = read("jsonl", b'{"text": "x"}\n' + line + b'\n{"text": "y"}\n', "text")
+    assert problems(records) == [(2, reason)]
+    assert good(records) == [("x",), ("y",)]
 
 
 def test_file_that_is_not_json_lines_at_all_is_refused() -> None:
@@ -171,9 +256,11 @@ def test_what_is_not_parquet_is_said() -> None:
 
 def test_suffix_tells_the_format() -> None:
     names = ["a.tsv", "a.csv", "b.JSONL", "s3://x/a.ndjson", "a.parquet", "a.pq", "a.txt"]
-    wanted = ["glue", "csv", "jsonl", "jsonl", "parquet", "parquet", "lines"]
+    wanted = ["tsv", "csv", "jsonl", "jsonl", "parquet", "parquet", "lines"]
     assert [file_format(name, "t") for name in names] == wanted
-    with pytest.raises(UserError, match=r"tasks\.t\.format: the suffix of a\.doc .* cs224n, glue, csv, jsonl, parquet"):
+    with pytest.raises(
+        UserError, match=r"tasks\.t\.format: the suffix of a\.doc .* cs224n, glue, csv, tsv, jsonl, parquet"
+    ):
         file_format("a.doc", "t")
 
 
@@ -186,3 +273,9 @@ def test_plain_lines_are_rows_with_one_column() -> None:
         (5, "\udcffbad"),
         (6, "last"),
     ]
+
+
+def test_plain_lines_end_at_carriage_returns_too_and_nowhere_else() -> None:
+    content = "one\rtwo\r\n\r\nthree\u2028still\x85three\x0cstill\nlast\r".encode()
+    found = [(record.line, record.values[0]) for record in read("lines", content, "text")]
+    assert found == [(1, "one"), (2, "two"), (4, "three\u2028still\x85three\x0cstill"), (5, "last")]

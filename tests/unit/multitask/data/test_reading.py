@@ -16,6 +16,9 @@ from multitask.errors import UserError
 MakeConfig = Callable[..., RunConfig]
 
 
+FILES = {"train": "train.csv", "dev": "dev.csv"}
+
+
 def rows(count: int, start: int = 0) -> list[str]:
     return [f"{n},w{n} w1,{n % 2}" for n in range(start, start + count)]
 
@@ -85,6 +88,14 @@ def test_bad_rows_are_listed_by_file_and_line(tmp_path: Path, make_config: MakeC
         f"{path}:7: label is not a number: 'yes'",
         "tasks.t.files.train: 4 of 6 rows are bad: mend them, they are more than the 1 % that data.on_bad_rows=skip leaves out",
     ]
+
+
+def test_rows_that_an_open_quote_merges_are_told_by_the_label(tmp_path: Path, make_config: MakeConfig) -> None:
+    path = write(tmp_path, "train.csv", '1,"opened,0', '2,ends with",1', '3,"Hello, world\nI, am",0', "4,d,1")
+    assert refusal(make_config())[0] == f"{path}:2: broken quoting: a quote is opened and never closed"
+    write(tmp_path, "test.csv", '1,"opened,0', '2,ends with",1', "4,d,1", header="id,text,other")
+    result = read_split(make_config(files={**FILES, "test": "test.csv"}), "t", "test")
+    assert result.table.column("text").to_pylist() == ["opened,0\n2,ends with", "d"]
 
 
 def test_bytes_that_are_not_utf8_are_reported_where_they_are(tmp_path: Path, make_config: MakeConfig) -> None:

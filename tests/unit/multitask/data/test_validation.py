@@ -85,6 +85,8 @@ def test_usable_row(pairs: TaskConfig) -> None:
     [
         ({"text": ""}, "a is empty"),
         ({"text_pair": " \t "}, "b is empty"),
+        ({"text": "\u200b\ufeff\u2060\u00ad"}, "a is empty"),
+        ({"text": "\u3164\ufe0f \U000e0020"}, "a is empty"),
         ({"text_pair": None}, "missing field 'b'"),
         ({"text": 5}, "a is not a text: 5"),
         ({"text": "x\0y"}, "a contains a NUL byte"),
@@ -97,6 +99,18 @@ def test_unusable_rows_name_the_column(pairs: TaskConfig, change: dict[str, Any]
     with pytest.raises(RowError) as caught:
         validate({"id": "1", "text": "t", "text_pair": "u", "label": "1", **change}, pairs, "f:2")
     assert str(caught.value) == reason
+
+
+@pytest.mark.parametrize("text", ["\u200bx", "👍\ufe0f", "…", "\u0301", "é"])
+def test_text_with_something_to_see_is_kept(pairs: TaskConfig, text: str) -> None:
+    assert validate({"text": text, "text_pair": "u", "label": "1"}, pairs, "f:2").text == text
+
+
+@pytest.mark.parametrize(
+    ("value", "expected"), [(1.0, "1"), (7, "7"), (2.5, "2.5"), ("1.0", "1.0"), (2.0**60, "1.152921504606847e+18")]
+)
+def test_ids_in_a_column_of_floats_are_whole_numbers(pairs: TaskConfig, value: object, expected: str) -> None:
+    assert validate({"id": value, "text": "t", "text_pair": "u", "label": "1"}, pairs, "f:2").id == expected
 
 
 def test_reasons_can_be_printed(pairs: TaskConfig) -> None:
