@@ -13,7 +13,7 @@ from multitask.config.kind import Contrastive
 from multitask.data import Batch
 from multitask.keys import generator_key
 from multitask.model import MultitaskModel
-from multitask.objectives import RowObjective, contrastive_losses, embed_texts, passes_per_row, row_dropout
+from multitask.objectives import RowObjective, contrastive_losses, embed_texts, passes_per_row, row_dropout, text_keys
 from multitask.work import MicroBatch, RoundWork
 
 
@@ -90,10 +90,9 @@ class TaskGradients:
             with torch.set_grad_enabled(not cached), writer.recording() as tokens:
                 passes.append((micro, state, self._embed(task, micro.batch, step), tokens))
             sums.count(micro, 0)
-        own = [embeddings.detach() for micro, _, embeddings, _ in passes if micro.scale]
-        texts = 3 if self.config.tasks[task].columns.negative else 2
-        everyone, mine = gather_embeddings(own, (texts, self.model.encoder.width), self.device)
-        losses = contrastive_losses(everyone.requires_grad_(), kind.temperature)
+        own = [(micro.batch, embeddings.detach()) for micro, _, embeddings, _ in passes if micro.scale]
+        everyone, keys, mine = self._gather(task, own)
+        losses = contrastive_losses(everyone.requires_grad_(), keys, kind.temperature)
         (gradient,) = torch.autograd.grad(losses.mean() * weight, everyone)
         sums.losses[k] += losses[mine].detach().double().sum() / len(losses)
         position = mine.start
@@ -106,6 +105,14 @@ class TaskGradients:
                 with writer.recording() as tokens:
                     embeddings = self._embed(task, micro.batch, step)
             writer.backward(task, group, embeddings, part.to(embeddings.dtype), tokens)
+
+    def _gather(self, task: str, own: Sequence[tuple[Batch, Tensor]]) -> tuple[Tensor, Tensor, slice]:
+        """Everybody's embeddings (T, B, D) in fp32 and text keys (T, B), and which of the B rows are this rank's `own`."""
+        texts = 3 if self.config.tasks[task].columns.negative else 2
+        embeddings = [torch.zeros(texts, 0, self.model.encoder.width), *(part.float() for _, part in own)]
+        keys = [torch.zeros(texts, 0, dtype=torch.int64), *(text_keys(batch) for batch, _ in own)]
+        everyone, mine = gather_rows(torch.cat([part.to(self.device) for part in embeddings], dim=1))
+        return everyone, gather_rows(torch.cat(keys, dim=1).to(self.device))[0], mine
 
     def _embed(self, task: str, batch: Batch, step: int) -> Tensor:
         """Embeddings (T, B, D) of the rows' texts."""
@@ -129,21 +136,19 @@ class TaskGradients:
         return generator.get_rng_state()
 
 
-def gather_embeddings(own: Sequence[Tensor], shape: tuple[int, int], device: torch.device) -> tuple[Tensor, slice]:
-    """Everybody's embeddings (T, B, D) in fp32, in the order of the ranks, and which of the B rows are this rank's.
+def gather_rows(local: Tensor) -> tuple[Tensor, slice]:
+    """Everybody's rows (T, B, …) in the order of the ranks, and which of the B are this rank's `local` (T, b, …), b ≥ 0.
 
-    `own`: this rank's embeddings, each (T, b, D), perhaps none at all; `shape`: (T, D). All ranks take part.
+    All ranks take part.
     """
-    texts, width = shape
-    local = torch.cat([torch.zeros(texts, 0, width, device=device), *(part.float() for part in own)], dim=1)
     rank, world = dist.get_rank(), dist.get_world_size()
     if world == 1:
         return local, slice(0, local.shape[1])
-    counts = torch.zeros(world, dtype=torch.int64, device=device)
+    counts = torch.zeros(world, dtype=torch.int64, device=local.device)
     counts[rank] = local.shape[1]
     dist.all_reduce(counts)
     sizes = counts.tolist()
-    padded = local.new_zeros(texts, max(sizes), width)
+    padded = local.new_zeros(len(local), max(sizes), *local.shape[2:])
     padded[:, : sizes[rank]] = local
     everyone = [torch.empty_like(padded) for _ in sizes]
     dist.all_gather(everyone, padded)

@@ -89,6 +89,14 @@ def check_regularization(
             raise ValueError(f"tasks.{name}: a text and itself differ by dropout alone, but encoder.dropout is 0")
 
 
+def check_batch_sizes(tasks: Mapping[str, TaskConfig], default: int) -> None:
+    """Rows that are compared with each other are not alone; `default`: the batch size of a task that names none."""
+    for name, task in tasks.items():
+        if (task.batch_size or default) < task.least_rows:
+            key = "data.batch_size" if task.batch_size is None else f"tasks.{name}.batch_size"
+            raise ValueError(f"{key}: task {name} compares the rows of a batch and needs 2 or more, got 1")
+
+
 def check_optimizer(optimizer: OptimizerConfig, phases: Sequence[PhaseConfig], tasks: Mapping[str, TaskConfig]) -> None:
     """What the optimizer is told can be done."""
     if isinstance(optimizer, LibraryOptimizer):

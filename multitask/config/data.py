@@ -25,5 +25,6 @@ class DataConfig(Config):
     pool_batches: int = Field(
         default=64,
         ge=1,
-        description="batches that are cut from one length-sorted pool: fewer mix rows more and pad more",
+        description="batches that are cut from one length-sorted pool: fewer mix rows more and pad more; contrastive "
+        "tasks have 1",
     )

@@ -10,6 +10,7 @@ from multitask.config.base import Config
 from multitask.config.cluster import ClusterConfig, TrackingConfig
 from multitask.config.combination import CombinationConfig, Sum
 from multitask.config.consistency import (
+    check_batch_sizes,
     check_combination,
     check_optimizer,
     check_phase,
@@ -84,6 +85,7 @@ class RunConfig(Config):
         check_combination(self.combination, self.tasks)
         dropping = {task for task in self.tasks if self.drops(task)}
         check_regularization(self.regularization, self.tasks, drops_encoder=self.drops_encoder, dropping=dropping)
+        check_batch_sizes(self.tasks, self.data.batch_size)
         check_optimizer(self.optimizer, self.phases, self.tasks)
         check_selection(self.training.selection, self.tasks)
         return self

@@ -214,3 +214,13 @@ class TaskConfig(Config):
     def is_pair(self) -> bool:
         """Whether a row holds two texts."""
         return self.columns.text_pair is not None
+
+    @property
+    def compares_rows(self) -> bool:
+        """Whether the loss is one between the rows of a batch."""
+        return self.kind.name == "contrastive"
+
+    @property
+    def least_rows(self) -> int:
+        """Rows that a batch needs: a single row that is to be told from others trains nothing."""
+        return 2 if self.compares_rows else 1

@@ -18,7 +18,7 @@ class EpochBatches(Sequence[np.ndarray]):
     The pass's rows are permuted and cut into pools of about `pool_batches` batches, as even as can be, and into at least
     2 pools where these still hold 4 batches each: in one pool for all, the same rows would meet in most passes. A pool is
     sorted by length, cut into batches, and these are shuffled. Every row comes exactly once; where the rows do not
-    divide, the last batch is short.
+    divide, the last batch is short, or takes what is left besides where that is fewer than `least_rows`.
     """
 
     def __init__(
@@ -29,11 +29,12 @@ class EpochBatches(Sequence[np.ndarray]):
         size: int,
         batch_size: int,
         pool_batches: int,
+        least_rows: int,
         key: str,
     ) -> None:
         self._lengths, self._rows, self._first, self._size = lengths, rows, first, size
         self._batch_size, self._key = batch_size, key
-        self._number = math.ceil(size / batch_size)
+        self._number = number_of_batches(size, batch_size, least_rows=least_rows)
         self._pools = max(1, min(_LEAST_POOLS, self._number // _LEAST_BATCHES), round(self._number / pool_batches))
         self._kept: tuple[int, list[np.ndarray]] = (-1, [])
 
@@ -55,11 +56,12 @@ class EpochBatches(Sequence[np.ndarray]):
 
     def _cut(self, pool: int) -> list[np.ndarray]:
         begin, end = (p * self._number // self._pools for p in (pool, pool + 1))
-        positions = np.arange(begin * self._batch_size, min(end * self._batch_size, self._size))
+        last = self._size if end == self._number else end * self._batch_size
+        positions = np.arange(begin * self._batch_size, last)
         rows = self._rows(positions + self._first)
         rows = rows[np.argsort(self._lengths[rows], kind="stable")]
-        batches = [rows[start : start + self._batch_size] for start in range(0, len(rows), self._batch_size)]
-        full = len(rows) // self._batch_size
+        batches = np.split(rows, range(self._batch_size, (end - begin) * self._batch_size, self._batch_size))
+        full = len(batches) - (len(batches[-1]) != self._batch_size)
         order = Permutation(full, self._key, "pool", pool)(np.arange(full))
         return [batches[n] for n in order] + batches[full:]
 
@@ -73,12 +75,13 @@ def epoch_batches(
     epoch: int,
     pool_batches: int = 64,
     rows_per_pass: int | None = None,
+    least_rows: int = 1,
 ) -> EpochBatches:
     """Batches of row numbers for pass `epoch` over a task whose rows have `lengths` (rows,) tokens.
 
     With `rows_per_pass` below the number of rows, consecutive passes take consecutive stretches of one permutation of
     all rows, as many as it holds whole, and then go on with the next permutation. So no row comes twice in a pass, nor
-    again before the permutation is through.
+    again before the permutation is through. A last batch of fewer than `least_rows` is joined to the one before.
 
     The same arguments give the same batches on every machine and with every version of numpy; the memory does not
     grow with the number of rows.
@@ -89,9 +92,11 @@ def epoch_batches(
     number, stretch = divmod(epoch, passes)
     key = f"{seed}/{task}"
     rows = Permutation(total, key, "rows", number)
-    return EpochBatches(lengths, rows, stretch * size, size, batch_size, pool_batches, f"{key}/{epoch}")
+    return EpochBatches(lengths, rows, stretch * size, size, batch_size, pool_batches, least_rows, f"{key}/{epoch}")
 
 
-def number_of_batches(rows: int, batch_size: int, rows_per_pass: int | None = None) -> int:
-    """Batches of one pass, the short one counted."""
-    return math.ceil(min(rows, rows_per_pass or rows) / batch_size)
+def number_of_batches(rows: int, batch_size: int, rows_per_pass: int | None = None, least_rows: int = 1) -> int:
+    """Batches of one pass, a short one counted that has at least `least_rows`."""
+    drawn = min(rows, rows_per_pass or rows)
+    number = math.ceil(drawn / batch_size)
+    return number - 1 if number > 1 and drawn - (number - 1) * batch_size < least_rows else number

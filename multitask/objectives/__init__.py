@@ -4,7 +4,7 @@ Everything here is the same for any number of ranks: a row's noise and dropout a
 worked out from the embeddings of all of them.
 """
 
-from multitask.objectives.contrastive import contrastive_losses, embed_texts
+from multitask.objectives.contrastive import contrastive_losses, embed_texts, text_keys
 from multitask.objectives.noise import row_noise
 from multitask.objectives.row_dropout import row_dropout
 from multitask.objectives.rows import RowLosses, RowObjective, passes_per_row
@@ -19,4 +19,5 @@ __all__ = [
     "passes_per_row",
     "row_dropout",
     "row_noise",
+    "text_keys",
 ]

@@ -36,12 +36,15 @@ class TaskRows:
         return rows if self._used is None else self._used[rows]
 
     def _order(self, epoch: int) -> EpochBatches:
+        task = self._config.tasks[self._task]
         return epoch_batches(
             self._lengths,
             self._size.batch_size,
             seed=self._config.seed,
             task=f"{self._phase}/{self._task}",
             epoch=epoch,
-            pool_batches=self._config.data.pool_batches,
-            rows_per_pass=self._config.tasks[self._task].rows_per_pass,
+            # Sorted, all negatives of a text would be of its own length.
+            pool_batches=1 if task.compares_rows else self._config.data.pool_batches,
+            rows_per_pass=task.rows_per_pass,
+            least_rows=task.least_rows,
         )

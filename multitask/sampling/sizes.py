@@ -7,6 +7,7 @@ from fractions import Fraction
 
 from multitask.config import RunConfig
 from multitask.config.sampling import ScaledBatchSizes
+from multitask.data import number_of_batches
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,10 @@ def task_sizes(config: RunConfig, phase: int, table_rows: Mapping[str, int]) -> 
         sizes = _scaled_batch_sizes(sampling, drawn)
     else:
         sizes = {task: config.batch_size(task) for task in drawn}
-    return {task: TaskSize(rows[task], size, math.ceil(drawn[task] / size)) for task, size in sizes.items()}
+    return {
+        task: TaskSize(rows[task], size, number_of_batches(drawn[task], size, least_rows=config.tasks[task].least_rows))
+        for task, size in sizes.items()
+    }
 
 
 def _scaled_batch_sizes(sampling: ScaledBatchSizes, drawn: Mapping[str, int]) -> dict[str, int]:

@@ -14,7 +14,7 @@ from multitask.config.kind import Contrastive
 from multitask.data import Batch
 from multitask.keys import generator_key
 from multitask.model import MultitaskModel
-from multitask.objectives import RowObjective, contrastive_losses, embed_texts, passes_per_row, row_dropout
+from multitask.objectives import RowObjective, contrastive_losses, embed_texts, passes_per_row, row_dropout, text_keys
 from multitask.trainer.result import StepResult
 from multitask.trainer.task_gradient import TaskGradient, head_squares, sum_of, unflatten
 from multitask.trainer.weights import Weights
@@ -90,8 +90,10 @@ class Step:
         total = TaskGradient(parameters, len(shared), self._device)
         if isinstance(kind := self.config.tasks[task].kind, Contrastive):
             # Its loss runs between all rows of the batch.
-            embeddings = [self._embed(task, micro.batch.to(self._device), step) for micro in micros]
-            loss = contrastive_losses(torch.cat(embeddings, dim=1), kind.temperature).mean()
+            batches = [micro.batch.to(self._device) for micro in micros]
+            embeddings = torch.cat([self._embed(task, batch, step) for batch in batches], dim=1)
+            keys = torch.cat([text_keys(batch) for batch in batches], dim=1)
+            loss = contrastive_losses(embeddings, keys, kind.temperature).mean()
             total.add(loss * weight)
             total.loss = loss.item()
             return total

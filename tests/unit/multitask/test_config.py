@@ -222,6 +222,10 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
             "columns.negative needs columns.text_pair",
         ),
         (
+            "tasks.wiki={kind: {name: contrastive}, columns: {text: text}, files: {train: a}, batch_size: 1}",
+            "tasks.wiki.batch_size: task wiki compares the rows of a batch and needs 2 or more, got 1",
+        ),
+        (
             "encoder.dropout=0 tasks.wiki={kind: {name: contrastive}, columns: {text: text}, files: {train: a}}",
             "tasks.wiki: a text and itself differ by dropout alone",
         ),

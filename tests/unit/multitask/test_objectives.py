@@ -13,7 +13,15 @@ from multitask.config import RunConfig, parse_config
 from multitask.config.regularization import Bregman
 from multitask.data import Batch
 from multitask.model import build_model
-from multitask.objectives import RowObjective, Teacher, contrastive_losses, passes_per_row, row_dropout, row_noise
+from multitask.objectives import (
+    RowObjective,
+    Teacher,
+    contrastive_losses,
+    passes_per_row,
+    row_dropout,
+    row_noise,
+    text_keys,
+)
 from tests.plain_losses import plain_smart
 
 
@@ -36,7 +44,8 @@ def test_contrastive_loss_and_gradient_are_those_of_sentence_transformers(texts:
     from sentence_transformers.sentence_transformer.losses import MultipleNegativesRankingLoss
 
     own = torch.randn(texts, 6, 8, generator=torch.Generator().manual_seed(0), requires_grad=True)
-    loss = contrastive_losses(own, 0.05).mean()
+    keys = torch.arange(texts * 6).view(texts, 6)
+    loss = contrastive_losses(own, keys, 0.05).mean()
     theirs = own.detach().clone().requires_grad_()
     module = MultipleNegativesRankingLoss(None, scale=20.0)  # type: ignore[arg-type]
     wanted = module.compute_loss_from_embeddings(list(theirs), torch.zeros(6))
@@ -54,7 +63,56 @@ def test_temperature_sharpens(tiny_tasks: dict[str, Any]) -> None:
         -torch.tensor([1.0, half]).div(0.5).log_softmax(0)[0],
         -torch.tensor([0.0, half]).div(0.5).log_softmax(0)[1],
     ]
-    torch.testing.assert_close(contrastive_losses(torch.stack([u, v]), 0.5), torch.stack(wanted))
+    keys = torch.arange(4).view(2, 2)
+    torch.testing.assert_close(contrastive_losses(torch.stack([u, v]), keys, 0.5), torch.stack(wanted))
+
+
+# Texts of rows by name: what each row's anchor may be told from, written out.
+NEGATIVES: list[tuple[list[str], list[str]]] = [
+    (["ab", "cd", "ef"], ["df", "bf", "bd"]),
+    # A text in two rows, as anchor, as positive, as either.
+    (["ab", "ac", "de"], ["e", "e", "bc"]),
+    (["ab", "cb", "de"], ["e", "e", "bb"]),
+    (["ab", "bc", "de"], ["ce", "e", "bc"]),
+    (["ab", "ca", "de"], ["e", "be", "ba"]),
+    (["ab", "ab", "ba"], ["", "", ""]),
+    # Unsupervised: a sentence that comes twice.
+    (["aa", "bb", "aa"], ["b", "aa", "b"]),
+    # With a negative of its own: b's of the first row is the second's positive, and the other way round.
+    (["abc", "dcb"], ["cc", "bb"]),
+    (["abx", "acy", "dby"], ["xyy", "xyy", "cxyy"]),
+]
+
+
+@pytest.mark.parametrize(("rows", "negatives"), NEGATIVES)
+def test_a_text_is_no_negative_of_itself_nor_of_what_it_is_a_positive_of(rows: list[str], negatives: list[str]) -> None:
+    keys = torch.tensor([[ord(row[place]) for row in rows] for place in range(len(rows[0]))])
+    drawn = {text: torch.randn(5, generator=torch.Generator().manual_seed(ord(text))) for row in rows for text in row}
+    embeddings = torch.stack([torch.stack([drawn[row[place]] for row in rows]) for place in range(len(rows[0]))])
+    wanted = []
+    for row, others in zip(rows, negatives, strict=True):
+        logits = [functional.cosine_similarity(drawn[row[0]], drawn[text], dim=0) / 0.1 for text in row[1] + others]
+        wanted.append(-torch.stack(logits).log_softmax(0)[0])
+    torch.testing.assert_close(contrastive_losses(embeddings, keys, 0.1), torch.stack(wanted))
+
+
+def test_keys_tell_texts_apart_and_do_not_depend_on_the_batch() -> None:
+    """Orders of the same tokens, prefixes, and the same text in another batch, place, and padding."""
+    texts = [[5, 6, 7], [6, 5, 7], [5, 6], [5, 6, 7, 0], [7], [5, 6, 7]]
+    keys = []
+    for longest in (4, 9):
+        ids = torch.tensor([text + [3] * (longest - len(text)) for text in texts])
+        mask = (torch.arange(longest) < torch.tensor([[len(text)] for text in texts])).long()
+        pairs = Batch(ids, mask, ids, torch.zeros(3), torch.arange(3), sequences=2)
+        keys.append(text_keys(pairs).flatten())
+        singles = text_keys(Batch(ids, mask, ids, torch.zeros(6), torch.arange(6), sequences=1))
+        assert torch.equal(singles, torch.stack([keys[0], keys[0]]))
+    assert torch.equal(*keys)
+    assert keys[0][0] == keys[0][5]
+    assert len(keys[0].unique()) == 5
+    every = torch.randint(0, 4, (100_000, 9), generator=torch.Generator().manual_seed(0))
+    many = Batch(every, torch.ones_like(every), every, torch.zeros(100_000), torch.arange(100_000), sequences=1)
+    assert len(text_keys(many)[0].unique()) == len(every.unique(dim=0))
 
 
 def test_noise_belongs_to_the_row_and_not_to_its_place() -> None:

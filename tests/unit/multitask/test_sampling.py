@@ -130,6 +130,26 @@ PHASES = {
 }
 
 
+def test_rows_that_are_compared_meet_rows_of_all_lengths_and_none_is_alone(tiny_tasks: dict[str, Any]) -> None:
+    """A contrastive task beside one that is not, over the same 321 rows in batches of 32."""
+    columns = {"text": "sentence1", "text_pair": "sentence2"}
+    texts = {"kind": {"name": "contrastive"}, "columns": columns, "files": {"train": "a"}}
+    tree = tiny_tasks | {"tasks": tiny_tasks["tasks"] | {"texts": texts}, "data": {"batch_size": 32}}
+    config = parse_config(tree | {"combination": {"name": "sum"}}, "test")
+    sizes = task_sizes(config, 0, dict.fromkeys(config.tasks, 321))
+    lengths = np.random.default_rng(1).integers(3, 100, 321).astype(np.int32)
+    batches = {}
+    for task in ("sts", "texts"):
+        rows = TaskRows(config, task, 0, lengths, sizes[task])
+        batches[task] = [rows.rows((number,)) for number in range(sizes[task].batches)]
+        assert sorted(np.concatenate(batches[task]).tolist()) == list(range(321))
+    assert [len(batch) for batch in batches["sts"]] == [32] * 10 + [1]
+    assert [len(batch) for batch in batches["texts"]] == [32] * 9 + [33]
+    spread = {task: np.mean([lengths[batch].std() for batch in own if len(batch) > 1]) for task, own in batches.items()}
+    assert spread["sts"] < 0.4 * lengths.std()
+    assert spread["texts"] == pytest.approx(lengths.std(), rel=0.1)
+
+
 @pytest.mark.parametrize("sizes", [(1, 1, 1), (9, 2, 5), (1, 30, 4)])
 @pytest.mark.parametrize("sampling", PHASES)
 def test_rounds_of_any_sizes_hold_each_batch_of_a_task_once_in_its_order(

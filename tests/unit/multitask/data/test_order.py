@@ -24,6 +24,22 @@ def test_every_row_comes_exactly_once(rows: int, batch_size: int, pool_batches: 
     assert len(batches) == number_of_batches(rows, batch_size) == -(-rows // batch_size)
 
 
+@pytest.mark.parametrize(
+    ("rows", "batch_size", "sizes"),
+    [(9, 4, [4, 5]), (10, 4, [4, 4, 2]), (8, 4, [4, 4]), (1, 4, [1]), (3, 1, [1, 1, 1]), (13, 3, [3, 3, 3, 4])],
+)
+@pytest.mark.parametrize("pool_batches", [1, 64])
+def test_a_last_batch_of_one_row_is_joined_to_the_one_before(
+    rows: int, batch_size: int, sizes: list[int], pool_batches: int
+) -> None:
+    options: dict[str, int] = {"pool_batches": pool_batches, "least_rows": 2 if batch_size > 1 else 1}
+    for epoch in range(3):
+        batches = epoch_batches(random_lengths(rows), batch_size, seed=1, task="t", epoch=epoch, **options)
+        assert [len(batch) for batch in batches] == sizes
+        assert sorted(flat(batches)) == list(range(rows))
+        assert len(batches) == number_of_batches(rows, batch_size, least_rows=options["least_rows"])
+
+
 def test_no_rows_give_no_batches() -> None:
     assert list(epoch_batches(np.zeros(0, np.int32), 4, seed=0, task="t", epoch=0)) == []
     assert number_of_batches(0, 4) == 0
