@@ -4,7 +4,7 @@ import json
 from collections.abc import Iterable, Mapping
 from typing import Any
 
-from multitask.config.loading import read_value
+from multitask.config.yaml_text import read_value
 
 
 def value_text(value: Any) -> str:

@@ -5,7 +5,7 @@ from typing import Annotated
 
 import typer
 
-from multitask.config.loading import read_value
+from multitask.config.yaml_text import read_value
 from multitask.errors import UserError
 
 Json = Annotated[bool, typer.Option("--json", help="JSON for programs.")]

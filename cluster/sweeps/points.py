@@ -10,7 +10,7 @@ from typing import Any
 from cluster.sweeps.create import OpenedSweep, with_tries
 from cluster.sweeps.optuna_storage import optuna_storage, study_called, without_password
 from cluster.sweeps.search import Search, parameter_names
-from multitask.config.loading import read_value
+from multitask.config.yaml_text import read_document, read_value
 from multitask.errors import UserError
 from tune_spaces.core.distributions import untold_sample
 
@@ -84,9 +84,10 @@ def _sample(point: Point, search: Search) -> dict[str, Any]:
 
 def _listed_points(source: str) -> Iterator[Point]:
     try:
-        text = Path(source).read_text(encoding="utf-8")
-        tree = json.loads(text) if source.endswith(".json") else read_value(text)
-    except (OSError, ValueError, UserError) as error:
+        tree = json.loads(Path(source).read_text("utf-8")) if source.endswith(".json") else read_document(Path(source))
+    except UserError:
+        raise
+    except (OSError, ValueError) as error:
         raise UserError(f"{source} cannot be read: {str(error).splitlines()[0]}") from None
     listed = tree.get("points") if isinstance(tree, dict) else tree
     if not isinstance(listed, list) or not all(isinstance(values, dict) for values in listed):

@@ -9,7 +9,7 @@ from cluster.launch.absolute_paths import absolute
 from cluster.sweeps.records import Sweep
 from cluster.sweeps.sweep_place import recipe_config
 from multitask.config import Recipe, RunConfig, load_recipe
-from multitask.config.loading import read_value
+from multitask.config.yaml_text import read_value
 from multitask.errors import UserError
 from tune_spaces import Space, check_space, open_space
 

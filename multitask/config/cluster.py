@@ -4,7 +4,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import AfterValidator, Field, field_validator
 
-from multitask.config.base import Config
+from multitask.config.base import ByName, Config
+from multitask.config.messages import shown
 from multitask.config.uris import without_secret
 
 
@@ -30,7 +31,7 @@ class ClusterConfig(Config):
         description="keep an idle process beside each worker of a run, so that a lost one is replaced in seconds",
     )
     wait: float = Field(default=600, ge=0, description="seconds to wait for nodes that an autoscaler has to bring")
-    driver_labels: dict[str, str] = Field(
+    driver_labels: ByName[str] = Field(
         default={}, description="labels of the nodes that hold the processes which drive a sweep's trials; all if empty"
     )
     export: bool = Field(default=True, description="write the best checkpoint as an export when the run ends")
@@ -42,7 +43,7 @@ class ClusterConfig(Config):
         numbers: list[Any] = list(value) if isinstance(value, list | tuple) else [value, value]
         whole = all(isinstance(number, int) and not isinstance(number, bool) and number >= 1 for number in numbers)
         if not whole or len(numbers) != 2 or numbers[0] > numbers[1]:
-            raise ValueError(f"must be a number, 1 or more, or [least, most] with least ≤ most, got {value!r}")
+            raise ValueError(f"must be a number, 1 or more, or [least, most] with least ≤ most, got {shown(value)}")
         return numbers[0] if numbers[0] == numbers[1] else tuple(numbers)
 
     @property

@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator
 
-from multitask.config.base import Config
+from multitask.config.base import ByName, Config
 from multitask.config.search import PerTask, Ranges
 
 
@@ -30,7 +30,7 @@ class LossWeights(Config):
     SEARCH: ClassVar[Ranges] = {"loss_weights": PerTask(0.25, 4)}
 
     name: Literal["loss_weights"] = "loss_weights"
-    loss_weights: dict[str, float] = Field(description="task to a weight, 0 or more, every task of the recipe")
+    loss_weights: ByName[float] = Field(description="task to a weight, 0 or more, every task of the recipe")
 
     @field_validator("loss_weights")
     @classmethod

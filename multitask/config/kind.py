@@ -5,12 +5,13 @@ from typing import Annotated, Literal
 from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, model_validator
 
 from multitask.config.base import Config
+from multitask.config.messages import shown
 
 
 def _texts(labels: object) -> object:
     for label in labels if isinstance(labels, list | tuple) else ():
         if not isinstance(label, str):
-            raise ValueError(f'must be texts, but YAML reads {label!r}: quote yes, no and numbers: ["no", "yes"]')
+            raise ValueError(f'must be texts, but YAML reads {shown(label)}: quote yes, no and numbers: ["no", "yes"]')
     return labels
 
 

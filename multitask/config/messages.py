@@ -1,14 +1,13 @@
 """Plain values to a config; what is wrong with them, in one line each."""
 
 import difflib
-import types
-import typing
 from collections.abc import Iterable, Mapping
 from typing import TypeVar
 
-from pydantic import BaseModel, Tag, ValidationError
+from pydantic import BaseModel, ValidationError
 
 from multitask.config.renamed import renamed_key, renamed_value
+from multitask.config.schema import config_models, held, options
 from multitask.errors import UserError
 
 Model = TypeVar("Model", bound=BaseModel)
@@ -23,7 +22,7 @@ def parse_values(model: type[Model], tree: Mapping, source: str) -> Model:
     try:
         return model.model_validate(dict(tree))
     except ValidationError as error:
-        lines = [f"{source}: {_describe(own, model)}" for own in _own_errors(error)]
+        lines = [f"{source}: {_describe(own, model, tree)}" for own in _own_errors(error)]
         raise UserError("\n".join(lines)) from None
 
 
@@ -45,32 +44,100 @@ def _own_errors(error: ValidationError) -> list[Mapping]:
     return [e for e in errors if not echoes(e)]
 
 
-def _describe(error: Mapping, root: type[BaseModel]) -> str:
+def _describe(error: Mapping, root: type[BaseModel], tree: Mapping) -> str:
     path, _ = _walk(error["loc"], root)
     where = ".".join(path)
     if error["type"] == "extra_forbidden":
-        if new := renamed_key(where):
-            return f"{where} is called {new} now"
-        return f"unknown key {where!r}; {valid_names(path[-1], _walk(error['loc'][:-1], root)[1])}"
+        return _unknown_key(path, _walk(error["loc"][:-1], root)[1], tree)
     if error["type"] == "union_tag_invalid":
-        if new := renamed_value(f"{where}.name", error["ctx"]["tag"]):
-            return f"{where}.name: {error['ctx']['tag']!r} is called {new!r} now"
-        tags = [tag.strip(" '") for tag in error["ctx"]["expected_tags"].split(",")]
-        return f"{where}.name: unknown {error['ctx']['tag']!r}; {valid_names(error['ctx']['tag'], tags)}"
+        given = error["ctx"]["tag"]
+        names = [tag.strip(" '") for tag in error["ctx"]["expected_tags"].split(",")]
+        if new := renamed_value(f"{where}.name", given):
+            return f"{where}.name: {given!r} is called {new!r} now"
+        return f"{where}.name: unknown {given!r}; {valid_names(given, names)}"
     if error["type"] == "union_tag_not_found":
         return f"{where}.name is missing"
-    if error["type"] in ("model_type", "model_attributes_type", "dict_type"):
-        return f"{where}: must be a mapping of keys to values, got {error['input']!r}"
-    if error["type"] in ("tuple_type", "list_type"):
-        return f"{where}: must be a list, got {error['input']!r}"
-    message = error["msg"].removeprefix("Value error, ")
-    message = message[0].lower() + message[1:]
-    got = (
-        ""
-        if error["type"] in ("value_error", "missing") or isinstance(error["input"], dict)
-        else f", got {error['input']!r}"
-    )
-    return f"{where}: {message}{got}" if where else f"{message}{got}"
+    if error["type"] == "missing":
+        return f"{where} is missing"
+    rule = _rule(error)
+    if path[-1:] == ["[key]"]:
+        return f"{'.'.join(path[:-2])}: a key {rule}"
+    return f"{where}: {rule}" if where else rule
+
+
+def _unknown_key(path: list[str], valid: list[str], tree: Mapping) -> str:
+    where = ".".join(path)
+    if new := renamed_key(where):
+        return f"{where} is called {new} now"
+    node: object = tree
+    for part in path[:-1]:
+        node = (
+            node[int(part)] if isinstance(node, list | tuple) else node.get(part) if isinstance(node, Mapping) else None
+        )
+    name = node.get("name") if isinstance(node, Mapping) and "name" in valid and len(path) > 1 else None
+    choice = f" where {'.'.join(path[:-1])}.name={name}" if name else ""
+    return f"unknown key {where!r}{choice}; {valid_names(path[-1], valid)}"
+
+
+# What to write, by the type of error that pydantic gives.
+_MUST_BE = {
+    "string_type": "text",
+    "int_type": "a whole number",
+    "int_parsing": "a whole number",
+    "int_parsing_size": "a whole number of a usual size",
+    "int_from_float": "a whole number",
+    "float_type": "a number",
+    "float_parsing": "a number",
+    "bool_type": "true or false",
+    "bool_parsing": "true or false",
+    "finite_number": "a finite number",
+    "tuple_type": "a list",
+    "list_type": "a list",
+    "dict_type": "a mapping of keys to values",
+    "model_type": "a mapping of keys to values",
+    "model_attributes_type": "a mapping of keys to values",
+}
+
+
+def _rule(error: Mapping) -> str:
+    """What must be, and what was given."""
+    kind, given = error["type"], error["input"]
+    if kind == "value_error":
+        return _lower_first(error["msg"].removeprefix("Value error, "))
+    if kind in ("too_short", "too_long"):
+        least = "at least" if kind == "too_short" else "at most"
+        number = error["ctx"]["min_length" if kind == "too_short" else "max_length"]
+        return f"must have {least} {number} {'element' if number == 1 else 'elements'}, got {error['ctx']['actual_length']}"
+    rule = _MUST_BE.get(kind) or _lower_first(error["msg"]).removeprefix("input should be ")
+    return f"must be {rule}, got {shown(given)}{_how_to_write(kind, given)}"
+
+
+def _how_to_write(kind: str, given: object) -> str:
+    if kind == "tuple_type" and isinstance(given, str | int | float) and not isinstance(given, bool):
+        return f": write [{given}]"
+    if kind == "string_type" and isinstance(given, bool | int | float):
+        return f': quote it: "{shown(given)}"'
+    return ""
+
+
+def shown(value: object) -> str:
+    """`value` as YAML has it, at most some 80 letters of it."""
+    text = _plain(value)
+    return text if len(text) <= 80 else f"{text[:77]}…"
+
+
+def _plain(value: object) -> str:
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, list | tuple):
+        return f"[{', '.join(map(_plain, value))}]"
+    if isinstance(value, Mapping):
+        return f"{{{', '.join(f'{key}: {_plain(own)}' for key, own in value.items())}}}"
+    return repr(value)
+
+
+def _lower_first(text: str) -> str:
+    return text[0].lower() + text[1:]
 
 
 def _walk(loc: tuple, root: type[BaseModel]) -> tuple[list[str], list[str]]:
@@ -78,43 +145,13 @@ def _walk(loc: tuple, root: type[BaseModel]) -> tuple[list[str], list[str]]:
     node: object = root
     path: list[str] = []
     for part in loc:
-        options = _options(node)
-        if len(options) > 1 and (tagged := [own for tag, own in options if tag == part]):
+        choices = options(node)
+        if len(choices) > 1 and (tagged := [own for tag, own in choices if tag == part]):
             node = tagged[0]
             continue
         path.append(str(part))
         models = config_models(node)
         field = models[0].model_fields.get(str(part)) if models else None
-        node = field.annotation if field else _element(node)
+        node = field.annotation if field else held(node)
     models = config_models(node)
     return path, list(models[0].model_fields) if models else []
-
-
-def choice_name(model: type[BaseModel]) -> object:
-    """What `name` says where `model` is one of several choices; `PydanticUndefined` where it takes more than one name."""
-    return model.model_fields["name"].default if "name" in model.model_fields else None
-
-
-def config_models(annotation: object) -> list[type[BaseModel]]:
-    """The models that a field of this type may hold: none, one, or the choices of a union."""
-    return [own for _, own in _options(annotation) if isinstance(own, type) and issubclass(own, BaseModel)]
-
-
-def _options(annotation: object) -> list[tuple[object, object]]:
-    """What a value of this type may be, each with the tag that stands for it in pydantic's paths."""
-    if typing.get_origin(annotation) is typing.Annotated:
-        inner, *metadata = typing.get_args(annotation)
-        tags = [own.tag for own in metadata if isinstance(own, Tag)]
-        return [(tags[0], inner)] if tags else _options(inner)
-    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
-        return [option for part in typing.get_args(annotation) for option in _options(part)]
-    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
-        return [(choice_name(annotation), annotation)]
-    return [(None, annotation)]
-
-
-def _element(annotation: object) -> object:
-    """What a dict or tuple of this type holds."""
-    held = typing.get_args(annotation)[0] if typing.get_origin(annotation) is typing.Annotated else annotation
-    arguments = [a for a in typing.get_args(held) if a not in (Ellipsis, type(None))]
-    return arguments[-1] if arguments else None

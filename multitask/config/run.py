@@ -6,7 +6,7 @@ import re
 
 from pydantic import Field, field_validator, model_validator
 
-from multitask.config.base import Config
+from multitask.config.base import ByName, Config
 from multitask.config.cluster import ClusterConfig, TrackingConfig
 from multitask.config.combination import CombinationConfig, Sum
 from multitask.config.consistency import (
@@ -39,7 +39,7 @@ class RunConfig(Config):
     seed: int = Field(default=0, ge=0, lt=2**31, description="of heads, dropout, row order, drawn tasks and surgery")
     encoder: EncoderConfig = Field(description="the encoder that all tasks share")
     head: HeadDefaults = Field(default=HeadDefaults(), description="what holds for every task's head")
-    tasks: dict[str, TaskConfig] = Field(min_length=1, description="the tasks by name")
+    tasks: ByName[TaskConfig] = Field(min_length=1, description="the tasks by name")
     data: DataConfig = Field(default=DataConfig(), description="where data lies, how it is read and batched")
     phases: tuple[PhaseConfig, ...] = Field(
         default=(PhaseConfig(),), min_length=1, description="stretches of training, one after the other"

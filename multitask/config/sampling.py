@@ -5,7 +5,8 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from multitask.config.base import Config
+from multitask.config.base import ByName, Config
+from multitask.config.messages import shown
 from multitask.config.search import Between, OneOf, PerTask, Ranges, TasksInStep
 
 
@@ -17,7 +18,7 @@ class Sequential(Config):
 
 def _number_or_all(value: object) -> object:
     if value != "all" and (isinstance(value, bool) or not isinstance(value, int)):
-        raise ValueError(f"must be a number of tasks or 'all', got {value!r}")
+        raise ValueError(f"must be a number of tasks or 'all', got {shown(value)}")
     return value
 
 
@@ -76,7 +77,7 @@ class _Drawn(Config):
 
     SEARCH: ClassVar[Ranges] = {"tasks_per_step": TasksInStep(draws=True)}
 
-    tasks_per_step: int = Field(default=1, ge=1, description="different tasks drawn for a step")
+    tasks_per_step: TasksPerStep = Field(default=1, description="different tasks drawn for a step")
 
 
 class Uniform(_Drawn):
@@ -124,7 +125,7 @@ class DrawnByWeights(_Drawn):
     SEARCH: ClassVar[Ranges] = {**_Drawn.SEARCH, "draw_weights": PerTask(0.25, 4)}
 
     name: Literal["draw_weights"] = "draw_weights"
-    draw_weights: dict[str, float] = Field(description="task to a weight above 0, every task of the phase")
+    draw_weights: ByName[float] = Field(description="task to a weight above 0, every task of the phase")
 
     @field_validator("draw_weights")
     @classmethod

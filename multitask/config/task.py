@@ -129,7 +129,12 @@ class TaskConfig(Config):
         if not files:
             has_score = not info.data.get("auxiliary") and getattr(info.data.get("kind"), "name", "") != "contrastive"
             files = dict.fromkeys(("train", "dev") if has_score else ("train",), MEMORY)
-        return {split: (f,) if isinstance(f, str) else f for split, f in files.items()}
+        return {split: (f,) if isinstance(f, str) else f for split, f in files.items() if f is not None}
+
+    @field_validator("head", mode="before")
+    @classmethod
+    def _linear_if_it_has_no_name(cls, head: object) -> object:
+        return {"name": "linear"} | head if isinstance(head, dict) else head
 
     @field_validator("files")
     @classmethod

@@ -1,10 +1,11 @@
 """Optimizer, schedule, precision and the watch over the run."""
 
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from multitask.config.base import Config
+from multitask.config.messages import shown
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -38,6 +39,8 @@ class LibraryOptimizer(_Optimizer):
     A second rate of its class (Muon's `adamw_lr` for all that is no matrix between hidden states, MARS' `lr_1d`) follows
     `lr` in the proportion of the class's own defaults, unless `options` gives it.
     """
+
+    OF_THE_NAME: ClassVar[tuple[str, ...]] = ("options",)
 
     name: str = Field(description="the optimizer's name in pytorch_optimizer")
     options: dict[str, Any] = Field(default={}, description="further arguments of its class")
@@ -106,7 +109,7 @@ class TrainingConfig(Config):
         is_steps = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         if value is None or value == "auto" or is_steps:
             return value
-        raise ValueError(f"must be a number of steps, 1 or more, or auto, got {value!r}")
+        raise ValueError(f"must be a number of steps, 1 or more, or auto, got {shown(value)}")
 
     @model_validator(mode="after")
     def _one_interval(self) -> "TrainingConfig":

@@ -5,6 +5,7 @@ from functools import lru_cache
 
 import numpy as np
 
+from multitask.config.consistency import tasks_in_one_step
 from multitask.config.sampling import Annealed, DrawnByWeights, DrawnConfig, SquareRoot, Temperature
 from multitask.sampling.strategy import Plan, Strategy
 
@@ -64,7 +65,8 @@ class DrawnStrategy(Strategy):
         self._config, self._plan = config, plan
         self._tasks = tuple(plan.sizes)
         self._rows = {task: size.rows for task, size in plan.sizes.items()}
-        self._steps = plan.steps_per_epoch or -(-sum(plan.batches.values()) // config.tasks_per_step)
+        self._per_step = tasks_in_one_step(config, len(self._tasks))
+        self._steps = plan.steps_per_epoch or -(-sum(plan.batches.values()) // self._per_step)
         self._epoch = lru_cache(maxsize=2)(self._draw)
         self._before = [np.zeros(len(self._tasks), dtype=np.int64)]
 
@@ -74,7 +76,7 @@ class DrawnStrategy(Strategy):
 
     @property
     def slots_per_step(self) -> int:
-        return self._config.tasks_per_step
+        return self._per_step
 
     def slot(self, q: int) -> tuple[str, int]:
         epoch, position = divmod(q, self.slots_per_epoch)

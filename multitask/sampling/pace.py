@@ -4,6 +4,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from multitask.config.consistency import tasks_in_one_step
 from multitask.config.sampling import DrawnConfig, Proportional, SamplingConfig, Sequential
 from multitask.sampling.drawn import expected_draws, task_probabilities
 from multitask.sampling.sizes import TaskSize
@@ -16,12 +17,10 @@ def rows_per_step(sampling: SamplingConfig, sizes: Mapping[str, TaskSize], epoch
         batches = [size.batches for size in sizes.values()]
         mean = float(np.average(batch_sizes, weights=batches))
         return (mean * (sampling.merged_batches if isinstance(sampling, Proportional) else 1),) * epochs
-    mean, number = float(batch_sizes.mean()), sampling.tasks_per_step
+    mean, number = float(batch_sizes.mean()), tasks_in_one_step(sampling, len(sizes))
     if not isinstance(sampling, DrawnConfig):
-        return (mean * (len(sizes) if number == "all" else number),) * epochs
+        return (mean * number,) * epochs
     rows = {task: size.rows for task, size in sizes.items()}
-    draws = [
-        expected_draws(task_probabilities(sampling, rows, e, epochs), sampling.tasks_per_step) for e in range(epochs)
-    ]
+    draws = [expected_draws(task_probabilities(sampling, rows, e, epochs), number) for e in range(epochs)]
     # By the distance from the mean: equal batch sizes give the same figure to the bit, whatever the probabilities.
-    return tuple(mean * sampling.tasks_per_step + float(own @ (batch_sizes - mean)) for own in draws)
+    return tuple(mean * number + float(own @ (batch_sizes - mean)) for own in draws)

@@ -1,5 +1,6 @@
 """The tasks in turn, small sets starting again."""
 
+from multitask.config.consistency import tasks_in_one_step
 from multitask.config.sampling import RoundRobin, ScaledBatchSizes
 from multitask.sampling.strategy import Plan, Strategy
 
@@ -10,7 +11,7 @@ class RoundRobinStrategy(Strategy):
     def __init__(self, config: RoundRobin | ScaledBatchSizes, plan: Plan) -> None:
         self.batches = plan.batches
         self.tasks = tuple(self.batches)
-        self._per_step = len(self.tasks) if config.tasks_per_step == "all" else config.tasks_per_step
+        self._per_step = tasks_in_one_step(config, len(self.tasks))
 
     @property
     def slots_per_epoch(self) -> int:

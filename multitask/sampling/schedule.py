@@ -6,7 +6,8 @@ from dataclasses import dataclass
 from itertools import accumulate
 
 from multitask.config import RunConfig
-from multitask.config.sampling import PhaseConfig
+from multitask.config.sampling import PhaseConfig, Sequential
+from multitask.errors import UserError
 from multitask.sampling.drawn import DrawnStrategy
 from multitask.sampling.pace import rows_per_step
 from multitask.sampling.proportional import ProportionalStrategy
@@ -149,9 +150,23 @@ class _Phase:
         self.epochs = phase.epochs
         self.steps_per_epoch = wanted or -(-self.strategy.slots_per_epoch // self.strategy.slots_per_step)
         self.steps = self.epochs * self.steps_per_epoch
+        if isinstance(phase.sampling, Sequential):
+            _check_reached(f"phases.{index}", self.steps, plan.batches)
         self._rows_before = (0.0, *accumulate(rows * self.steps_per_epoch for rows in self._rows))
 
     def rows_done(self, steps: int) -> float:
         """Rows of the phase's first `steps` steps, at most all of them."""
         epoch, rest = divmod(steps, self.steps_per_epoch)
         return self._rows_before[epoch] + (rest * self._rows[epoch] if rest else 0.0)
+
+
+def _check_reached(key: str, steps: int, batches: Mapping[str, int]) -> None:
+    """One task after the other, so many `steps` come to the last one's `batches`."""
+    begins = 0
+    for task, number in batches.items():
+        if steps <= begins:
+            raise UserError(
+                f"{key}: sequential never reaches task {task}: its batches begin after {begins:,} steps, and the phase has "
+                f"{steps:,}; give more steps_per_epoch, epochs or rows_per_epoch, or use sampling.name=round_robin"
+            )
+        begins += number

@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import cluster
-from multitask.config import RunConfig
+from multitask.config import SPLITS, RunConfig
 from multitask.config.reference import keys, reference, sections
 from tests.docs.pages import PAGES, ROOT, code_spans
 
@@ -65,11 +65,13 @@ def test_keys_in_the_text_exist() -> None:
     }
     # `cluster` is a section of the config and a package, whose functions have other names than the section's keys.
     known |= {f"cluster.{name}" for name in cluster.__all__}
+    known |= {f"tasks.NAME.files.{split}" for split in SPLITS}
     tops = {name for name, own in RunConfig.model_fields.items() if f"{name}." in " ".join(known)}
     found = 0
     for page in PAGES:
         for span in code_spans(page):
             key = re.sub(r"(?<=^phases\.)\d+", "N", span.partition("=")[0])
+            key = re.sub(r"(?<=^tasks\.)(sst|quora|sts)\b", "NAME", re.sub(r"\.\d+$", "", key))
             if (
                 re.fullmatch(r"\w+(\.\w+)+", key)
                 and key.partition(".")[0] in tops

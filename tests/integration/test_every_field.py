@@ -54,7 +54,9 @@ def _optimizer(**changes: Any) -> Tree:
 
 LORA = {"encoder": {"adapter": {"name": "lora", "rank": 2}}}
 PAL = {"encoder": {"adapter": {"name": "projected_attention", "width": 8, "heads": 2}}}
-ONE_TASK_A_STEP = _phase(sampling={"name": "sequential"}, steps_per_epoch=14) | {"combination": {"name": "sum"}}
+ONE_TASK_A_STEP = _phase(sampling={"name": "round_robin", "tasks_per_step": 1}, steps_per_epoch=14) | {
+    "combination": {"name": "sum"}
+}
 THREE_EPOCHS = _phase(epochs=3, steps_per_epoch=1)
 
 # Model and field → (what both runs have, what the second one has besides).
@@ -115,7 +117,10 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
     "PhaseConfig.rows_per_epoch": ({}, _phase(steps_per_epoch=None, rows_per_epoch=72)),
     "PhaseConfig.lr": ({}, _phase(lr=5e-4)),
     "PhaseConfig.encoder": ({}, _phase(encoder="frozen")),
-    "Sequential.name": ({"combination": {"name": "sum"}}, _phase(sampling={"name": "sequential"})),
+    "Sequential.name": (
+        {"combination": {"name": "sum"}},
+        _phase(sampling={"name": "sequential"}, steps_per_epoch=None),
+    ),
     "RoundRobin.tasks_per_step": ({}, _phase(sampling={"name": "round_robin", "tasks_per_step": 2})),
     "ScaledBatchSizes.batches": ({}, _phase(sampling={"name": "scaled_batch_sizes", "batches": 5})),
     "ScaledBatchSizes.largest": ({}, _phase(sampling={"name": "scaled_batch_sizes", "largest": 9})),

@@ -5,6 +5,7 @@ from typing import Any
 
 from multitask.config import RunConfig
 from multitask.config.loading import change_config
+from multitask.config.overrides import CONFIG, with_choice
 from multitask.config.search import OneOf, PerTask
 from multitask.errors import UserError
 from tune_spaces.core.methods import (
@@ -21,6 +22,7 @@ from tune_spaces.core.methods import (
 )
 
 MISSING = object()
+_SAMPLING = CONFIG.below({}, "phases").below([], "0").below({}, "sampling")
 
 
 def configured(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
@@ -28,7 +30,7 @@ def configured(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 
     `sampling.…` is set in every phase that trains several tasks, `combination.…` once; of a method that the recipe names
     already, other keys stay. How many tasks a step trains follows the combination where no parameter says it. Everything
-    else is a dotted key of the config, set as KEY=VALUE on the command line would set it, names of choices first.
+    else is a dotted key of the config, set as KEY=VALUE on the command line would set it.
 
     Raises:
         UserError: no run can be trained so.
@@ -45,9 +47,8 @@ def configured(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     if base.head.dropout is None and plain.get("head.dropout") == plain.get("encoder.dropout", base.encoder.dropout):
         # As the recipes write it.
         plain["head.dropout"] = None
-    ordered = sorted(plain, key=lambda name: not name.endswith(".name"))
     try:
-        return change_config(base, changes | {name: plain[name] for name in ordered}, "sample")
+        return change_config(base, changes | plain, "sample")
     except UserError as error:
         raise UserError("; ".join(line.removeprefix("sample: ") for line in str(error).splitlines())) from None
 
@@ -75,14 +76,14 @@ def own_value(base: RunConfig, name: str) -> Any:
 def _combination(base: RunConfig, values: Mapping[str, Any]) -> dict[str, Any]:
     own = base.combination.model_dump(mode="json")
     name = values.get("combination.name", own["name"])
-    start = own if name == own["name"] else {"name": name}
+    start = with_choice(own, CONFIG.below({}, "combination"), name)
     return start | _fields("combination", name, values, start, tuple(base.tasks))
 
 
 def _sampling(base: RunConfig, index: int, values: Mapping[str, Any]) -> dict[str, Any]:
     own = base.phases[index].sampling.model_dump(mode="json")
     name = values.get("sampling.name", own["name"])
-    start = own if name == own["name"] else {"name": name}
+    start = with_choice(own, _SAMPLING, name)
     tasks = base.phase_tasks(index)
     tree = start | _fields("sampling", name, values, start, tasks)
     if (step := step_field(name)) is None or parameter_name("sampling", name, step[0]) in values:
@@ -93,8 +94,8 @@ def _sampling(base: RunConfig, index: int, values: Mapping[str, Any]) -> dict[st
     asked = next((values[key] for key in STEP_PARAMETERS if key in values), None)
     before = len(tasks) if tree.get(field) == "all" else tree.get(field)
     if asked is None:
-        kept = isinstance(before, int) and low <= before <= high
-        asked = before if kept else (low if draws else high)
+        usual = low if draws else high
+        asked = min(max(before, low), high) if isinstance(before, int) else usual
     if asked != before:
         takes_all = method_classes("sampling")[name].model_fields[field].default == "all"
         tree[field] = "all" if takes_all and asked == len(tasks) else asked

@@ -34,8 +34,8 @@ from pydantic import (
 
 from multitask.config import RunConfig
 from multitask.config.base import Config
-from multitask.config.loading import read_mapping
 from multitask.config.messages import parse_values, valid_names
+from multitask.config.yaml_text import read_mapping
 from multitask.errors import UserError
 from tune_spaces.core.definition import Definition
 from tune_spaces.core.methods import method_parameter_names

@@ -84,6 +84,18 @@ def test_several_tasks_of_a_step_differ_and_follow_draws_without_replacement(tin
     assert chisquare([found[pair] for pair in wanted], [4000 * p for p in wanted.values()]).pvalue > 1e-4
 
 
+@pytest.mark.parametrize("name", ["uniform", "square_root", "temperature", "annealed"])
+def test_all_tasks_of_a_phase_are_as_many_as_they_are(tiny_tasks: dict[str, Any], name: str) -> None:
+    schedules = [
+        _schedule(_config(tiny_tasks, {"sampling": {"name": name, "tasks_per_step": number}, "epochs": 2}))
+        for number in ("all", 3)
+    ]
+    assert schedules[0].steps == schedules[1].steps > 0
+    assert schedules[0].rows_done(schedules[0].steps) == schedules[1].rows_done(schedules[1].steps)
+    for step in range(schedules[0].steps):
+        assert schedules[0].round(step) == schedules[1].round(step)
+
+
 def test_drawn_rounds_are_pure_and_batches_come_in_order(tiny_tasks: dict[str, Any]) -> None:
     phase = {"sampling": {"name": "annealed", "tasks_per_step": 2}, "epochs": 4, "steps_per_epoch": 50}
     config = _config(tiny_tasks, phase)

@@ -7,6 +7,7 @@ import numpy as np
 import pytest
 
 from multitask.config import RunConfig, parse_config
+from multitask.errors import UserError
 from multitask.sampling import Schedule, TaskSize, task_sizes
 from multitask.sampling.rows import TaskRows
 
@@ -39,6 +40,34 @@ def test_sequential_goes_through_each_task_in_turn(tiny_tasks: dict[str, Any]) -
     assert tasks == [("sst",)] * 7 + [("quora",)] * 3 + [("sts",)] * 5
     assert [schedule.round(15 + s).tasks for s in range(15)] == tasks
     assert _taken(schedule, 0, 30) == Counter((t, n) for t, size in SIZES.items() for n in range(2 * size))
+
+
+@pytest.mark.parametrize(
+    ("length", "reached"),
+    [
+        ({"steps_per_epoch": 10}, False),
+        ({"steps_per_epoch": 11}, True),
+        ({"steps_per_epoch": 5, "epochs": 2}, False),
+        ({"steps_per_epoch": 6, "epochs": 2}, True),
+        ({"rows_per_epoch": 60}, False),
+        ({"rows_per_epoch": 66}, True),
+        ({"steps_per_epoch": 7, "tasks": ["sst"]}, True),
+    ],
+)
+def test_sequential_that_never_reaches_a_task_is_refused(
+    tiny_tasks: dict[str, Any], length: dict[str, Any], reached: bool
+) -> None:
+    config = _config(tiny_tasks, {"epochs": 1}, {"sampling": {"name": "sequential"}, **length})
+    if reached:
+        schedule = _schedule(config)
+        first = schedule.phase_steps(1).start
+        tasks = {task for step in range(first, schedule.steps) for task in schedule.round(step).tasks}
+        assert tasks == set(config.phase_tasks(1))
+        return
+    with pytest.raises(
+        UserError, match=r"phases\.1: sequential never reaches task sts: .*begin after 10 steps.* has 10;"
+    ):
+        _schedule(config)
 
 
 @pytest.mark.parametrize(("per_step", "steps"), [("all", 7), (1, 21), (2, 11)])
@@ -213,7 +242,7 @@ def test_pass_takes_as_many_rows_as_asked_and_each_comes_up(tiny_tasks: dict[str
 
 
 def test_epoch_of_a_round_tells_the_fraction(tiny_tasks: dict[str, Any]) -> None:
-    phase = {"sampling": {"name": "sequential"}, "epochs": 2, "steps_per_epoch": 5}
+    phase = {"sampling": {"name": "proportional"}, "epochs": 2, "steps_per_epoch": 5}
     schedule = _schedule(_config(tiny_tasks, phase))
     assert [schedule.round(s).epoch for s in (0, 1, 7)] == [0, 0.2, 1.4]
     assert [schedule.round(s).step for s in (0, 1, 7)] == [0, 1, 7]

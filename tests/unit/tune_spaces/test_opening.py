@@ -114,8 +114,8 @@ def test_what_a_space_in_yaml_excludes_is_never_drawn(base: RunConfig, write: An
     [
         ("parameters: [", r"own\.yaml: not valid YAML: .*line 1"),
         ("- 1", r"own\.yaml: must be a mapping of keys to values"),
-        ("about: nothing", r"own\.yaml: parameters: field required"),
-        ("parameters: {}", r"own\.yaml: parameters: .*at least 1 item"),
+        ("about: nothing", r"own\.yaml: parameters is missing"),
+        ("parameters: {}", r"own\.yaml: parameters: .*at least 1 element"),
         ("parameter: {}", r"own\.yaml: unknown key 'parameter'.*did you mean 'parameters'"),
         (
             "parameters: {optimizer.lr: {unifrom: [0, 1]}}",

@@ -130,7 +130,7 @@ def test_every_method_but_sequential_declares_ranges_of_keys_that_it_has() -> No
 
 
 def test_declarations_are_plain_data_that_configs_do_not_show() -> None:
-    config = load_recipe("main", ["phases.0.sampling.name=annealed", "combination.name=sum"])
+    config = load_recipe("main", ["phases.0.sampling={name: annealed}", "combination.name=sum"])
     assert config.to_dict()["phases"][0]["sampling"] == {
         "name": "annealed",
         "tasks_per_step": 1,

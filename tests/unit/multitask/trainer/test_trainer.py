@@ -46,7 +46,7 @@ def test_killed_training_goes_on_to_the_bit(case: str, tiny_tasks: dict[str, Any
         "moments by task": {
             "optimizer": {"name": "adamw", "lr": 1e-3, "per_task": True},
             "combination": {"name": "sum"},
-            "phases": [{"sampling": {"name": "sequential"}, "steps_per_epoch": 8}],
+            "phases": [{"sampling": {"name": "round_robin", "tasks_per_step": 1}}],
         },
     }[case]
     base = merge(tiny_tasks, {"encoder": {"dropout": 0.1}, "training": {"save_every": 2, "evaluate_every": 3}})
