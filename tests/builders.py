@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import BertConfig, BertModel, BertTokenizer
+from transformers import BertConfig, BertModel, BertTokenizer, PreTrainedModel
 
 CLASS_WORDS = (
     ("awful", "dreadful", "worst", "hideous", "unbearable", "painful"),
@@ -52,6 +52,17 @@ def build_tiny_bert(folder: Path, *, seed: int = 0, dropout: float = 0.0) -> Pat
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(seed)
         BertModel(config).save_pretrained(folder)
+    return folder
+
+
+def save_random(build: Callable[[], PreTrainedModel], folder: Path) -> Path:
+    """Save the random encoder that `build` makes, with a tokenizer of as many tokens, into `folder`."""
+    with torch.random.fork_rng(devices=[]):
+        torch.manual_seed(0)
+        model = build()
+    model.save_pretrained(folder)
+    words = [*_SPECIAL, *(f"word{number}" for number in range(model.config.vocab_size - len(_SPECIAL)))]
+    BertTokenizer(vocab={word: number for number, word in enumerate(words)}).save_pretrained(folder)
     return folder
 
 

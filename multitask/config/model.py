@@ -25,8 +25,10 @@ class LoRA(Config):
     rank: int = Field(default=8, ge=1, description="rank of each update")
     alpha: float = Field(default=16, gt=0, description="the update is scaled by alpha / rank")
     dropout: float = Field(default=0.0, ge=0, lt=1, description="of what enters an update")
-    targets: tuple[str, ...] = Field(
-        default=("query", "value"), min_length=1, description="ends of the names of the linear layers that are adapted"
+    targets: tuple[str, ...] | None = Field(
+        default=None,
+        min_length=1,
+        description="ends of the names of the linear layers that are adapted; those of queries and values if not given",
     )
 
 
@@ -65,6 +67,15 @@ class EncoderConfig(Config):
         default="row",
         description="what a mask depends on beside seed, task and step: row, the same on any number of workers; or rank, "
         "by the device's own kernels",
+    )
+    padding: Literal["longest", "max_length"] = Field(
+        default="longest",
+        description="what a batch is padded to: its longest sequence; or data.max_length, for an encoder whose vectors change with "
+        "the padding beside them",
+    )
+    resize_embeddings: bool = Field(
+        default=False,
+        description="add rows to the word embedding for tokens of the tokenizer that it lacks, drawn around the mean of its rows",
     )
     token_types: bool = Field(
         default=True, description="tell a cross-encoder's two texts apart by token types, where the encoder has them"

@@ -12,8 +12,10 @@ from multitask.errors import UserError
 def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
     """The fast tokenizer of an encoder: a folder, a hub name, or `package:NAME[/SUB]`.
 
+    One without a padding token, such as GPT-2's, pads with its end token, which no encoder sees.
+
     Raises:
-        UserError: there is none, it is no fast one, or it has no padding token.
+        UserError: there is none, it is no fast one, or it has neither a padding nor an end token.
     """
     try:
         tokenizer = AutoTokenizer.from_pretrained(resolve_location(name), trust_remote_code=False)
@@ -21,6 +23,8 @@ def load_tokenizer(name: str) -> PreTrainedTokenizerFast:
         raise UserError(f"encoder.name: no tokenizer for {name}: {str(error).strip().splitlines()[0]}") from None
     if not isinstance(tokenizer, PreTrainedTokenizerFast):
         raise UserError(f"encoder.name: {name} has no fast tokenizer (tokenizer.json)")
+    if tokenizer.pad_token_id is None and tokenizer.eos_token_id is not None:
+        tokenizer.pad_token = tokenizer.eos_token
     if tokenizer.pad_token_id is None:
         raise UserError(f"encoder.name: the tokenizer of {name} has no padding token")
     return tokenizer

@@ -153,7 +153,7 @@ def _model(folder: Path, config: RunConfig) -> MultitaskModel:
         # The export's encoder has taken the updates in.
         shape = shape.model_copy(update={"adapter": NoAdapter()})
     predicting = [name for name, task in config.tasks.items() if task.kind.name != "contrastive"]
-    model = assemble_model(config, load_encoder(shape), predicting)
+    model = assemble_model(config, load_encoder(shape, config.data.max_length), predicting)
     wanted = {name for name in model.state_dict() if not name.startswith("encoder.model.")}
     tensors = load_file(folder / HEADS)
     if set(tensors) != wanted:

@@ -1,9 +1,10 @@
 """The shared encoder, its pooling and adapters, and one head per task."""
 
 from multitask.model.embedding import EmbeddingTap, TokenGradient, tap_embedding
-from multitask.model.encoder import Encoder, load_encoder
+from multitask.model.encoder import Encoder
 from multitask.model.freezing import lowest_trained_layer
 from multitask.model.heads import HEADS, ContrastiveHead, Head, build_head
+from multitask.model.loading import load_encoder
 from multitask.model.lora import merge_lora
 from multitask.model.network import MultitaskModel, assemble_model, build_model
 

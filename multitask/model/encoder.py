@@ -1,40 +1,28 @@
 """Any Hugging Face encoder, with one dropout setting and one vector per sequence."""
 
 import inspect
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
-from typing import Any
 
-import torch
 from torch import Tensor, nn
-from transformers import AutoConfig, AutoModel, PretrainedConfig, PreTrainedModel
-from transformers.utils.logging import disable_progress_bar
+from torch.nn.functional import pad
+from transformers import PreTrainedModel
 
-from multitask.config.model import EncoderConfig, LoRA
-from multitask.data.location import resolve_location
-from multitask.errors import UserError
-from multitask.model.lora import add_lora
 from multitask.model.pooling import POOLINGS, States
 from multitask.model.projected_attention import ProjectedAttentionLayers, beside_layers
 
-# The names under which Hugging Face configs keep the dropout probabilities of an encoder.
-_DROPOUTS = (
-    "hidden_dropout_prob",
-    "attention_probs_dropout_prob",
-    "hidden_dropout",
-    "attention_dropout",
-    "dropout",
-    "embedding_dropout",
-    "mlp_dropout",
-)
-
 
 class Encoder(nn.Module):
-    """`model` followed by pooling: token ids (S, L) to one vector per sequence (S, D)."""
+    """`model` followed by pooling: token ids (S, L) to one vector per sequence (S, D).
 
-    def __init__(self, model: PreTrainedModel, pooling: str, *, token_types: bool = True) -> None:
+    `length`: tokens that every sequence is padded to inside; None leaves them as they come.
+    """
+
+    def __init__(
+        self, model: PreTrainedModel, pooling: str, *, token_types: bool = True, length: int | None = None
+    ) -> None:
         super().__init__()
-        self.model = model
+        self.model, self.length = model, length
         self.pool = POOLINGS[pooling](self.width)
         self.takes_token_types = (
             token_types
@@ -46,18 +34,22 @@ class Encoder(nn.Module):
             pooler.requires_grad_(pooling == "pooler")
 
     @property
-    def longest(self) -> int | None:
-        """Most tokens of a sequence; None where positions are not learned one by one."""
-        table = getattr(getattr(self.model, "embeddings", None), "position_embeddings", None)
-        if not isinstance(table, nn.Embedding):
-            return None
-        # RoBERTa and its kin count positions from behind the padding's.
-        return table.num_embeddings - (0 if table.padding_idx is None else table.padding_idx + 1)
+    def words(self) -> nn.Module:
+        """The module that looks words up."""
+        named = self.model.get_input_embeddings()
+        # A T5's is another than the one that it names; they share the table.
+        owners = [m for m in self.model.modules() if getattr(m, "weight", None) is named.weight]
+        return owners[-1] if type(owners[-1]) is type(named) else named
 
     @property
     def width(self) -> int:
         """D."""
         return int(self.model.config.hidden_size)
+
+    @property
+    def pad_id(self) -> int:
+        """The id that the encoder takes for padding."""
+        return self.model.config.pad_token_id or 0
 
     def forward(
         self,
@@ -71,85 +63,38 @@ class Encoder(nn.Module):
 
         `noise` (S, L, width of the word embeddings) is added to the embedded words; `adapter` works beside the layers.
         """
+        if self.length is not None:
+            input_ids, attention_mask, token_type_ids, noise = self._padded(
+                self.length, input_ids, attention_mask, token_type_ids, noise
+            )
         types = {"token_type_ids": token_type_ids} if self.takes_token_types else {}
         every = self.pool.reads_all_layers
-        with _added(self.model.get_input_embeddings(), noise), beside_layers(self.model, adapter, attention_mask):
+        with self._added(noise), beside_layers(self.model, adapter, attention_mask):
             output = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=every, **types)
         # The first of `hidden_states` is the embedding layer's.
         layers = tuple(output.hidden_states[1:]) if every else ()
         return self.pool(States(output.last_hidden_state, layers, output.get("pooler_output")), attention_mask)
 
+    def _padded(
+        self, length: int, ids: Tensor, mask: Tensor, types: Tensor, noise: Tensor | None
+    ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
+        more = length - ids.shape[1]
+        ids = pad(ids.masked_fill(mask == 0, self.pad_id), (0, more), value=self.pad_id)
+        longer = None if noise is None else pad(noise, (0, 0, 0, more))
+        return ids, pad(mask, (0, more)), pad(types, (0, more)), longer
 
-@contextmanager
-def _added(embedding: nn.Module, noise: Tensor | None) -> Iterator[None]:
-    """Inside, `embedding` gives what it would and `noise` besides.
+    @contextmanager
+    def _added(self, noise: Tensor | None) -> Iterator[None]:
+        """Inside, the embedding of words gives what it would and `noise` besides.
 
-    The encoder still sees the ids: some work out positions from them, which they cannot from `inputs_embeds`. The hook
-    comes after an `EmbeddingTap`'s, whose leaf is the embedding without noise.
-    """
-    if noise is None:
-        yield
-        return
-    handle = embedding.register_forward_hook(lambda module, arguments, output: output + noise.to(output.dtype))
-    try:
-        yield
-    finally:
-        handle.remove()
-
-
-def load_encoder(config: EncoderConfig) -> Encoder:
-    """The encoder of `config` in fp32 with sdpa attention, and its low-rank updates if `config` wants some.
-
-    Raises:
-        UserError: no encoder can be loaded from `config.name`, or it has not what pooling or adapter need.
-    """
-    location = resolve_location(config.name)
-    disable_progress_bar()
-    try:
-        shape = AutoConfig.from_pretrained(location, trust_remote_code=False)
-        _set_dropout(shape, config.dropout)
-        model, loading = AutoModel.from_pretrained(
-            location,
-            config=shape,
-            attn_implementation="sdpa",
-            dtype=torch.float32,
-            output_loading_info=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-        )
-    except (OSError, ValueError, KeyError) as error:
-        raise UserError(f"encoder.name: cannot load an encoder from {config.name!r}: {_first_line(error)}") from None
-    if getattr(model.config, "is_encoder_decoder", False):
-        raise UserError(f"encoder.name: {config.name!r} is an encoder-decoder; name an encoder such as BERT")
-    if config.pooling == "pooler" and not isinstance(getattr(model, "pooler", None), nn.Module):
-        raise UserError(
-            f"encoder.pooling: a {model.config.model_type} has no pooler; use {', '.join(p for p in POOLINGS if p != 'pooler')}"
-        )
-    _check_loaded(config.name, model, loading)
-    if isinstance(config.adapter, LoRA):
-        add_lora(model, config.adapter)
-    return Encoder(model, config.pooling, token_types=config.token_types)
-
-
-def _check_loaded(name: str, model: PreTrainedModel, loading: Mapping[str, Any]) -> None:
-    """Every weight but the pooler's must come from the files: what is missing there would be random."""
-    wanted = [own for own, _ in model.named_parameters() if not own.startswith("pooler.")]
-    missing = set(wanted) & set(loading["missing_keys"])
-    if missing:
-        example = min(missing)
-        strange = sorted(loading["unexpected_keys"])
-        also = f", {len(strange)} weights there fit nowhere, such as {strange[0]}" if strange else ""
-        raise UserError(
-            f"encoder.name: {name!r} lacks {len(missing)} of {len(wanted)} weights of a {model.config.model_type}, "
-            f"such as {example}{also}; they would be random"
-        )
-
-
-def _set_dropout(shape: PretrainedConfig, dropout: float) -> None:
-    for name in _DROPOUTS:
-        if isinstance(getattr(shape, name, None), float | int):
-            setattr(shape, name, dropout)
-
-
-def _first_line(error: Exception) -> str:
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
+        The encoder still sees the ids: some work out positions from them, which they cannot from `inputs_embeds`. The hook
+        comes after an `EmbeddingTap`'s, whose leaf is the embedding without noise.
+        """
+        if noise is None:
+            yield
+            return
+        handle = self.words.register_forward_hook(lambda module, arguments, output: output + noise.to(output.dtype))
+        try:
+            yield
+        finally:
+            handle.remove()

@@ -5,10 +5,26 @@ import difflib
 
 from torch import nn
 from transformers import PreTrainedModel
+from transformers.pytorch_utils import Conv1D
 
 from multitask.config.model import LoRA
 from multitask.errors import UserError
 from multitask.model.layers import encoder_layers
+
+# What the projections to queries and values are called, by family; one layer gives both where there is one name.
+_QUERIES_AND_VALUES = (
+    ("query", "value"),
+    ("query_proj", "value_proj"),
+    ("q_proj", "v_proj"),
+    ("q_lin", "v_lin"),
+    ("q_head", "v_head"),
+    ("q", "v"),
+    ("Wqkv",),
+    ("qkv_proj",),
+    ("query_key_value",),
+    ("in_proj",),
+    ("c_attn",),
+)
 
 
 def add_lora(model: PreTrainedModel, config: LoRA) -> None:
@@ -17,12 +33,14 @@ def add_lora(model: PreTrainedModel, config: LoRA) -> None:
     B starts at 0, so that nothing changes at first. All other parameters of `model` are frozen.
 
     Raises:
-        UserError: no linear layer inside the encoder's layers has a name that ends in one of `config.targets`.
+        UserError: no linear layer inside the encoder's layers has a name that ends in one of `config.targets`, or none has the name
+            of a projection to queries or values where there are no targets.
     """
     # Only here, because importing it takes seconds.
     from peft import LoraConfig, inject_adapter_in_model
 
-    names = [name for target in config.targets for name in _linear_layers(model, target)]
+    targets = config.targets or lora_targets(model)
+    names = [name for target in targets for name in _linear_layers(model, target)]
     lora = LoraConfig(
         r=config.rank,
         # peft divides whatever number it is given by the rank.
@@ -47,17 +65,50 @@ def merge_lora(model: PreTrainedModel) -> PreTrainedModel:
     return merged
 
 
+def lora_targets(model: PreTrainedModel) -> tuple[str, ...]:
+    """Ends of the names of the linear layers that give queries and values.
+
+    Raises:
+        UserError: there are none of a name that is known.
+    """
+    within = _ends(model)
+    for names in _QUERIES_AND_VALUES:
+        if all(any(_ends_in(end, name) for end in within) for name in names):
+            return names
+    kind = model.config.model_type
+    if not within:
+        raise UserError(f"encoder.adapter: lora adapts linear layers, and those of a {kind} have none")
+    raise UserError(
+        f"encoder.adapter.targets: say which linear layers of a {kind} are adapted; names: {', '.join(within)}"
+    )
+
+
 def _linear_layers(model: PreTrainedModel, target: str) -> list[str]:
     """Full names of the linear layers inside the encoder's layers that `target` is the end of."""
-    prefix, layers = encoder_layers(model)
-    within = [name for name, module in layers.named_modules() if isinstance(module, nn.Linear)]
-    found = [f"{prefix}.{name}" for name in within if f".{name}".endswith(f".{target}")]
+    found = [f"{place}.{name}" for place, name in _within(model) if _ends_in(f"{place}.{name}", target)]
     if found:
         return found
-    # The number of the layer stands first.
-    ends = sorted({name.split(".", 1)[1] for name in within})
+    ends = _ends(model)
     close = difflib.get_close_matches(target, ends, n=1, cutoff=0.3)
     hint = f"closest: {close[0]}; " if close else ""
     raise UserError(
         f"encoder.adapter.targets: no linear layer's name ends in {target!r}; {hint}names: {', '.join(ends)}"
     )
+
+
+def _within(model: PreTrainedModel) -> list[tuple[str, str]]:
+    """Name of the layer, and of the linear layer inside, of all linear layers of the encoder's layers."""
+    return [
+        (place, name)
+        for place, layer in encoder_layers(model).items()
+        for name, module in layer.named_modules()
+        if isinstance(module, nn.Linear | Conv1D)
+    ]
+
+
+def _ends(model: PreTrainedModel) -> list[str]:
+    return sorted({name for _, name in _within(model)})
+
+
+def _ends_in(name: str, target: str) -> bool:
+    return f".{name}".endswith(f".{target}")

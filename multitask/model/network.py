@@ -8,11 +8,12 @@ from torch import Tensor, nn
 from multitask.config import RunConfig
 from multitask.config.model import ProjectedAttention
 from multitask.data import Batch
-from multitask.errors import UserError
-from multitask.model.encoder import Encoder, load_encoder
+from multitask.model.encoder import Encoder
 from multitask.model.freezing import lowest_layer_ever_trained
 from multitask.model.heads import ContrastiveHead, Head, build_head
 from multitask.model.layers import encoder_layers, layer_numbers
+from multitask.model.loading import load_encoder
+from multitask.model.probing import check_encoder
 from multitask.model.projected_attention import ProjectedAttentionLayers, build_projected_attention
 
 _OWN = ("heads", "adapters")
@@ -28,7 +29,7 @@ class MultitaskModel(nn.Module):
         self.encoder = encoder
         self.heads = nn.ModuleDict(heads)
         self.adapters = nn.ModuleDict(adapters or {})
-        self.number_of_layers = len(encoder_layers(encoder.model)[1])
+        self.number_of_layers = len(encoder_layers(encoder.model))
         self._layers = {f"encoder.model.{name}": n for name, n in layer_numbers(encoder.model).items()}
 
     def head(self, task: str) -> Head:
@@ -80,14 +81,15 @@ class MultitaskModel(nn.Module):
 
     def token_embedding(self) -> tuple[str, nn.Embedding] | None:
         """Name of the weight, and the module, of the trainable token embedding; None where it is more than a lookup."""
-        embedding = self.encoder.model.get_input_embeddings()
+        embedding = self.encoder.words
         # A subclass may scale what it looks up, as Gemma's does.
         if type(embedding) is not nn.Embedding or not embedding.weight.requires_grad:
             return None
         if embedding.max_norm is not None or embedding.scale_grad_by_freq or embedding.sparse:
             return None
-        names = [n for n, p in self.named_parameters(remove_duplicate=False) if p is embedding.weight]
-        return (names[0], embedding) if len(names) == 1 else None
+        owners = [(n, m) for n, m in self.named_modules() if getattr(m, "weight", None) is embedding.weight]
+        # A T5 has one table for two modules, of which it uses one.
+        return (f"{owners[0][0]}.weight", embedding) if all(type(m) is nn.Embedding for _, m in owners) else None
 
     def _encode(self, task: str | None, batch: Batch, noise: Tensor | None) -> Tensor:
         adapter = self.adapters[task] if task is not None and len(self.adapters) else None
@@ -100,16 +102,13 @@ def build_model(config: RunConfig) -> MultitaskModel:
     Shared parameters that no phase trains take no gradient.
 
     Raises:
-        UserError: as `load_encoder`; the encoder cannot take sequences of `data.max_length` tokens.
+        UserError: as `load_encoder` and `check_encoder`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
-        encoder = load_encoder(config.encoder)
-        if encoder.longest is not None and config.data.max_length > encoder.longest:
-            raise UserError(
-                f"data.max_length: {config.encoder.name!r} takes at most {encoder.longest} tokens, got {config.data.max_length}"
-            )
+        encoder = load_encoder(config.encoder, config.data.max_length)
         model = assemble_model(config, encoder, config.tasks)
+        check_encoder(encoder, config)
     lowest = lowest_layer_ever_trained(config, model.number_of_layers)
     for name, parameter in model.shared_parameters().items():
         parameter.requires_grad_(model.layer_of(name) >= lowest)

@@ -64,7 +64,7 @@ def build_projected_attention(
     Raises:
         UserError: the encoder's layers do not end as BERT's do.
     """
-    layers = encoder_layers(model)[1]
+    layers = encoder_layers(model).values()
     if not layers or not all(isinstance(_last_norm(layer), nn.Module) for layer in layers):
         raise UserError(
             "encoder.adapter: projected_attention needs layers like BERT's (bert, roberta, electra, …), "
@@ -78,7 +78,7 @@ def beside_layers(model: PreTrainedModel, adapter: ProjectedAttentionLayers | No
     """Inside, every layer of `model` adds what `adapter` gives on sequences with this mask (S, L); None adds nothing."""
     handles = []
     if adapter is not None:
-        for number, layer in enumerate(encoder_layers(model)[1]):
+        for number, layer in enumerate(encoder_layers(model).values()):
             branch = _Branch(adapter, number, mask)
             handles.append(layer.register_forward_pre_hook(branch.read, with_kwargs=True))
             handles.append(_last_norm(layer).register_forward_pre_hook(branch.add))

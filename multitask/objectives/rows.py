@@ -77,7 +77,7 @@ class RowObjective:
         self, task: str, batch: Batch, raw: Tensor, smart: Smart, step: int, masks: DropoutMasks, first: Any
     ) -> Tensor:
         """Divergence (B,) of the predictions under the adversary's noise from `raw`; its dropout masks, from `first` on, in all."""
-        embedding = self.model.encoder.model.get_input_embeddings()
+        embedding = self.model.encoder.words
         assert isinstance(embedding, nn.Embedding)
         start = row_noise(batch, embedding.embedding_dim, smart.noise, self._config.seed, "smart", step, task)
         head = self.model.head(task)

@@ -34,6 +34,8 @@ from multitask.data import Batch
 from multitask.errors import UserError
 from multitask.model import EmbeddingTap, Encoder, MultitaskModel, build_model, load_encoder, tap_embedding
 from multitask.model.layers import encoder_layers, layer_numbers
+from multitask.model.probing import longest_sequence
+from tests.builders import save_random
 
 _SIZE = {"vocab_size": 50, "hidden_size": 16, "num_hidden_layers": 2, "num_attention_heads": 2, "intermediate_size": 32}
 _LONG = _SIZE | {"max_position_embeddings": 40}
@@ -61,14 +63,12 @@ FAMILIES = {
 @pytest.fixture(params=FAMILIES)
 def saved(request: pytest.FixtureRequest, tmp_path: Path) -> Path:
     """The folder of a random encoder of one family."""
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        FAMILIES[request.param]().save_pretrained(tmp_path / request.param)
-    return tmp_path / request.param
+    return save_random(FAMILIES[request.param], tmp_path / request.param)
 
 
 def _load(folder: Path, dropout: float = 0.0, pooling: Any = "mean", *, token_types: bool = True) -> Encoder:
-    return load_encoder(EncoderConfig(name=str(folder), dropout=dropout, pooling=pooling, token_types=token_types))
+    config = EncoderConfig(name=str(folder), dropout=dropout, pooling=pooling, token_types=token_types)
+    return load_encoder(config, 32)
 
 
 def _ids(rows: int = 3, tokens: int = 7) -> Tensor:
@@ -167,7 +167,7 @@ def test_gradient_of_noise_is_the_tapped_words_own(saved: Path) -> None:
 
 def test_layers_are_counted_from_the_embeddings_up(saved: Path) -> None:
     encoder = _load(saved, pooling="cls")
-    numbers, layers = layer_numbers(encoder.model), encoder_layers(encoder.model)[1]
+    numbers, layers = layer_numbers(encoder.model), list(encoder_layers(encoder.model).values())
     # ALBERT's layers are one module.
     assert len(layers) == (1 if saved.name == "albert" else 2)
     assert set(numbers) == {name for name, _ in encoder.model.named_parameters()}
@@ -201,12 +201,22 @@ def test_tap_sums_repeated_words_over_several_calls(padding: int | None) -> None
     torch.testing.assert_close(torch.zeros(6, 4).index_copy(0, found.ids, found.rows), embedding.weight.grad)
 
 
-def test_encoder_decoder_and_missing_folder_are_refused_in_one_line(tmp_path: Path) -> None:
-    T5Model(T5Config(vocab_size=50, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2)).save_pretrained(
-        tmp_path / "t5"
+def _t5() -> PreTrainedModel:
+    return T5Model(T5Config(vocab_size=50, d_model=8, d_kv=4, d_ff=8, num_layers=1, num_heads=2))
+
+
+def test_encoder_of_an_encoder_decoder_is_loaded_alone(tmp_path: Path) -> None:
+    """Of a T5, which has a class for it."""
+    folder = save_random(_t5, tmp_path / "t5")
+    encoder, ids = _load(folder).eval(), _ids()
+    assert not [name for name, _ in encoder.model.named_parameters() if "decoder" in name]
+    whole = T5Model.from_pretrained(folder).eval().encoder
+    torch.testing.assert_close(
+        encoder(ids, torch.ones_like(ids), torch.zeros_like(ids)), whole(ids).last_hidden_state.mean(1)
     )
-    with pytest.raises(UserError, match=r"^encoder.name: .*t5' is an encoder-decoder"):
-        _load(tmp_path / "t5")
+
+
+def test_missing_folder_is_refused_in_one_line(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"^encoder.name: cannot load an encoder from .*absent") as error:
         _load(tmp_path / "absent")
     assert len(str(error.value).splitlines()) == 1
@@ -216,7 +226,7 @@ def test_sequences_longer_than_the_encoders_positions_are_refused(tiny_tasks: di
     def config(length: int) -> RunConfig:
         return parse_config(tiny_tasks | {"data": tiny_tasks["data"] | {"max_length": length}}, "test")
 
-    assert build_model(config(64)).encoder.longest == 64
+    assert longest_sequence(build_model(config(64)).encoder) == 64
     with pytest.raises(UserError, match=r"data\.max_length: .* takes at most 64 tokens, got 65"):
         build_model(config(65))
 

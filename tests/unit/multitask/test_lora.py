@@ -15,9 +15,8 @@ from multitask.model import Encoder, load_encoder, merge_lora
 
 def _load(folder: Path, pooling: Any = "mean", **lora: Any) -> Encoder:
     adapter = {"name": "lora", **lora} if lora else {"name": "none"}
-    return load_encoder(
-        EncoderConfig.model_validate({"name": str(folder), "pooling": pooling, "dropout": 0, "adapter": adapter})
-    )
+    tree = {"name": str(folder), "pooling": pooling, "dropout": 0, "adapter": adapter}
+    return load_encoder(EncoderConfig.model_validate(tree), 32)
 
 
 def _inputs() -> tuple[Tensor, Tensor, Tensor]:

@@ -66,7 +66,7 @@ def test_attention_weighs_tokens_by_a_learned_query() -> None:
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_encoder_gives_the_pooling_what_it_reads(tiny_bert: Path, pooling: Any) -> None:
-    encoder = load_encoder(EncoderConfig(name=str(tiny_bert), pooling=pooling, dropout=0)).eval()
+    encoder = load_encoder(EncoderConfig(name=str(tiny_bert), pooling=pooling, dropout=0), 32).eval()
     ids = torch.randint(5, 90, (2, 4), generator=torch.Generator().manual_seed(0))
     alone = BertModel.from_pretrained(tiny_bert).eval()
     with torch.no_grad():
@@ -80,7 +80,7 @@ def test_encoder_gives_the_pooling_what_it_reads(tiny_bert: Path, pooling: Any) 
 
 @pytest.mark.parametrize("pooling", POOLINGS)
 def test_pretrained_pooler_is_trained_where_it_is_read_and_only_there(tiny_bert: Path, pooling: Any) -> None:
-    encoder = load_encoder(EncoderConfig(name=str(tiny_bert), pooling=pooling, dropout=0))
+    encoder = load_encoder(EncoderConfig(name=str(tiny_bert), pooling=pooling, dropout=0), 32)
     ids = torch.randint(5, 90, (2, 4), generator=torch.Generator().manual_seed(0))
     (encoder(ids, MASK, torch.zeros_like(ids)) * _draw(2, 32)).sum().backward()
     trained = {n for n, p in encoder.named_parameters() if p.grad is not None and p.grad.abs().sum() > 0}
@@ -94,4 +94,4 @@ def test_encoder_without_a_pooler_is_told_which_key_to_change(tmp_path: Path) ->
         tmp_path
     )
     with pytest.raises(UserError, match=r"^encoder.pooling: a distilbert has no pooler; use cls, mean"):
-        load_encoder(EncoderConfig(name=str(tmp_path), pooling="pooler"))
+        load_encoder(EncoderConfig(name=str(tmp_path), pooling="pooler"), 32)

@@ -27,6 +27,7 @@ from multitask.data import Batch
 from multitask.errors import UserError
 from multitask.model import Encoder, build_model, load_encoder
 from multitask.model.projected_attention import ProjectedAttentionLayers, build_projected_attention
+from tests.builders import save_random
 
 OWN = ProjectedAttention(width=8, heads=2)
 _SIZE: dict[str, Any] = {
@@ -51,10 +52,7 @@ OTHERS: dict[str, Callable[[], PreTrainedModel]] = {
 
 
 def _encoder(name: str, folder: Path) -> Encoder:
-    with torch.random.fork_rng(devices=[]):
-        torch.manual_seed(0)
-        (LIKE_BERT | OTHERS)[name]().save_pretrained(folder)
-    return load_encoder(EncoderConfig(name=str(folder), dropout=0)).eval()
+    return load_encoder(EncoderConfig(name=str(save_random((LIKE_BERT | OTHERS)[name], folder)), dropout=0), 32).eval()
 
 
 def _adapter(encoder: Encoder, *, moved: bool) -> ProjectedAttentionLayers:

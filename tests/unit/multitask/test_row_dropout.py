@@ -12,8 +12,9 @@ from multitask.config import parse_config
 from multitask.data import Batch
 from multitask.errors import UserError
 from multitask.model import build_model
+from multitask.model.dropout import TableDropout
+from multitask.model.row_dropout import RowDropout
 from multitask.objectives import RowObjective, embed_texts, row_dropout
-from multitask.objectives.row_dropout import RowDropout
 
 ROWS = 6
 
@@ -117,6 +118,17 @@ def test_dropout_outside_of_training_or_of_nothing_is_none() -> None:
         assert functional.dropout(ones, 0.5, inplace=True) is ones
     assert 0 < (ones == 0).float().mean() < 1
     assert not torch.equal(ones, inside)
+
+
+def test_mask_of_a_table_is_the_same_beside_one_row_and_many() -> None:
+    table, found = torch.ones(5, 40), []
+    for rows in ([3], [1, 4], [0, 1, 2, 3, 4]):
+        with RowDropout(_batch(rows), 1):
+            found.append(TableDropout(0.4)(table))
+    assert torch.equal(found[0], found[1])
+    assert torch.equal(found[0], found[2])
+    assert 0.25 < (found[0] == 0).float().mean() < 0.55
+    torch.testing.assert_close(found[0][found[0] > 0], torch.tensor(1 / 0.6).expand(int((found[0] > 0).sum())))
 
 
 def test_shape_that_hides_the_rows_is_refused() -> None:
