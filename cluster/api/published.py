@@ -6,13 +6,15 @@ from typing import Any
 
 from cluster.storage.run_folder import RunFolder
 from cluster.storage.storage import Storage
+from multitask.config.recipe_table import used_data, used_encoder
 
 
 @dataclass(frozen=True)
 class Comparison:
     """One run. `published`, `measured`: task to dev score; `measured` is of the best checkpoint, empty before the first.
 
-    `paper` and `row` are None where the run's config names no source.
+    `paper` and `row` are None where the run's config names no source. `encoder`, `data`: what was used, and what the paper used;
+    `differs`: what the recipe does otherwise.
     """
 
     name: str
@@ -20,6 +22,8 @@ class Comparison:
     paper: str | None
     row: str | None
     encoder: str
+    data: str
+    differs: str
     status: str
     published: Mapping[str, float]
     measured: Mapping[str, float]
@@ -42,14 +46,17 @@ def compare(run: str) -> Comparison:
     """
     folder = RunFolder(Storage(run))
     config, result, best = folder.config(), folder.result() or {}, folder.best_scores()
+    tree, source = config.to_public(), config.source
     scores = {task: best.get(f"dev/{task}/{config.tasks[task].selection_metric}") for task in config.scored_tasks}
     return Comparison(
         name=config.name,
         run=folder.location,
-        paper=config.source.paper if config.source else None,
-        row=config.source.row if config.source else None,
-        encoder=config.encoder.name,
+        paper=source.paper if source else None,
+        row=source.row if source else None,
+        encoder=used_encoder(tree),
+        data=used_data(tree, result.get("train_rows")),
+        differs=source.differs if source else "",
         status=result.get("status", "not evaluated"),
-        published=config.source.scores if config.source else {},
+        published=source.scores.get("dev", {}) if source else {},
         measured={task: score for task, score in scores.items() if score is not None},
     )

@@ -47,9 +47,9 @@ def show(
     comments = {_file_name(path): commented_lines(path) for path in recipe_files(recipe)}
     if json:
         lines = {file: [line._asdict() for line in found] for file, found in comments.items()}
-        print_json({**_summary(config), "comments": lines, "config": config})
+        print_json({**_summary(config), **_used(config), "comments": lines, "config": config})
         return
-    show_source(_summary(config))
+    show_source(_summary(config) | _used(config))
     for file, found in comments.items():
         print(f"\n{file}")
         for line in found:
@@ -76,6 +76,12 @@ def table(
 
 def _summary(tree: Mapping[str, Any]) -> dict[str, Any]:
     return {key: tree.get(key) for key in ("name", "description", "source")}
+
+
+def _used(config: Mapping[str, Any]) -> dict[str, str]:
+    from multitask.config.recipe_table import used_data, used_encoder
+
+    return {"encoder": used_encoder(config), "data": used_data(config)}
 
 
 def _file_name(path: Path) -> str:

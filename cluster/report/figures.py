@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cluster.report.drawing import CELL, INK, SERIES, Figure, add_legend, draw
-from cluster.report.line_chart import curves, line_chart
+from cluster.report.line_chart import Curve, curves, line_chart
 from cluster.report.source import Source
 
 if TYPE_CHECKING:
@@ -40,6 +40,7 @@ def training_figures(source: Source) -> list[Figure]:
             + ". Higher is better. Where a curve falls while its training loss falls too, the model learns by heart."
         )
         figures.append(line_chart("Dev score of each task", caption, dev, "score", tasks))
+    figures += [line_chart(*found) for task in own if (found := _learned_by_heart(source, task, own[task])) is not None]
     if terms := curves(source.train, "train/regularization/"):
         caption = "What regularization adds to the loss of each task. Small beside the losses above means that it hardly acts."
         figures.append(line_chart("Regularization", caption, terms, "added loss", tasks, smooth=True))
@@ -47,6 +48,22 @@ def training_figures(source: Source) -> list[Figure]:
         caption = "The learning rate of each step: how far one step may move the weights."
         figures.append(line_chart("Learning rate", caption, {"learning rate": rate[""]}, "rate"))
     return figures
+
+
+def _learned_by_heart(source: Source, task: str, metric: str) -> tuple[str, str, dict[str, Curve], str] | None:
+    """What the chart of a task's scores on training and dev rows takes; None without any on training rows."""
+    lines = {
+        f"{split} rows": curve
+        for split in ("train", "dev")
+        if (curve := curves(source.dev, f"{split}/{task}/").get(metric)) is not None
+    }
+    if "train rows" not in lines:
+        return None
+    caption = (
+        f"By {metric.replace('_', ' ')}; the same {source.config.training.score_train_rows:,} training rows, or all that there are, in "
+        "every evaluation. The distance between the curves is what is learned by heart."
+    )
+    return f"{task}: score on training and dev rows", caption, lines, "score"
 
 
 def confusion_figure(task: str, table: Mapping[str, Any]) -> Figure:

@@ -46,7 +46,7 @@ class PlainLines:
         if self._progress is None:
             return
         self._progress.update(metrics)
-        if any(key.startswith("train/") for key in metrics):
+        if "train/rows" in metrics:
             self._print("  ".join(_parts(self._progress, metrics)))
         if any(key.startswith("dev/") for key in metrics):
             self._print(dev_title(self._progress))

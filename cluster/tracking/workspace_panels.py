@@ -49,6 +49,8 @@ def dev_curves(recipe: RunConfig) -> "list[wr.LinePlot]":
     curves = [_line("dev/mean", ["dev/mean"], "train/rows"), _line("dev/mean by step", ["dev/mean"], "step")]
     for task in recipe.scored_tasks:
         names = [f"dev/{task}/{metric}" for metric in METRICS[recipe.tasks[task].kind.name]]
+        if recipe.training.score_train_rows is not None:
+            names += [name.replace("dev/", "train/", 1) for name in names]
         curves.append(_line(task, names, "train/rows"))
     return curves
 

@@ -9,13 +9,13 @@ import torch
 from cluster.storage.dev_predictions import TaskPredictions
 from multitask.config import RunConfig
 from multitask.data import Tables
-from multitask.evaluation import dev_scores, error_tables, evaluate, task_scores
+from multitask.evaluation import dev_scores, error_tables, evaluate, task_scores, train_scores
 from multitask.model import MultitaskModel
 
 
 @dataclass(frozen=True)
 class DevEvaluation:
-    """Dev scores; on the rank that tells them also tables of what is wrong, and each row's prediction."""
+    """Dev scores, and those of training rows that are wanted besides; on the rank that tells them also tables of what is wrong, and each row's prediction."""
 
     scores: dict[str, float]
     tables: dict[str, Any] = field(default_factory=dict)
@@ -36,4 +36,4 @@ def evaluate_dev(
         if is_told:
             wrong |= error_tables(task, own, table, found)
             predictions[task] = TaskPredictions(labels, found.predictions)
-    return DevEvaluation(dev_scores(config, scores), wrong, predictions)
+    return DevEvaluation(dev_scores(config, scores) | train_scores(model, config, tables, device), wrong, predictions)

@@ -4,6 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cluster.storage.run_folder import RunFolder
+from multitask.evaluation import is_score
 
 if TYPE_CHECKING:
     from multitask.trainer.progress import Progress
@@ -16,9 +17,9 @@ Point = dict[str, Any]
 
 
 class History:
-    """Training records and dev scores of a run, each with `step`, `epoch` and `phase`.
+    """Training records and scores of a run, each with `step`, `epoch` and `phase`.
 
-    All dev scores are kept. Of training records every second one is dropped whenever there are more than 2,000.
+    All scores are kept, those of training rows beside those of dev rows. Of training records every second one is dropped whenever there are more than 2,000.
     """
 
     def __init__(self, train: list[Point] | None = None, dev: list[Point] | None = None) -> None:
@@ -39,14 +40,14 @@ class History:
 
     @staticmethod
     def _point(evaluation: Point, phase: int) -> Point:
-        scores = {key: value for key, value in evaluation.items() if key.startswith("dev/")}
+        scores = {key: value for key, value in evaluation.items() if is_score(key)}
         return {"step": evaluation["step"], "epoch": evaluation["epoch"], "phase": phase, **scores}
 
     def add(self, metrics: Point) -> None:
         """Take in one report."""
         position = {key: metrics[key] for key in ("step", "epoch", "phase")}
-        record = {key: value for key, value in metrics.items() if key.startswith(_KEPT)}
-        scores = {key: value for key, value in metrics.items() if key.startswith("dev/")}
+        scores = {key: value for key, value in metrics.items() if is_score(key)}
+        record = {key: value for key, value in metrics.items() if key.startswith(_KEPT) and key not in scores}
         if record:
             self.train.append(position | record)
         if scores:

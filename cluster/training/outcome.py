@@ -83,6 +83,10 @@ def result_values(summary: RunSummary, status: Ending | Literal["running"]) -> d
         **summary.progress.to_dict(),
         "workers": summary.workers,
         "data_hashes": summary.tables.hashes(),
+        "train_rows": {
+            task: min(table.rows, summary.config.tasks[task].train_rows or table.rows)
+            for task, table in summary.tables.train.items()
+        },
         "trajectory": summary.config.trajectory_hash(),
         "seconds": dict(summary.seconds),
         "tokens_per_s": summary.tokens_per_s,

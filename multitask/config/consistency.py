@@ -16,7 +16,7 @@ from multitask.config.sampling import (
 )
 from multitask.config.search import needs_several_tasks
 from multitask.config.task import ScaledHead, TaskConfig
-from multitask.config.training import LibraryOptimizer, OptimizerConfig
+from multitask.config.training import LibraryOptimizer, OptimizerConfig, TrainingConfig
 
 _MENDS = {
     "round_robin": "set {key}.sampling.tasks_per_step=all",
@@ -124,6 +124,15 @@ def check_selection(selection: str, tasks: Mapping[str, TaskConfig]) -> None:
     ]
     if selection not in valid:
         raise ValueError(f"training.selection must be one of {', '.join(valid)}, got {selection!r}")
+
+
+def check_train_scores(training: TrainingConfig, tasks: Mapping[str, TaskConfig]) -> None:
+    """Scores of training rows have names of their own among what is told of training."""
+    taken = [name for name in ("loss", "regularization", "share") if name in tasks]
+    if training.score_train_rows is not None and taken:
+        raise ValueError(
+            f"training.score_train_rows: train/{taken[0]}/… is told of every task, so no task may be called {taken[0]!r}"
+        )
 
 
 def tasks_in_one_step(sampling: SamplingConfig, tasks: int) -> int:

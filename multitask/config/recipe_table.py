@@ -8,9 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from multitask.config.loading import list_recipes, read_recipe
+from multitask.config.published import TASKS, count_sentence
 
 FURTHER = "Further recipes"
-_TASKS = ("sst", "quora", "sts")
 _BEGIN, _END = "<!-- written by make reference: -->", "<!-- to here -->"
 
 
@@ -30,10 +30,35 @@ def by_paper(recipes: Iterable[dict[str, Any]]) -> dict[str, list[dict[str, Any]
     return {paper: groups[paper] for paper in sorted(groups, key=lambda paper: (paper == FURTHER, paper))}
 
 
-def published_scores(source: Mapping[str, Any]) -> str:
-    """SST, Quora and STS as `.516/.905/.877`; empty where no score was published."""
-    scores = source.get("scores") or {}
-    return "/".join(score_text(scores.get(task)) for task in _TASKS) if scores else ""
+def published_scores(source: Mapping[str, Any]) -> list[str]:
+    """SST, Quora and STS as `.516/.905/.877`, those of test and train rows after their name; empty without any.
+
+    Where nothing but an overall score was published, that one.
+    """
+    scores, overall = source.get("scores") or {}, source.get("overall") or {}
+    lines = {split: "/".join(score_text(own.get(task)) for task in TASKS) for split, own in scores.items()}
+    lines = {split: f"overall {score_text(score)}" for split, score in overall.items() if not scores} | lines
+    return [text if split == "dev" else f"{split} {text}" for split, text in lines.items()]
+
+
+def used_encoder(config: Mapping[str, Any]) -> str:
+    """The encoder of a config's tree, and that of the paper."""
+    published = source_of(config).get("encoder")
+    return config["encoder"]["name"] + (f"; published with {published}" if published else "")
+
+
+def used_data(config: Mapping[str, Any], rows: Mapping[str, int] | None = None) -> str:
+    """The training files of a config's tree with the rows that they gave, where these are known, and the data of the paper."""
+    parts = []
+    for task, own in config["tasks"].items():
+        number = (rows or {}).get(task) or own.get("train_rows")
+        files = own["files"]["train"]
+        names = files if isinstance(files, str) else ", ".join(map(str, files))
+        parts.append(f"{task} {names}" + (f" ({number:,} rows)" if number else ""))
+    published = source_of(config).get("data")
+    return (
+        "; ".join(parts) + f"; below {config['data']['root']}" + (f"; published with {published}" if published else "")
+    )
 
 
 def score_text(score: float | None) -> str:
@@ -45,10 +70,13 @@ def score_text(score: float | None) -> str:
 
 def recipe_table() -> str:
     """A table for each paper: recipe, row, what it does, published scores, what differs."""
-    parts = []
+    parts = [f"In the five papers, A to E: {count_sentence()}."]
     for paper, recipes in by_paper(read_recipe(name) for name in list_recipes()).items():
+        source = source_of(recipes[0])
+        published = [f"With {source['encoder']}; {source['data']}.\n"] if source.get("data") else []
         lines = [
             f"### {paper}\n",
+            *published,
             "| recipe | row | what it does | published | what differs |",
             "|---|---|---|---|---|",
         ]
@@ -67,7 +95,13 @@ def _line(recipe: Mapping[str, Any], paper: str) -> str:
     row = source.get("row") or ""
     if paper == FURTHER and source:
         row = f"{source['paper']}: {row}"
-    cells = (f"`{recipe['name']}`", row, recipe["description"], published_scores(source), source.get("differs") or "")
+    cells = (
+        f"`{recipe['name']}`",
+        row,
+        recipe["description"],
+        ", ".join(published_scores(source)),
+        source.get("differs") or "",
+    )
     return "| " + " | ".join(str(cell).replace("|", "\\|") for cell in cells) + " |"
 
 

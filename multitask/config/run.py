@@ -17,6 +17,7 @@ from multitask.config.consistency import (
     check_regularization,
     check_selection,
     check_tasks_in_step,
+    check_train_scores,
 )
 from multitask.config.data import DataConfig
 from multitask.config.model import EncoderConfig, HeadDefaults, LoRA
@@ -88,6 +89,7 @@ class RunConfig(Config):
         check_batch_sizes(self.tasks, self.data.batch_size)
         check_optimizer(self.optimizer, self.phases, self.tasks)
         check_selection(self.training.selection, self.tasks)
+        check_train_scores(self.training, self.tasks)
         return self
 
     def batch_size(self, task: str) -> int:
@@ -139,7 +141,15 @@ class RunConfig(Config):
             del config[key]
         for key in ("root", "cache"):
             del config["data"][key]
-        for key in ("save_every", "stop_after", "log_every", "non_finite_limit", "evaluate_before", "accumulation"):
+        for key in (
+            "save_every",
+            "stop_after",
+            "log_every",
+            "non_finite_limit",
+            "evaluate_before",
+            "score_train_rows",
+            "accumulation",
+        ):
             del config["training"][key]
         return config
 

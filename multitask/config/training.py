@@ -83,6 +83,11 @@ class TrainingConfig(Config):
         default=None, ge=1, description="training rows between two evaluations, instead of evaluate_every"
     )
     evaluate_before: bool = Field(default=False, description="also before the first step, to show what training gains")
+    score_train_rows: int | None = Field(
+        default=None,
+        ge=1,
+        description="training rows of each task, always the same, that evaluations score too, as train/TASK/METRIC; none if not given",
+    )
     save_every: int | Literal["auto"] | None = Field(
         default=None,
         description="steps, 1 or more, beside the saves at each evaluation; auto: by what a save costs and how often workers are lost",

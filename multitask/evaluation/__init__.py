@@ -3,5 +3,16 @@
 from multitask.evaluation.evaluate import Evaluation, evaluate
 from multitask.evaluation.metrics import dev_scores, task_scores
 from multitask.evaluation.tables import confusion_table, error_tables, worst_errors
+from multitask.evaluation.train_rows import is_score, train_scores
 
-__all__ = ["Evaluation", "confusion_table", "dev_scores", "error_tables", "evaluate", "task_scores", "worst_errors"]
+__all__ = [
+    "Evaluation",
+    "confusion_table",
+    "dev_scores",
+    "error_tables",
+    "evaluate",
+    "is_score",
+    "task_scores",
+    "train_scores",
+    "worst_errors",
+]

@@ -17,20 +17,27 @@ BATCH_TOKENS = 4096
 
 @dataclass(frozen=True)
 class Evaluation:
-    """Predictions (R,) on the labels' scale and, for tasks with classes, probabilities (R, C); in the table's order."""
+    """Predictions (R,) on the labels' scale and, for tasks with classes, probabilities (R, C); in the table's order, or that of the rows asked for."""
 
     predictions: np.ndarray
     probabilities: np.ndarray | None
 
 
 def evaluate(
-    model: MultitaskModel, task: str, table: TaskTable, pad_id: int, device: torch.device, precision: Precision
+    model: MultitaskModel,
+    task: str,
+    table: TaskTable,
+    pad_id: int,
+    device: torch.device,
+    precision: Precision,
+    rows: np.ndarray | None = None,
 ) -> Evaluation:
-    """Predict every row of `table` once; with a process group the batches are shared out over its ranks.
+    """Predict every row of `table` once, or these `rows` alone; with a process group ranks share out the batches.
 
     Batches are the same for any number of ranks, so that the predictions are, too. All ranks get the whole result.
     """
-    batches = _batches(np.asarray(table.lengths), table.sequences)
+    chosen = np.arange(table.rows) if rows is None else rows
+    batches = _batches(np.asarray(table.lengths[chosen]), table.sequences)
     rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
     was_training = model.training
     model.eval()
@@ -38,12 +45,12 @@ def evaluate(
     for turn in range(-(-len(batches) // world)):
         number = turn * world + rank
         # Every rank makes as many passes as any other: ZeRO 3 gathers the weights in each.
-        rows = batches[min(number, len(batches) - 1)]
-        raw = predict_raw(model, task, collate(table, rows, pad_id).to(device), precision)
+        places = batches[min(number, len(batches) - 1)]
+        raw = predict_raw(model, task, collate(table, chosen[places], pad_id).to(device), precision)
         if number < len(batches):
-            parts.append((rows, *_read(model, task, raw)))
+            parts.append((places, *_read(model, task, raw)))
     model.train(was_training)
-    return _assemble(table.rows, parts, world)
+    return _assemble(len(chosen), parts, world)
 
 
 @torch.no_grad()

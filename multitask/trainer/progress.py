@@ -13,7 +13,7 @@ from multitask.trainer.result import StepResult
 class Progress:
     """Counters and scores of a run; the same on every rank, and restored from a checkpoint.
 
-    `history`: one dict per evaluation with `step`, `epoch`, `rows`, `tokens` and the dev scores. `waited`: evaluations since
+    `history`: one dict per evaluation with `step`, `epoch`, `rows`, `tokens` and the scores. `waited`: evaluations since
     the best. `trained_steps`: task to steps that trained it. `rows` and `tokens`: trained so far, padding not counted.
     `skipped`: task to steps that were left out since its loss or gradient was not finite.
     """

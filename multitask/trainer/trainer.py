@@ -11,7 +11,7 @@ from multitask.combination import build_combination
 from multitask.config import RunConfig, load_recipe, parse_config
 from multitask.data import MemoryTables, Tables, declare_memory, prepare_tables, tables_from_memory
 from multitask.errors import UserError
-from multitask.evaluation import dev_scores, evaluate, task_scores
+from multitask.evaluation import dev_scores, evaluate, task_scores, train_scores
 from multitask.interrupt import interruptible
 from multitask.learning_rate import LearningRate
 from multitask.model import build_model, lowest_trained_layer
@@ -46,7 +46,7 @@ def train(
         config: a config, its plain values, or a recipe's name or file.
         tables: rows in memory by task and split, in place of files; as `multitask.data.tables_from_memory` reads them.
         on_step: called after each step with the number of steps done and what the step did.
-        on_evaluation: called after each evaluation with the number of steps done and the dev scores.
+        on_evaluation: called after each evaluation with the number of steps done and the scores.
         folder: where the training is saved, at evaluations and every `training.save_every` steps; one that was cut off
             goes on there to the bit. None keeps nothing.
         progress: whether to write how it goes to stderr.
@@ -104,7 +104,7 @@ class Trainer:
         """Train to the end, to the end of patience or of `training.stop_after`, or to Ctrl-C."""
         progress = self.progress
         if self.config.training.evaluate_before and progress.step == 0:
-            progress.baseline = self.dev_scores()
+            progress.baseline = self.scores()
             self._remember(progress.baseline)
         with interruptible() as interrupted:
             status = "finished"
@@ -147,20 +147,20 @@ class Trainer:
         self.record.add(result, lr)
         return result
 
-    def dev_scores(self) -> dict[str, float]:
-        """Dev scores of all tasks by metric name."""
+    def scores(self) -> dict[str, float]:
+        """Dev scores of all tasks, and those of training rows that are wanted besides, by metric name."""
         scores = {}
         for task, table in self.tables.dev.items():
             found = evaluate(self.model, task, table, self.tables.pad_id, self.device, self.config.precision)
             scores[task] = task_scores(self.config.tasks[task], found.predictions, np.asarray(table.labels))
-        return dev_scores(self.config, scores)
+        return dev_scores(self.config, scores) | train_scores(self.model, self.config, self.tables, self.device)
 
     def _after_step(self) -> dict[str, float]:
         """Record, evaluate and save where the step count says so; the dev scores, if there are new ones."""
         step, training = self.progress.step, self.config.training
         evaluates = self.schedule.evaluates_after(step)
         record = self.record.take(self.progress) if evaluates or step % training.log_every == 0 else {}
-        scores = self.dev_scores() if evaluates else {}
+        scores = self.scores() if evaluates else {}
         if scores and self.progress.evaluated(self.schedule.epochs_done(step), scores, training.selection):
             self.best = self.step.weights.copy()
         if record:

@@ -69,12 +69,12 @@ def _be_rank(rank: dict[str, str], output: Path, target: Callable[..., None], ar
 
 
 def _train(config: Any, session: Any, steps: int, save: bool) -> dict[str, np.ndarray]:
-    """Trainable parameters after `steps` steps, and under `dev/<task>` the predictions of every dev row."""
+    """Trainable parameters after `steps` steps, under `dev/<task>` the predictions of every dev row, and scores of training rows."""
     from cluster.step.stopwatch import Stopwatch
     from cluster.storage.run_folder import RunFolder
     from cluster.training.loop import Run
     from cluster.training.worker import open_tables
-    from multitask.evaluation import evaluate
+    from multitask.evaluation import evaluate, train_scores
     from multitask.trainer.record import TrainRecord
 
     tables = open_tables(config, session)
@@ -96,7 +96,8 @@ def _train(config: Any, session: Any, steps: int, save: bool) -> dict[str, np.nd
         ).predictions
         for task, table in tables.dev.items()
     }
-    return _whole(mine, session.world) | predictions
+    scores = train_scores(run.engine.model, config, tables, session.device)
+    return _whole(mine, session.world) | predictions | {f"dev/{key}": np.array(value) for key, value in scores.items()}
 
 
 def _whole(mine: dict[str, tuple[int, np.ndarray]], world: int) -> dict[str, np.ndarray]:

@@ -230,6 +230,7 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
     "TrainingConfig.evaluate_every": ({}, {"training": {"evaluate_every": 1}}),
     "TrainingConfig.evaluate_rows": ({}, {"training": {"evaluate_rows": 18}}),
     "TrainingConfig.evaluate_before": ({}, {"training": {"evaluate_before": True}}),
+    "TrainingConfig.score_train_rows": ({}, {"training": {"score_train_rows": 5}}),
     "TrainingConfig.save_every": ({}, {"training": {"save_every": 1}}),
     "TrainingConfig.selection": (THREE_EPOCHS, {"training": {"selection": "dev/sst/accuracy"}}),
     "TrainingConfig.patience": (
@@ -363,6 +364,7 @@ def _models(annotation: object) -> list[type[BaseModel]]:
         {"training": {"evaluate_every": 1}},
         {"training": {"save_every": 1}},
         {"training": {"evaluate_before": True}},
+        {"training": {"score_train_rows": 5}},
         {"tracking": {"tags": ["a"]}},
     ],
 )

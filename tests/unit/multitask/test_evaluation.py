@@ -8,18 +8,23 @@ import pytest
 import torch
 
 from multitask.config import RunConfig, parse_config
-from multitask.data import TaskTable, collate, load_tokenizer, prepare, tokenizer_id
+from multitask.data import TaskTable, collate, load_tokenizer, prepare, prepare_tables, tokenizer_id
 from multitask.evaluation import (
     Evaluation,
     confusion_table,
     dev_scores,
     error_tables,
     evaluate,
+    is_score,
     tables,
     task_scores,
+    train_scores,
     worst_errors,
 )
+from multitask.evaluation.train_rows import scored_rows
 from multitask.model import build_model
+from multitask.sampling import Schedule
+from multitask.work import WorkSource
 
 CPU = torch.device("cpu")
 
@@ -166,3 +171,34 @@ def test_scatter_holds_the_rows_or_an_even_part_of_them(config: RunConfig) -> No
     assert len(many) == 2000
     assert (many[0], many[-1]) == ([0.0, 0.0], [7000.0, 7000.0])
     assert set(np.diff([row[0] for row in many])) <= {3.0, 4.0}
+
+
+def test_training_rows_are_scored_as_a_straight_reading_of_each_row_has_it(tiny_tasks: dict[str, Any]) -> None:
+    tiny_tasks["tasks"]["sst"]["train_rows"] = 12
+    config = parse_config(tiny_tasks | {"training": {"score_train_rows": 9}}, "test")
+    tables, model = prepare_tables(config), build_model(config)
+    found = train_scores(model, config, tables, CPU)
+    assert found == train_scores(model, config, tables, CPU), "the same rows every time"
+    rows = {task: scored_rows(config, task, table.rows) for task, table in tables.train.items()}
+    used = {task: set() for task in rows}
+    source = WorkSource(config, tables.train, tables.pad_id, 0, 1, all_tasks=False)
+    schedule = Schedule(config, source.sizes())
+    for step in range(schedule.steps):
+        for task, batches in source.share(schedule.round(step)).batches.items():
+            used[task] |= {int(row) for own in batches for row in own.batch.rows}
+    for task, table in tables.train.items():
+        assert len(set(rows[task])) == 9
+        assert set(rows[task]) <= used[task], "only what is trained on"
+        own = [evaluate(model, task, table, tables.pad_id, CPU, "fp32").predictions[row] for row in rows[task]]
+        wanted = task_scores(
+            config.tasks[task], np.array(own), np.array([table.labels[[row]][0] for row in rows[task]])
+        )
+        assert {name: found[f"train/{task}/{name}"] for name in wanted} == pytest.approx(wanted, abs=1e-6)
+    assert not train_scores(model, parse_config(tiny_tasks, "test"), tables, CPU)
+
+
+def test_scores_are_told_from_what_else_is_told_of_training() -> None:
+    assert all(map(is_score, ("dev/mean", "dev/sst/accuracy", "train/sst/accuracy")))
+    assert not any(
+        map(is_score, ("train/loss/sst", "train/share/sst", "train/regularization/smart", "train/lr", "step"))
+    )

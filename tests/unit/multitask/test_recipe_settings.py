@@ -5,6 +5,7 @@ from typing import Any
 import pytest
 
 from multitask.config import RunConfig, list_recipes, load_recipe
+from multitask.sampling import task_sizes
 
 SST, QUORA, STS = "tasks.sst", "tasks.quora", "tasks.sts"
 PAIRS = (QUORA, STS)
@@ -34,6 +35,7 @@ def _scaled(features: str, scale: str) -> dict[str, Any]:
     return {f"{STS}.pair_encoding.features": features, f"{STS}.head": {"name": "scaled", "scale": scale}}
 
 
+PEARS_WL = {**_scaled("pearson", "sigmoid"), "combination.name": "size_weighted", "phases.0.epochs": 10}
 # What makes a row what it is.
 SETTINGS: dict[str, dict[str, Any]] = {
     "a-bert": {**FINE_TUNED, "phases.0.tasks": ["sst"], "phases.0.epochs": 10},
@@ -53,6 +55,10 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "combination.name": "pcgrad",
         "phases.0.epochs": 10,
     },
+    "a-pears-wl-epochs-20": {**FINE_TUNED, **PEARS_WL, "phases.0.epochs": 20},
+    "a-pears-wl-lr-1e-3": {**FINE_TUNED, **PEARS_WL, "optimizer.lr": 1e-3},
+    "a-pears-wl-lr-1e-7": {**FINE_TUNED, **PEARS_WL, "optimizer.lr": 1e-7},
+    "a-pears-wl-dropout-04": {**FINE_TUNED, **PEARS_WL, "head.dropout": 0.4},
     "b-baseline": {**FINE_TUNED, "phases.0.tasks": ["sst"]},
     "b-pretrain": {"phases.0.encoder": "frozen", "optimizer.lr": 1e-3, "phases.0.sampling.largest": 64},
     "b-basic": {
@@ -71,6 +77,8 @@ SETTINGS: dict[str, dict[str, Any]] = {
         "optimizer.options.nus": [0.7, 1.0],
     },
     "b-cosine-siar-lamb": {**SIAR, "phases.0.epochs": 1, "optimizer.name": "lamb", "optimizer.lr": 1e-4},
+    "b-cosine-siar-lamb-1e-5": {**SIAR, "phases.0.epochs": 1, "optimizer.name": "lamb", "optimizer.lr": 1e-5},
+    "b-progress": {**FINE_TUNED, **COSINE, "training.score_train_rows": 1000},
     "b-cfimdb": {
         "tasks.cfimdb.files.train": ["ids-cfimdb-train.csv"],
         "tasks.cfimdb.auxiliary": False,
@@ -145,6 +153,13 @@ SETTINGS: dict[str, dict[str, Any]] = {
     },
     "d-surgery": {**_scaled("cosine", "relu"), **TSENG, "encoder.pooling": "pooler"},
     "d-surgery-mean": {**_scaled("cosine", "relu"), **TSENG, "encoder.pooling": "mean"},
+    "d-test": {
+        **_scaled("cosine", "relu"),
+        "combination.name": "pcgrad",
+        "encoder.pooling": "mean",
+        "phases.0.epochs": 9,
+        "data.batch_size": 16,
+    },
     "d-mnrl": {"tasks.duplicates.kind.name": "contrastive", **TSENG},
     "e-pretrain": {
         **CROSS,
@@ -175,6 +190,14 @@ SETTINGS: dict[str, dict[str, Any]] = {
     "e-mix-surgery-05": {**CROSS, **THREE, "head.dropout": 0.5, **TSENG},
     "e-mix-aux": {**FINE_TUNED, **CROSS, **THREE, **REVIEW, "tasks.review.batch_size": 2, "combination.name": "sum"},
     "e-mix-aux-05": {**CROSS, **THREE, **REVIEW, "head.dropout": 0.5},
+    "e-abstract": {**CROSS, **THREE, "head.dropout": 0.5, "combination.name": "pcgrad"},
+    "e-cosine-mean": {
+        f"{QUORA}.pair_encoding.features": "cosine",
+        "encoder.pooling": "mean",
+        "phases.0.tasks": ["quora"],
+        "phases.0.encoder": "frozen",
+        "optimizer.lr": 1e-3,
+    },
     "e-aux-surgery4": {**CROSS, **THREE, **REVIEW, **TSENG, "combination.groups": None},
     "e-aux-surgery2": {**THREE, **REVIEW, **TSENG, "combination.groups": [["sst", "quora", "sts"], ["review"]]},
     "extra-tasks": {
@@ -210,10 +233,10 @@ def test_recipe_sets_what_its_row_says(recipe: str) -> None:
 @pytest.mark.parametrize("recipe", [r for r in list_recipes() if r[1] == "-"])
 def test_rows_start_from_what_minbert_is(recipe: str) -> None:
     config = load_recipe(recipe)
-    assert config.encoder.pooling == ("mean" if recipe == "d-surgery-mean" else "pooler")
+    assert config.encoder.pooling == ("mean" if recipe in ("d-surgery-mean", "d-test", "e-cosine-mean") else "pooler")
     assert not config.encoder.token_types
     assert config.encoder.dropout == 0.1
-    assert config.head.dropout == (0.5 if recipe.endswith("-05") else 0.3)
+    assert config.head.dropout == (SETTINGS[recipe].get("head.dropout") or 0.3)
     assert config.schedule.warmup == 0
     assert config.schedule.decay == ("linear" if recipe == "e-seq" else "constant")
     assert config.optimizer.weight_decay == 0
@@ -238,6 +261,19 @@ def test_rows_that_differ_in_one_thing_differ_in_nothing_else() -> None:
         ("e-mix", "e-mix-surgery", {"combination"}),
         ("e-mix", "e-mix-aux", {"tasks"}),
         ("e-aux-surgery4", "e-aux-surgery2", {"combination"}),
+        ("a-pears-wl", "a-pears-wl-epochs-20", {"phases"}),
+        ("a-pears-wl", "a-pears-wl-dropout-04", {"head"}),
+        ("d-surgery-mean", "d-test", {"data", "tasks", "phases"}),
     ):
         one, other = load_recipe(first).trajectory(), load_recipe(second).trajectory()
         assert {key for key in one if one[key] != other[key]} == changed, (first, second)
+
+
+@pytest.mark.parametrize(("recipe", "batches"), [("d-sum", 672), ("d-mnrl", 672), ("d-test", 336)])
+def test_sets_of_paper_d_have_as_many_batches_and_those_of_sts_are_enlarged(recipe: str, batches: int) -> None:
+    config = load_recipe(recipe)
+    sizes = task_sizes(config, 0, {"sst": 8544, "quora": 71692, "sts": 6040, "duplicates": 47066})
+    assert {size.batches for size in sizes.values()} == {batches}
+    assert sizes["sst"].batch_size == sizes["quora"].batch_size < sizes["sts"].batch_size
+    assert config.tasks["sts"].rows_per_pass is None, "all data were being used"
+    assert batches < 755 if config.data.batch_size == 8 else batches < 378

@@ -1,0 +1,45 @@
+"""Scores of training rows, to set beside those of dev rows."""
+
+import numpy as np
+import torch
+
+from multitask.config import RunConfig
+from multitask.config.kind import METRICS
+from multitask.data import Tables
+from multitask.data.permutation import Permutation
+from multitask.evaluation.evaluate import evaluate
+from multitask.evaluation.metrics import task_scores
+from multitask.model import MultitaskModel
+
+# What records of training steps hold under `train/`.
+_RECORDS = ("train/loss/", "train/regularization/", "train/share/")
+
+
+def train_scores(model: MultitaskModel, config: RunConfig, tables: Tables, device: torch.device) -> dict[str, float]:
+    """`train/<task>/<metric>` of every task with labels, on `training.score_train_rows` rows of each; empty without it.
+
+    The same rows in every evaluation, among those that training uses, drawn by the seed. With a process group all ranks
+    take part and have the scores.
+    """
+    scores: dict[str, float] = {}
+    for task, table in tables.train.items():
+        if not METRICS[config.tasks[task].kind.name] or config.training.score_train_rows is None:
+            continue
+        rows = scored_rows(config, task, table.rows)
+        found = evaluate(model, task, table, tables.pad_id, device, config.precision, rows)
+        own = task_scores(config.tasks[task], found.predictions, np.asarray(table.labels[rows]))
+        scores |= {f"train/{task}/{name}": value for name, value in own.items()}
+    return scores
+
+
+def scored_rows(config: RunConfig, task: str, total: int) -> np.ndarray:
+    """The rows of `task`, of `total` in its table, that are scored, in order."""
+    wanted = (total, config.tasks[task].train_rows, config.training.score_train_rows)
+    size = min(number for number in wanted if number is not None)
+    # The order in which `train_rows` draws, so that what is scored is trained on.
+    return np.sort(Permutation(total, f"{config.seed}/{task}", "used")(np.arange(size)))
+
+
+def is_score(key: str) -> bool:
+    """Whether a metric is a score of dev or training rows."""
+    return key.startswith("dev/") or (key.startswith("train/") and key.count("/") == 2 and not key.startswith(_RECORDS))
