@@ -50,10 +50,7 @@ def count_published() -> dict[Kind, int]:
 def count_sentence() -> str:
     """The counts in words."""
     counts = count_published()
-    return (
-        f"{counts['scored']} published rows with scores, {counts['unscored']} that were tried or announced without, "
-        f"and {counts['space']} tables of settings as search spaces"
-    )
+    return f"{counts['scored']} rows with scores, {counts['unscored']} without, {counts['space']} search spaces"
 
 
 def _row(line: dict[str, str]) -> PublishedRow:

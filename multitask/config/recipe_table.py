@@ -70,7 +70,7 @@ def score_text(score: float | None) -> str:
 
 def recipe_table() -> str:
     """A table for each paper: recipe, row, what it does, published scores, what differs."""
-    parts = [f"In the five papers, A to E: {count_sentence()}."]
+    parts = [f"Published in the five papers: {count_sentence()} ([every row](../multitask/recipes/published.csv))."]
     for paper, recipes in by_paper(read_recipe(name) for name in list_recipes()).items():
         source = source_of(recipes[0])
         published = [f"With {source['encoder']}; {source['data']}.\n"] if source.get("data") else []
