@@ -175,7 +175,6 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
             "training.score_train_rows=5 tasks.loss={kind: {name: binary}, columns: {text: a, label: b}, files: {train: a, dev: b}}",
             "training.score_train_rows: train/loss/… is told of every task, so no task may be called 'loss'",
         ),
-        ("head.dropout=1", "head.dropout: input should be less than 1, got 1"),
         (
             "tasks.sts.pair_encoding={name: bi_encoder, features: cosine} tasks.sts.head={name: linear, dropout: .1}",
             "tasks.sts: head.dropout has no effect on the one number of pair_encoding.features=cosine",
