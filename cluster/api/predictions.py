@@ -3,7 +3,7 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from multitask.config.kind import class_names
+from multitask.config.kind import class_names, label_places
 from multitask.errors import UserError
 
 if TYPE_CHECKING:
@@ -52,5 +52,6 @@ def submission_lines(predictor: "Predictor", found: dict[str, Any]) -> list[str]
 
 
 def _labelled(predictor: "Predictor", found: dict[str, Any]) -> dict[str, Any]:
-    names = getattr(predictor.config.tasks[found["task"]].kind, "labels", None)
+    kind = predictor.config.tasks[found["task"]].kind
+    names = class_names(kind) if label_places(kind) else ()
     return found | ({"labels": [names[value] for value in found["predictions"]]} if names else {})

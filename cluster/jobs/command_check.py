@@ -1,8 +1,9 @@
 """What a command would miss as a job: folders that are named relative to a working folder which the cluster does not have."""
 
+import fnmatch
 import os
 import re
-from collections.abc import Container, Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 
@@ -29,7 +30,7 @@ def run_config(words: Sequence[str]) -> RunConfig | None:
     return load_recipe(plain[0], [word for word in plain[1:] if _CHANGE.fullmatch(word)])
 
 
-def check_folders(words: Sequence[str], config: RunConfig | None, packed: Container[str]) -> None:
+def check_folders(words: Sequence[str], config: RunConfig | None, packed: Collection[str]) -> None:
     """Refuse what would be looked for, or written, in the job's own folder, which goes with it. `packed`: places in the package.
 
     Raises:
@@ -44,7 +45,7 @@ def check_folders(words: Sequence[str], config: RunConfig | None, packed: Contai
             f"set it to {_SET_STORAGE}"
         )
     for key, path in _data_files(config):
-        if os.path.normpath(path) not in packed:
+        if not _is_sent(os.path.normpath(path), packed):
             raise UserError(
                 f"{key}: {path} is not sent along; set data.root to {_SET_STORAGE}, or say --include {path} where it is small"
             )
@@ -76,6 +77,11 @@ def _data_files(config: RunConfig) -> Iterator[tuple[str, str]]:
                 path = str(file) if not _is_relative(str(file)) else os.path.join(config.data.root, str(file))
                 if _is_relative(path):
                     yield f"tasks.{task}.files.{split}", path
+
+
+def _is_sent(path: str, packed: Collection[str]) -> bool:
+    """Whether a file, or one in a folder or that fits a pattern, is among what is sent along."""
+    return path in packed or any(name.startswith(f"{path}/") or fnmatch.fnmatchcase(name, path) for name in packed)
 
 
 def _is_relative(location: str) -> bool:

@@ -25,15 +25,27 @@ def show_splits(reports: "list[SplitReport]", max_length: int, console: Console)
     console.print(table)
     console.print(labels)
     for report in reports:
-        for line in (_cut(report, max_length), *(f"left out: {row}" for row in report.bad_rows)):
+        for line in (_cut(report, max_length), _dropped(report), _repeated(report)):
             if line:
                 console.print(line, markup=False, highlight=False, soft_wrap=True)
+        for row in report.bad_rows:
+            console.print(f"left out: {row}", markup=False, highlight=False, soft_wrap=True)
 
 
 def _cut(report: "SplitReport", max_length: int) -> str:
     cut = report.token_lengths.truncated
     told = f"cut: {report.task}/{report.split}: {cut:,} of {report.rows:,} rows ({cut / report.rows:.1%})"
     return f"{told} are longer than data.max_length={max_length} tokens; what is beyond is not read" if cut else ""
+
+
+def _dropped(report: "SplitReport") -> str:
+    counts = ", ".join(f"{label!r}: {rows:,}" for label, rows in report.dropped.items())
+    return f"left out: {report.task}/{report.split}: rows with drop_labels ({counts})" if counts else ""
+
+
+def _repeated(report: "SplitReport") -> str:
+    told = f"ids: {report.task}/{report.split}: ids that an earlier row has: {report.repeated_ids:,}; all rows are used"
+    return told if report.repeated_ids else ""
 
 
 def _labels(report: "SplitReport") -> str:

@@ -56,7 +56,7 @@ def _train_in(
     run_id = session.agreement.from_rank_zero(lambda: folder.start(config))
     with watch("data"):
         tables = open_tables(config, session)
-    folder.notes += tables.left_out()
+    folder.notes += tables.remarks()
     run = Run(config, session, folder, tables, watch)
     run.restore()
     session.report({"run_info": asdict(run_info(run.summary(), run_id))})

@@ -15,7 +15,10 @@ class DataConfig(Config):
     )
     cache: str = Field(default="~/.cache/concord", description="folder of the tokenised, memory-mapped tables")
     on_bad_rows: Literal["error", "skip"] = Field(
-        default="error", description="skip: leave them out, count and list them, refuse above 1 %"
+        default="error", description="skip: leave them out, count and list them, refuse above data.bad_rows_limit"
+    )
+    bad_rows_limit: float = Field(
+        default=0.01, ge=0, lt=1, description="share of a split's rows that on_bad_rows=skip may leave out"
     )
     max_length: int = Field(default=128, ge=4, le=32768, description="tokens of one sequence, special ones included")
     special_tokens: bool = Field(

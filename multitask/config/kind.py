@@ -9,14 +9,23 @@ from multitask.config.messages import shown
 
 
 def _texts(labels: object) -> object:
-    for label in labels if isinstance(labels, list | tuple) else ():
+    for label in labels if isinstance(labels, list | tuple | dict) else ():
         if not isinstance(label, str):
             raise ValueError(f'must be texts, but YAML reads {shown(label)}: quote yes, no and numbers: ["no", "yes"]')
+    if isinstance(labels, str) or not isinstance(labels, list | tuple | dict | None):
+        raise ValueError(f"must be a list of names, or a mapping of names to classes from 0, got {shown(labels)}")
+    for number in labels.values() if isinstance(labels, dict) else ():
+        if not isinstance(number, int) or isinstance(number, bool):
+            raise ValueError(f"must map names to whole numbers, got {shown(number)}")
     return labels
 
 
-LabelNames = Annotated[tuple[str, ...], BeforeValidator(_texts)]
-_LABELS = "what the files call class 0, 1, …; the numbers themselves if not given"
+Labels = tuple[str, ...] | dict[str, int]
+LabelNames = Annotated[Labels, BeforeValidator(_texts)]
+_LABELS = (
+    "what the files call class 0, 1, …, or a mapping where a class has several names, as {neg: 0, Neg: 0, pos: 1}; "
+    "the numbers themselves if not given"
+)
 
 
 class Classification(Config):
@@ -28,7 +37,7 @@ class Classification(Config):
 
     @field_validator("labels")
     @classmethod
-    def _one_for_each_class(cls, labels: tuple[str, ...] | None, info: ValidationInfo) -> tuple[str, ...] | None:
+    def _one_for_each_class(cls, labels: Labels | None, info: ValidationInfo) -> Labels | None:
         return _distinct(labels, info.data.get("classes", 0))
 
 
@@ -45,12 +54,15 @@ class Binary(Config):
 
     @field_validator("labels")
     @classmethod
-    def _one_for_no_and_one_for_yes(cls, labels: tuple[str, ...] | None) -> tuple[str, ...] | None:
+    def _one_for_no_and_one_for_yes(cls, labels: Labels | None) -> Labels | None:
         return _distinct(labels, 2)
 
 
-def _distinct(labels: tuple[str, ...] | None, classes: int) -> tuple[str, ...] | None:
-    if labels is not None and (len(labels) != classes or len(set(labels)) != classes):
+def _distinct(labels: Labels | None, classes: int) -> Labels | None:
+    if isinstance(labels, dict):
+        if set(labels.values()) != set(range(classes)):
+            raise ValueError(f"must map names to each of 0 … {classes - 1}, got {labels}")
+    elif labels is not None and (len(labels) != classes or len(set(labels)) != classes):
         raise ValueError(f"must be {classes} different names, got {list(labels)}")
     return labels
 
@@ -100,9 +112,19 @@ ClassName = str | int
 
 
 def class_names(kind: Kind) -> tuple[ClassName, ...]:
-    """What class 0, 1, … are called: their names if the kind has `labels`, else the numbers; none for other kinds."""
-    names: tuple[str, ...] | None = getattr(kind, "labels", None)
-    return names or tuple(range(kind.classes))
+    """What class 0, 1, … are called: their names if the kind has `labels` (the first of several), else the numbers; none for
+    other kinds.
+    """
+    places = label_places(kind)
+    if not places:
+        return tuple(range(kind.classes))
+    return tuple(next(name for name, place in places.items() if place == number) for number in range(kind.classes))
+
+
+def label_places(kind: Kind) -> dict[str, int]:
+    """Names in files to classes; empty where the kind has no `labels`."""
+    labels: Labels = getattr(kind, "labels", None) or ()
+    return labels if isinstance(labels, dict) else {name: place for place, name in enumerate(labels)}
 
 
 METRICS: dict[str, tuple[str, ...]] = {

@@ -5,7 +5,7 @@ from typing import Annotated, Literal
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from multitask.config.base import Config
-from multitask.config.files import FileFormat, Layout
+from multitask.config.files import FileFormat, HoldOut, Layout, Split, Where, suffix_format
 from multitask.config.kind import METRICS, Kind
 
 Files = tuple[str, ...]
@@ -99,13 +99,23 @@ class TaskConfig(Config):
     kind: Kind = Field(description="what is asked: a class, yes or no, a number, or embeddings")
     auxiliary: bool = Field(default=False, description="trained, but no part of dev/mean; dev files may be left out")
     columns: Columns = Field(description="names of the files' columns")
-    files: dict[Literal["train", "dev", "test"], Files] = Field(
+    files: dict[Split, Files] = Field(
         default={},
-        description="split to a file or several: paths under data.root, absolute paths, package:NAME/FILE or URIs; "
-        "memory: where Python gives the rows, as for train and dev if nothing is given",
+        description="split to a file or several: paths under data.root, absolute paths, package:NAME/FILE or URIs, folders "
+        "and patterns (part-*.csv.gz); memory: where Python gives the rows, as for train and dev if nothing is given",
     )
     format: FileFormat | None = Field(default=None, description="by the file's suffix when not given")
     layout: Layout = Field(default=Layout(), description="how the files are written where the format leaves it open")
+    where: Where = Field(
+        default={}, description="split to the values that columns have in its rows, as {train: {split: train}}"
+    )
+    hold_out: HoldOut | None = Field(default=None, description="dev or test rows drawn from the training files")
+    thresholds: tuple[float, ...] | None = Field(
+        default=None, description="labels are numbers, and a row's class is how many of these its number reaches"
+    )
+    drop_labels: tuple[str, ...] = Field(
+        default=(), description='rows with these labels are left out and counted, as "-" of SNLI'
+    )
     pair_encoding: PairEncoding | None = Field(default=None, description="how two texts meet; needed for pairs")
     head: HeadConfig | None = Field(default=None, description="linear if not given; contrastive tasks have none")
     batch_size: int | None = Field(
@@ -129,7 +139,16 @@ class TaskConfig(Config):
         if not files:
             has_score = not info.data.get("auxiliary") and getattr(info.data.get("kind"), "name", "") != "contrastive"
             files = dict.fromkeys(("train", "dev") if has_score else ("train",), MEMORY)
-        return {split: (f,) if isinstance(f, str) else f for split, f in files.items() if f is not None}
+        for split, names in files.items():
+            if (
+                names is not None
+                and not isinstance(names, str)
+                and not (isinstance(names, list | tuple) and all(isinstance(f, str) for f in names))
+            ):
+                raise ValueError(f"{split} must be a file or a list of files, as [a.csv, b.csv], got {names!r}")
+        return {
+            split: (names,) if isinstance(names, str) else names for split, names in files.items() if names is not None
+        }
 
     @field_validator("head", mode="before")
     @classmethod
@@ -144,10 +163,22 @@ class TaskConfig(Config):
                 raise ValueError(f"{split}: {MEMORY} stands for all rows of a split: leave the files beside it out")
         return files
 
+    @field_validator("hold_out")
+    @classmethod
+    def _held_out_rows_have_no_files(cls, hold_out: HoldOut | None, info: ValidationInfo) -> HoldOut | None:
+        files = info.data.get("files", {})
+        for split in hold_out.splits if hold_out else ():
+            # Written out, a config has the training files here.
+            if files.get(split) not in (None, (), files.get("train")) and files[split] != (MEMORY,):
+                raise ValueError(f"{split} rows are drawn from the training files: leave files.{split} out")
+            files[split] = files.get("train", ())
+        return hold_out
+
     @model_validator(mode="after")
     def _consistent(self) -> "TaskConfig":
         if not self.files.get("train"):
             raise ValueError("files.train is missing: a task needs training files")
+        self._check_reading()
         if self.kind.name == "contrastive":
             self._check_contrastive()
             return self
@@ -167,6 +198,20 @@ class TaskConfig(Config):
                 f"metric must be one of {', '.join(METRICS[self.kind.name])} for kind {self.kind.name}, got {self.metric}"
             )
         return self
+
+    def _check_reading(self) -> None:
+        names = [name for files in self.files.values() for name in files if name != MEMORY]
+        formats = [self.format or suffix_format(name) for name in names]
+        # A folder or a pattern tells its format only when it is opened.
+        self.layout.check(format for format in formats if format is not None and None not in formats)
+        if self.thresholds is not None:
+            steps = self.thresholds
+            if len(steps) != self.kind.classes - 1 or list(steps) != sorted(set(steps)):
+                raise ValueError(
+                    f"thresholds must be {max(self.kind.classes - 1, 0)} rising numbers for {self.kind.classes} classes, got {list(steps)}"
+                )
+        if self.drop_labels and self.columns.label is None:
+            raise ValueError("drop_labels needs columns.label")
 
     def _check_contrastive(self) -> None:
         for key in ("pair_encoding", "head", "metric"):

@@ -11,8 +11,16 @@ def rows_of(batch: pa.RecordBatch | pa.Table, names: Sequence[str]) -> Iterator[
 
 
 def _values(column: pa.Array | pa.ChunkedArray) -> list[object]:
+    if pa.types.is_dictionary(column.type):
+        column = column.cast(column.type.value_type)
+    kind = column.type
+    if pa.types.is_binary(kind) or pa.types.is_large_binary(kind) or pa.types.is_binary_view(kind):
+        return _decoded(column)
     try:
         return list(column.to_pylist())
     except UnicodeDecodeError:
-        binary = column.cast(pa.large_binary() if pa.types.is_large_string(column.type) else pa.binary())
-        return [value if value is None else value.decode("utf-8", "surrogateescape") for value in binary.to_pylist()]
+        return _decoded(column.cast(pa.large_binary() if pa.types.is_large_string(kind) else pa.binary()))
+
+
+def _decoded(column: pa.Array | pa.ChunkedArray) -> list[object]:
+    return [value if value is None else value.decode("utf-8", "surrogateescape") for value in column.to_pylist()]

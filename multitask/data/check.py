@@ -34,6 +34,7 @@ class TokenLengths:
 class SplitReport:
     """One split of one task.
 
+    `dropped`: rows left out by `drop_labels`, by label. `repeated_ids`: rows with the id of an earlier one.
     `label_counts`: rows by class; `label_quantiles`: of a regression's labels; both None without labels. `duplicates`: rows
     that repeat an earlier row's text, or pair in the same order. `train_overlap`: rows whose text, or pair in the same order,
     is also in train; `train_overlap_swapped`: further rows whose pair is there the other way round. Both None for train.
@@ -44,6 +45,8 @@ class SplitReport:
     files: tuple[str, ...]
     rows: int
     bad_rows: tuple[BadRow, ...]
+    dropped: dict[str, int]
+    repeated_ids: int
     label_counts: dict[str, int] | None
     label_quantiles: dict[str, float] | None
     token_lengths: TokenLengths
@@ -130,12 +133,15 @@ def _report(task: str, split: str, stream: SplitStream, tally: _Tally, max_lengt
     classes = stream.task.kind.classes
     counts = np.bincount(labels.astype(int), minlength=classes) if classes and len(labels) else None
     measured = not classes and len(labels)
+    repeated = stream.repeated_ids()
     return SplitReport(
         task=task,
         split=split,
         files=stream.files,
         rows=len(lengths),
         bad_rows=tuple(stream.bad_rows),
+        dropped=dict(stream.dropped),
+        repeated_ids=repeated.rows if repeated else 0,
         label_counts=None if counts is None else {str(label): int(count) for label, count in enumerate(counts)},
         label_quantiles={name: float(np.quantile(labels, q)) for name, q in _QUANTILES.items()} if measured else None,
         token_lengths=_token_lengths(lengths, max_length),

@@ -1,6 +1,7 @@
 """Delimited text: CS224N files, CSV, TSV, and GLUE TSV."""
 
 import csv
+import re
 from collections.abc import Iterator, Sequence
 from itertools import islice
 from typing import BinaryIO, ClassVar, NamedTuple
@@ -13,6 +14,7 @@ from multitask.errors import UserError
 
 # Also bounds what a quote that is never closed can swallow before it is recognised.
 _LONGEST_FIELD = 2**24
+_SEPARATOR_LINE = re.compile(r"sep=(.)\s*", re.IGNORECASE)
 _OPEN_QUOTE = "broken quoting: a quote is opened and never closed"
 _BARE_RETURN = "a bare carriage return outside of quotes"
 
@@ -44,14 +46,24 @@ class _Delimited:
     def __init__(self, stream: BinaryIO, file: str, layout: Layout | None = None) -> None:
         layout = layout or Layout()
         csv.field_size_limit(_LONGEST_FIELD)
-        self._file, self._lines = file, Lines(stream)
-        self._width: int | None = None
+        self._file, self._lines = file, Lines(stream, layout)
+        self._delimiter = layout.delimiter or self._declared() or self.delimiter
+        self._width = len(layout.header) if layout.header else None
         self._remaining = self._rows(layout.quoting or self.quoting)
-        header = next(self._remaining, _Row(0, []))
+        header = _Row(0, list(layout.header)) if layout.header else next(self._remaining, _Row(0, []))
         if header.problem:
             raise UserError(f"{file}:{header.line}: the header: {header.problem}")
         self.columns = header.fields
         self._width = len(self.columns)
+
+    def _declared(self) -> str | None:
+        """The delimiter of a first line `sep=;`, which Excel writes and reads."""
+        self._lines.begin_record()
+        first = next(self._lines, "")
+        found = _SEPARATOR_LINE.fullmatch(first)
+        if found is None and first:
+            self._lines.put_back([first])
+        return found.group(1) if found else None
 
     def records(self, names: Sequence[str]) -> Iterator[Record]:
         """The wanted columns of every row that is not blank."""
@@ -59,7 +71,7 @@ class _Delimited:
         width = len(self.columns)
         for line, fields, problem, lines in self._remaining:
             apart = self._apart(line, lines, positions) if lines else ()
-            if apart and self.delimiter == "\t":
+            if apart and self._delimiter == "\t":
                 # Texts hold no tabs, so that every line is a row.
                 yield from apart
                 continue
@@ -69,7 +81,7 @@ class _Delimited:
 
     def _apart(self, line: int, lines: Sequence[str], positions: Sequence[int]) -> tuple[Record, ...]:
         """The lines as a row each, the first one broken, if each has the fields of a row."""
-        rows = [[_bare(field) for field in text.rstrip("\r\n").split(self.delimiter)] for text in lines]
+        rows = [[_bare(field) for field in text.rstrip("\r\n").split(self._delimiter)] for text in lines]
         if any(len(fields) != len(self.columns) for fields in rows):
             return ()
         values = [[fields[position] for position in positions] for fields in rows]
@@ -95,12 +107,12 @@ class _Delimited:
                 parser = self._parser()
                 yield _Row(lines.start, [], _reason(error))
                 continue
-            if len(fields) > 1 or (fields and lines.record[0].strip()):
-                several = tuple(lines.record) if len(lines.record) > 1 else ()
+            several = tuple(lines.record) if len(lines.record) > 1 else ()
+            if several or (fields and not lines.record[0].isspace()):
                 yield _Row(lines.start, fields, "", several)
 
     def _parser(self) -> "Iterator[list[str]]":
-        return csv.reader(self._lines, delimiter=self.delimiter, strict=True)
+        return csv.reader(self._lines, delimiter=self._delimiter, strict=True)
 
     def _plain_rows(self) -> Iterator[_Row]:
         for line in self._lines:
@@ -110,7 +122,7 @@ class _Delimited:
                 yield self._plain_row(self._lines.number, text)
 
     def _plain_row(self, number: int, text: str) -> _Row:
-        return _Row(number, text.split(self.delimiter), _BARE_RETURN if "\r" in text else "")
+        return _Row(number, text.split(self._delimiter), _BARE_RETURN if "\r" in text else "")
 
     def _rows_before_quotes(self) -> Iterator[_Row]:
         """The rows up to the first line with a quote, which is put back: they have one reading only."""
@@ -132,7 +144,7 @@ class _Delimited:
         start = lines.start
         lines.put_back(sample)
         try:
-            return tell_quoting(sample, self.delimiter, self._width, cut=len(sample) == SAMPLE_LINES)
+            return tell_quoting(sample, self._delimiter, self._width, cut=len(sample) == SAMPLE_LINES)
         except MixedQuotingError as mixed:
             raise UserError(
                 f"{self._file}: line {start + mixed.quoted} quotes a field as CSV does, line {start + mixed.bare} does not: "

@@ -1,15 +1,19 @@
 """Rows in memory, read as files are."""
 
+import copy
 import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from multitask.config import SPLITS, RunConfig, TaskConfig
+from multitask.config.files import Split
 from multitask.config.messages import valid_names
 from multitask.config.task import MEMORY
 from multitask.data.memory_readers import Rows, memory_reader
 from multitask.data.prepared import Tables, prepare_tables
 from multitask.data.schema import Reader
+from multitask.data.selection import Filter
+from multitask.data.source import RowSource
 from multitask.errors import UserError
 
 MemoryTables = Mapping[str, Mapping[str, Rows]]
@@ -33,12 +37,18 @@ def tables_from_memory(config: RunConfig, tables: MemoryTables) -> Tables:
             is neither in files nor in `tables`.
     """
     declared = declare_memory(config, tables)
-    sources = {
-        (task, split): MemorySource(declared.tasks[task], task, split, rows)
-        for task, splits in tables.items()
-        for split, rows in splits.items()
-    }
+    sources: dict[tuple[str, str], RowSource] = {}
+    for task, splits in tables.items():
+        for split, rows in splits.items():
+            source = MemorySource(declared.tasks[task], task, split, rows)
+            sources[task, split] = source
+            if split == "train":
+                sources |= {(task, drawn): source.drawn(drawn) for drawn in _drawn(declared.tasks[task])}
     return prepare_tables(declared, sources)
+
+
+def _drawn(task: TaskConfig) -> tuple[Split, ...]:
+    return task.hold_out.splits if task.hold_out else ()
 
 
 def declare_memory(config: RunConfig, tables: MemoryTables) -> RunConfig:
@@ -60,7 +70,12 @@ def declare_memory(config: RunConfig, tables: MemoryTables) -> RunConfig:
                 raise UserError(f"tables.{name}.{split}: there is no such split; {valid_names(split, SPLITS)}")
         if "dev" in splits and tasks[name].kind.name == "contrastive":
             raise UserError(f"tables.{name}.dev: a contrastive task has no score: leave its dev rows out")
-        files = tasks[name].files | dict.fromkeys(splits, in_memory)
+        if twice := next((split for split in _drawn(tasks[name]) if split in splits), None):
+            raise UserError(
+                f"tables.{name}.{twice}: tasks.{name}.hold_out draws these rows from the training rows: leave it out"
+            )
+        drawn = _drawn(tasks[name]) if "train" in splits else ()
+        files = tasks[name].files | dict.fromkeys([*splits, *drawn], in_memory)
         tasks[name] = tasks[name].model_copy(update={"files": files})
     return config.model_copy(update={"tasks": tasks})
 
@@ -72,17 +87,20 @@ class MemorySource:
         UserError: the rows are nothing that can be read.
     """
 
-    noun = "table"
-
     def __init__(self, declared: TaskConfig, task: str, split: str, rows: Rows) -> None:
         self.key = f"tables.{task}.{split}"
         self.parts: tuple[str, ...] = (self.key,)
-        self._columns, self._split = declared.columns, split
-        named = declared.columns.label if getattr(declared.kind, "labels", None) else None
+        self._columns, self._split, self._filter = declared.columns, split, Filter(declared, split)
         try:
-            self._reader = memory_reader(rows, named)
+            self._reader = memory_reader(rows, declared)
         except UserError as error:
             raise UserError(f"{self.key}: {error}") from None
+
+    def drawn(self, split: str) -> "MemorySource":
+        """The same rows as the source of a split that is drawn from them."""
+        other = copy.copy(self)
+        other._split = split
+        return other
 
     def stem(self, part: int) -> str:
         """The split's name."""
@@ -96,7 +114,7 @@ class MemorySource:
     def content_hash(self) -> str:
         """sha256 over the values of the columns that the task names, row by row: the same for a frame and a list."""
         digest = hashlib.sha256()
-        named = [name for name in self._columns.model_dump().values() if name is not None]
+        named = [*(name for name in self._columns.model_dump().values() if name is not None), *self._filter.columns]
         # Columns that are missing or ambiguous are told of when the rows are read.
         names = [name for name in named if self._reader.columns.count(name) == 1]
         digest.update(repr(names).encode())

@@ -6,7 +6,9 @@ from typing import Any, Protocol
 
 import pyarrow as pa
 
+from multitask.config import TaskConfig
 from multitask.data.arrow import rows_of
+from multitask.data.class_names import with_class_names
 from multitask.data.schema import CHUNK_ROWS, Reader, Record
 from multitask.errors import UserError
 
@@ -40,16 +42,18 @@ class HuggingFaceDataset(Protocol):
 Rows = PandasFrame | ArrowStream | HuggingFaceDataset | Sequence[Mapping[str, object]]
 
 
-def memory_reader(rows: Rows, named: str | None) -> Reader:
+def memory_reader(rows: Rows, task: TaskConfig) -> Reader:
     """A reader of `rows`, which counts them from 0 in their order; it may be asked for its records again.
 
-    `named`: a column whose values are names of classes; a dataset that has numbers for them there gives their names.
+    A dataset whose label column has numbers of classes gives their names where these are the task's labels.
 
     Raises:
         UserError: the rows are nothing that can be read.
     """
     if hasattr(rows, "with_format") and hasattr(rows, "__len__"):
-        return _Dataset(rows, named)
+        features: Mapping[str, Any] = getattr(rows, "features", None) or {}
+        names = getattr(features.get(str(task.columns.label)), "names", None) or ()
+        return with_class_names(_Dataset(rows), names, task)
     if hasattr(rows, "iloc") and hasattr(rows, "columns"):
         return _Frame(rows)
     if hasattr(rows, "__arrow_c_stream__"):
@@ -106,18 +110,11 @@ class _Table:
 class _Dataset:
     """Read through its own Arrow format, which follows a selection or shuffle and ignores what else is set."""
 
-    def __init__(self, dataset: Any, named: str | None) -> None:
+    def __init__(self, dataset: Any) -> None:
         self._dataset, self.columns = dataset.with_format("arrow"), list(dataset.column_names)
-        self._named = named
-        self._class_names: Sequence[str] = getattr((dataset.features or {}).get(named), "names", None) or ()
 
     def records(self, names: Sequence[str]) -> Iterator[Record]:
         for start in range(0, len(self._dataset), CHUNK_ROWS):
             rows = rows_of(self._dataset[start : start + CHUNK_ROWS], names)
             for number, row in enumerate(rows, start):
-                yield Record(number, self._with_class_name(names, row) if self._class_names else row)
-
-    def _with_class_name(self, names: Sequence[str], row: Sequence[object]) -> list[object]:
-        known = range(len(self._class_names))
-        pairs = zip(names, row, strict=True)
-        return [self._class_names[v] if n == self._named and isinstance(v, int) and v in known else v for n, v in pairs]
+                yield Record(number, row)

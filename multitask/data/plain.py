@@ -16,7 +16,7 @@ class PlainLines:
 
     def __init__(self, stream: BinaryIO, file: str, layout: Layout | None = None) -> None:
         self.columns = ["text"]
-        self._lines = Lines(stream)
+        self._lines = Lines(stream, layout or Layout())
 
     def records(self, names: Sequence[str]) -> Iterator[Record]:
         """The text of every line that is not blank."""

@@ -29,18 +29,31 @@ class Tables:
         """`task/split` of train and dev to the hash of what was read."""
         return {f"{task}/{split}": about["content_hash"] for task, split, about in self._read()}
 
-    def left_out(self) -> list[str]:
-        """A sentence for each split of train and dev of which rows were bad and are not used."""
+    def remarks(self) -> list[str]:
+        """A sentence for each split of train and dev of which rows are not used, or have the ids of others."""
         return [
-            f"tasks.{task}.files.{split}: {about['bad_rows']:,} of {about['rows'] + about['bad_rows']:,} rows are bad and left out, "
-            f"the first: {about['bad_rows_listed'][0]}; `concord data check` lists them"
-            for task, split, about in self._read()
-            if about["bad_rows"]
+            f"tasks.{task}.files.{split}: {text}" for task, split, about in self._read() for text in _remarks(about)
         ]
 
     def _read(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
         for split, own in (("train", self.train), ("dev", self.dev)):
             yield from ((task, split, table.metadata) for task, table in own.items())
+
+
+def _remarks(about: Mapping[str, Any]) -> Iterator[str]:
+    if bad := about["bad_rows"]:
+        yield (
+            f"{bad:,} of {about['rows'] + bad:,} rows are bad and left out, the first: {about['bad_rows_listed'][0]}; "
+            "`concord data check` lists them"
+        )
+    if dropped := about["dropped"]:
+        counts = ", ".join(f"{label!r}: {rows:,}" for label, rows in dropped.items())
+        yield f"rows left out by drop_labels: {sum(dropped.values()):,} ({counts})"
+    if repeated := about["repeated_ids"]:
+        yield (
+            f"ids that an earlier row has: {repeated['rows']:,}, the first: {repeated['again']}, as {repeated['first']}; "
+            "all rows are used"
+        )
 
 
 def prepare_tables(config: RunConfig, sources: Mapping[tuple[str, str], RowSource] | None = None) -> Tables:

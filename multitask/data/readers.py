@@ -1,10 +1,9 @@
 """Which reader reads what."""
 
-from pathlib import PurePosixPath
-
+from multitask.config.files import FORMATS, suffix_format
+from multitask.data.columns import Arrow, Parquet
 from multitask.data.delimited import CS224N, CSV, TSV, Glue
-from multitask.data.jsonl import JSONL
-from multitask.data.parquet import Parquet
+from multitask.data.json_rows import JSON, JSONL
 from multitask.data.plain import PlainLines
 from multitask.data.schema import Reader
 from multitask.errors import UserError
@@ -15,28 +14,20 @@ READERS: dict[str, type[Reader]] = {
     "csv": CSV,
     "tsv": TSV,
     "jsonl": JSONL,
+    "json": JSON,
     "parquet": Parquet,
+    "arrow": Arrow,
     "lines": PlainLines,
-}
-
-_BY_SUFFIX = {
-    ".tsv": "tsv",
-    ".csv": "csv",
-    ".jsonl": "jsonl",
-    ".ndjson": "jsonl",
-    ".parquet": "parquet",
-    ".pq": "parquet",
-    ".txt": "lines",
 }
 
 
 def file_format(file: str, task: str) -> str:
-    """The format that the suffix of `file` tells.
+    """The format that the suffix of `file` tells, that of a compression left out.
 
     Raises:
         UserError: no format has that suffix.
     """
-    suffix = PurePosixPath(file).suffix.lower()
-    if suffix not in _BY_SUFFIX:
-        raise UserError(f"tasks.{task}.format: the suffix of {file} tells no format; give one of {', '.join(READERS)}")
-    return _BY_SUFFIX[suffix]
+    format = suffix_format(file)
+    if format is None:
+        raise UserError(f"tasks.{task}.format: the suffix of {file} tells no format; give one of {', '.join(FORMATS)}")
+    return format

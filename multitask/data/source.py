@@ -4,11 +4,19 @@ import hashlib
 from collections.abc import Iterator
 from contextlib import AbstractContextManager, contextmanager
 from pathlib import PurePosixPath
-from typing import Protocol
+from typing import BinaryIO, Protocol
 
 from multitask.config import RunConfig
+from multitask.config.files import TEXT_FORMATS, plain_name
 from multitask.config.task import MEMORY
+from multitask.data.class_names import kept_class_names, with_class_names
+from multitask.data.columns import Columns
+from multitask.data.compression import DAMAGED, decompressed
+from multitask.data.contents import check_contents, check_encoding, marked_encoding, peek
+from multitask.data.expansion import expand
+from multitask.data.hub import is_data_set, load_data_set
 from multitask.data.location import locate, open_binary
+from multitask.data.memory_readers import memory_reader
 from multitask.data.readers import READERS, file_format
 from multitask.data.schema import Reader
 from multitask.errors import UserError
@@ -20,12 +28,11 @@ class RowSource(Protocol):
     """The rows of one split: files, or one table in memory.
 
     `key`: what messages about the whole call it. `parts`: the names of its files or table, each of which is opened by
-    itself; what a part is is its `noun`.
+    itself.
     """
 
     key: str
     parts: tuple[str, ...]
-    noun: str
 
     def stem(self, part: int) -> str:
         """What the ids of rows without one begin with."""
@@ -45,43 +52,72 @@ class RowSource(Protocol):
 
 
 class FileSource:
-    """The files that a task declares for a split.
+    """The files, and data sets of Hugging Face, that a task declares for a split.
 
     Raises:
-        UserError: there are none, the rows are declared to be in memory, or a `package:` name does not exist.
+        UserError: there are none, the rows are declared to be in memory, or a `package:` name, folder or pattern stands for none.
     """
-
-    noun = "file"
 
     def __init__(self, config: RunConfig, task: str, split: str) -> None:
         self.key = f"tasks.{task}.files.{split}"
-        self._task, self._format, self._layout = task, config.tasks[task].format, config.tasks[task].layout
-        names = next((names for name, names in config.tasks[task].files.items() if name == split), ())
+        self._name, self._task, self._root = task, config.tasks[task], config.data.root
+        names = next((names for name, names in self._task.files.items() if name == split), ())
         if not names:
             raise UserError(f"{self.key}: the task has no {split} files")
         if names == (MEMORY,):
             raise UserError(
                 f"{self.key}: the rows are not in files: name some, or give multitask.train the rows as tables.{task}.{split}"
             )
-        self.parts = tuple(locate(config.data.root, name) for name in names)
+        try:
+            self.parts = tuple(part for name in names for part in self._stands_for(name))
+        except UserError as error:
+            raise UserError(self.explained(error)) from None
+
+    def _stands_for(self, name: str) -> tuple[str, ...]:
+        return (name,) if is_data_set(name) else expand(locate(self._root, name), self._task.format is not None)
 
     def stem(self, part: int) -> str:
         """The file's name without its suffix."""
-        return PurePosixPath(self.parts[part]).stem
+        return PurePosixPath(plain_name(self.parts[part])).stem
 
     @contextmanager
     def open(self, part: int) -> Iterator[Reader]:
         """The reader of the file's format.
 
         Raises:
-            UserError: the file cannot be read, or its format is not known.
+            UserError: the file cannot be read, its format is not known, or it is something else than its name says.
         """
         file = self.parts[part]
+        if is_data_set(file):
+            yield memory_reader(load_data_set(file), self._task)
+            return
         with open_binary(file) as stream:
-            yield READERS[self._format or file_format(file, self._task)](stream, file, self._layout)
+            try:
+                yield self._reader(decompressed(stream), file)
+            except DAMAGED as error:
+                raise UserError(f"{file}: the compressed file is cut or damaged: {error}") from None
+            except UnicodeDecodeError as error:
+                where = f"{error.reason} at byte {error.start} of a block"
+                raise UserError(
+                    f"{file} is not {error.encoding}: {where}; see tasks.{self._name}.layout.encoding"
+                ) from None
+
+    def _reader(self, stream: BinaryIO, file: str) -> Reader:
+        format, layout = self._task.format or file_format(file, self._name), self._task.layout
+        head = peek(stream)
+        check_contents(head, format, file, self._name)
+        if format in TEXT_FORMATS and layout.encoding is None:
+            if encoding := marked_encoding(head):
+                layout = layout.model_copy(update={"encoding": encoding})
+            else:
+                check_encoding(head, file, self._name)
+        reader = READERS[format](stream, file, layout)
+        if isinstance(reader, Columns):
+            return with_class_names(reader, kept_class_names(reader.schema, self._task.columns.label), self._task)
+        return reader
 
     def content_hash(self) -> str:
-        """sha256 over the raw bytes of the files in order; nothing is parsed.
+        """sha256 over the raw bytes of the files in order; nothing is parsed. Of a data set by name its own fingerprint counts.
 
         Raises:
             UserError: files cannot be read, one line for each.
@@ -90,6 +126,9 @@ class FileSource:
         problems = []
         for file in self.parts:
             try:
+                if is_data_set(file):
+                    digest.update(load_data_set(file)._fingerprint.encode())
+                    continue
                 with open_binary(file) as stream:
                     while block := stream.read(_BLOCK):
                         digest.update(block)

@@ -26,7 +26,8 @@ class TaskTable:
     its path.
 
     `metadata`: `files`, `content_hash`, `tokenizer_id`, `pairing`, `max_length`, `special_tokens`, `rows`, `truncated` (rows cut to
-    `max_length`), `bad_rows` (number left out) and `bad_rows_listed` (the first of them as `file:line: reason`).
+    `max_length`), `bad_rows` (number left out), `bad_rows_listed` (the first of them as `file:line: reason`), `dropped` (rows
+    left out by `drop_labels`, by label) and `repeated_ids` (None, or how many, and the first of them and what it repeats).
 
     Raises:
         FileNotFoundError: there is no such file.

@@ -23,7 +23,7 @@ from multitask.errors import UserError
 
 _FORMAT = 3
 # What of a task decides how its files are read.
-_READ = {"columns", "kind", "format", "layout"}
+_READ = {"columns", "kind", "format", "layout", "where", "hold_out", "thresholds", "drop_labels"}
 _ABANDONED_SECONDS = 24 * 3600
 _BAD_ROWS_LISTED = 20
 
@@ -76,7 +76,7 @@ def _key(config: RunConfig, task: str, split: str, about: dict) -> str:
     declared = config.tasks[task].model_dump(mode="json", include=_READ, exclude=loss_only)
     # The bytes alone do not tell how they were spread over files, nor the suffixes and stems that formats and ids come from.
     names = [PurePosixPath(file).name for file in about["files"]]
-    parts = [_FORMAT, {**about, "files": names}, declared, split, config.data.on_bad_rows]
+    parts = [_FORMAT, {**about, "files": names}, declared, split, config.data.on_bad_rows, config.data.bad_rows_limit]
     return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()
 
 
@@ -112,11 +112,14 @@ def _write_batches(file: object, stream: SplitStream, tokenizer: PreTrainedToken
             tokenised, cut = _tokenise(batch, tokenizer, about, schema)
             writer.write_batch(tokenised)
             rows, truncated = rows + batch.num_rows, truncated + cut
-        bad = {
+        repeated = stream.repeated_ids()
+        left_out = {
             "bad_rows": len(stream.bad_rows),
             "bad_rows_listed": [str(row) for row in stream.bad_rows[:_BAD_ROWS_LISTED]],
+            "dropped": dict(stream.dropped),
+            "repeated_ids": repeated and repeated._asdict(),
         }
-        closing = json.dumps({**about, "rows": rows, "truncated": truncated, **bad})
+        closing = json.dumps({**about, "rows": rows, "truncated": truncated, **left_out})
         empty = pa.RecordBatch.from_pylist([], schema=schema)
         writer.write_batch(empty, custom_metadata=pa.KeyValueMetadata({"concord": closing}))
 

@@ -1,12 +1,12 @@
 """What makes a row usable."""
 
-import math
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from typing import NamedTuple
 
 from multitask.config import TaskConfig
-from multitask.config.kind import Kind, Regression
+from multitask.data.labels import LabelReader
+from multitask.data.values import RowError, shown, spelled
 
 # White space, and what Unicode says to draw nothing for (Default_Ignorable_Code_Point).
 _NOTHING_TO_SEE = re.compile(
@@ -15,12 +15,8 @@ _NOTHING_TO_SEE = re.compile(
 )
 
 
-class RowError(ValueError):
-    """Why a row cannot be used."""
-
-
 class Row(NamedTuple):
-    """A usable row; `label` is None in a test file without labels."""
+    """A usable row; `label` is None in a test split without labels."""
 
     id: str
     text: str
@@ -29,45 +25,50 @@ class Row(NamedTuple):
     label: float | None
 
 
-def validate(values: Mapping[str, object], task: TaskConfig, default_id: str) -> Row:
-    """A usable row from raw `values` by role (`id`, `text`, `text_pair`, `negative`, `label`); roles the file lacks are left out.
+class RowReader:
+    """Makes usable rows of raw values: of the columns in `roles` (`id`, `text`, `text_pair`, `negative`, `label`), in that order.
 
-    Raises:
-        RowError: a field is missing, empty, not valid text, or the label is no number of the task's kind.
+    Roles that a file lacks are left out.
     """
-    columns = task.columns
-    return Row(
-        _identifier(values["id"], str(columns.id)) if "id" in values else default_id,
-        _text(values["text"], columns.text),
-        _text(values["text_pair"], str(columns.text_pair)) if "text_pair" in values else None,
-        _text(values["negative"], str(columns.negative)) if "negative" in values else None,
-        parse_label(values["label"], str(columns.label), task.kind) if "label" in values else None,
-    )
 
+    def __init__(self, task: TaskConfig, split: str, roles: Sequence[str]) -> None:
+        columns = task.columns
+        places = {role: place for place, role in enumerate(roles)}
+        self._id, self._id_column = places.get("id"), str(columns.id)
+        self._text, self._text_column = places["text"], columns.text
+        self._pair, self._pair_column = places.get("text_pair"), str(columns.text_pair)
+        self._negative, self._negative_column = places.get("negative"), str(columns.negative)
+        self._label = places.get("label")
+        self._labels = LabelReader(task, split)
 
-def parse_label(value: object, column: str, kind: Kind) -> float:
-    """The label as a number: a whole one in range for classes (or the place of its name), a finite one in range for regression.
+    def read(self, values: Sequence[object], stem: str, line: int) -> Row:
+        """The row; without an id it is named `stem:line`.
 
-    Raises:
-        RowError: it is missing, not a number or out of range.
-    """
-    if names := getattr(kind, "labels", None):
-        return float(_position(value, column, names))
-    number = _number(value, column)
-    if isinstance(kind, Regression):
-        if not kind.low <= number <= kind.high:
-            raise RowError(f"{column} must lie in [{kind.low:g}, {kind.high:g}], got {number:g}")
-        return number
-    if not number.is_integer() or not 0 <= number < kind.classes:
-        raise RowError(f"{column} must be a whole number in 0 … {kind.classes - 1}, got {number:g}")
-    return number
+        Raises:
+            RowError: a field is missing, empty, not valid text, or the label is no number of the task's kind.
+            LabelDroppedError: its label is one of `drop_labels`.
+        """
+        return Row(
+            f"{stem}:{line}" if self._id is None else _identifier(values[self._id], self._id_column),
+            _text(values[self._text], self._text_column),
+            None if self._pair is None else _text(values[self._pair], self._pair_column),
+            None if self._negative is None else _text(values[self._negative], self._negative_column),
+            None if self._label is None else self._labels.read(values[self._label]),
+        )
+
+    def has_label(self, values: Sequence[object]) -> bool:
+        """Whether a label is among the values and usable."""
+        try:
+            return self._label is not None and self._labels.read(values[self._label]) is not None
+        except ValueError:
+            return False
 
 
 def _text(value: object, column: str) -> str:
     if value is None:
         raise RowError(f"missing field {column!r}")
     if not isinstance(value, str):
-        raise RowError(f"{column} is not a text: {_shown(value)}")
+        raise RowError(f"{column} is not a text: {shown(value)}")
     if not "!" <= value[:1] <= "~" and _NOTHING_TO_SEE.fullmatch(value):
         raise RowError(f"{column} is empty")
     if "\0" in value:
@@ -85,38 +86,4 @@ def _check_unicode(value: str, column: str) -> None:
 
 
 def _identifier(value: object, column: str) -> str:
-    return _text(value if isinstance(value, str) else _spelled(value), column)
-
-
-def _spelled(value: object) -> object:
-    """A number as the text of a file would have it: a column of whole numbers is one of floats where a row lacks its own."""
-    if isinstance(value, float) and value.is_integer() and abs(value) < 2**53:
-        return str(int(value))
-    return str(value) if isinstance(value, int | float) else value
-
-
-def _position(value: object, column: str, names: Sequence[str]) -> int:
-    name = str(value).strip() if value is not None else ""
-    if name not in names:
-        raise RowError(f"{column} must be one of {', '.join(names)}, got {_shown(value)}")
-    return names.index(name)
-
-
-def _number(value: object, column: str) -> float:
-    if value is None:
-        raise RowError(f"missing field {column!r}")
-    if isinstance(value, str) and not value.strip():
-        raise RowError(f"{column} is empty")
-    try:
-        # float() takes 1_000, which no data file means as a number.
-        number = math.nan if isinstance(value, str) and "_" in value else float(value)  # type: ignore[arg-type]
-    except (ValueError, TypeError, OverflowError):
-        number = math.nan
-    if not math.isfinite(number):
-        raise RowError(f"{column} is not a number: {_shown(value)}")
-    return number
-
-
-def _shown(value: object) -> str:
-    text = ascii(value) if isinstance(value, str) and not value.isprintable() else repr(value)
-    return text if len(text) <= 60 else f"{text[:57]}..."
+    return _text(spelled(value) if isinstance(value, int | float) else value, column)

@@ -60,7 +60,7 @@ def train(
     trainer = Trainer(config, opened, where, SavedSteps(Path(folder)) if folder is not None else None)
     trainer.restore()
     line = ProgressLine(trainer.schedule.steps, shown=progress)
-    for sentence in opened.left_out():
+    for sentence in opened.remarks():
         line.say(sentence)
     return trainer.train(line, on_step, on_evaluation)
 

@@ -92,6 +92,13 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
     "Columns.label": ({}, _task("sts", columns={"label": ""})),
     "TaskConfig.files": ({}, _task("sst", files={"train": ["sst-dev.csv"]})),
     "TaskConfig.format": ({}, _task("sst", format="jsonl")),
+    "Layout.delimiter": ({}, _task("sst", layout={"delimiter": ","})),
+    "TaskConfig.where": ({}, _task("sst", where={"train": {"sentiment": [0, 1]}})),
+    "TaskConfig.thresholds": ({}, _task("quora", thresholds=[1.5])),
+    "TaskConfig.drop_labels": ({}, _task("sst", drop_labels=["0"])),
+    "HoldOut.dev": ({}, _task("sst", files={"train": ["sst-train.csv"], "dev": []}, hold_out={"dev": 0.3})),
+    "HoldOut.test": ({}, _task("sst", hold_out={"test": 0.5})),
+    "HoldOut.seed": (_task("sst", hold_out={"test": 0.5}), _task("sst", hold_out={"seed": 1})),
     "CrossEncoder.name": ({}, _pair()),
     "BiEncoder.features": (_pair(), _pair("pearson")),
     "LinearHead.dropout": ({}, _task("sst", head={"name": "linear", "dropout": 0.5})),
@@ -248,8 +255,8 @@ EXEMPT = {
     # What an encoder needs: tests/unit/multitask/test_encoder_families.py, test_encoder_files.py.
     "EncoderConfig": {"padding", "resize_embeddings"},
     # How files are read: tests/unit/multitask/data.
-    "DataConfig": {"root", "cache", "on_bad_rows", "special_tokens"},
-    "Layout": {"quoting"},
+    "DataConfig": {"root", "cache", "on_bad_rows", "bad_rows_limit", "special_tokens"},
+    "Layout": {"encoding", "quoting", "header", "comment", "decimal"},
     "TrainingConfig": {"accumulation", "non_finite_limit"},
 }
 _WATCHERS = {"ClusterConfig", "TrackingConfig", "SourceConfig", "ZeroConfig"}

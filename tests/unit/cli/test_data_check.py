@@ -26,7 +26,18 @@ def test_cut_rows_and_tasks_without_labels_are_told(
     monkeypatch.setenv("COLUMNS", "200")
     ended = concord("data", "check", "recipe.yaml")
     assert ended.code == 0
-    told = [line for line in ended.out.splitlines() if line.startswith("cut: ")]
+    told = [line for line in ended.out.splitlines() if line.startswith(("cut: ", "left out: ", "ids: "))]
     assert told == [
         "cut: plain/train: 1 of 4 rows (25.0%) are longer than data.max_length=24 tokens; what is beyond is not read"
     ]
+    tree["tasks"]["plain"] |= {
+        "columns": {"text": "text", "label": "label", "id": "id"},
+        "files": {"train": "x.csv", "dev": "x.csv"},
+    }
+    tree["tasks"]["plain"] |= {"kind": {"name": "binary"}, "drop_labels": ["-"]}
+    (tmp_path / "x.csv").write_text("id,text,label\n1,a,0\n1,b,1\n2,c,-\n")
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree))
+    out = concord("data", "check", "recipe.yaml").out.splitlines()
+    for split in ("train", "dev"):
+        assert f"left out: plain/{split}: rows with drop_labels ('-': 1)" in out
+        assert f"ids: plain/{split}: ids that an earlier row has: 1; all rows are used" in out

@@ -32,6 +32,14 @@ def test_counts_labels_lengths_duplicates_and_overlap(tmp_path: Path, make_confi
     assert (dev.duplicates, dev.train_overlap, dev.train_overlap_swapped) == (0, 2, 0)
 
 
+def test_dropped_labels_and_repeated_ids_are_counted(tmp_path: Path, make_config: MakeConfig) -> None:
+    write(tmp_path, "train.csv", "1,w1,0", "1,w2,1", "2,w3,-")
+    write(tmp_path, "dev.csv", "1,w2 w3,0", "2,w9,-", "3,w1,?")
+    train, dev = check(make_config(drop_labels=["-", "?"]))
+    assert (train.rows, train.repeated_ids, train.dropped) == (2, 1, {"-": 1})
+    assert (dev.rows, dev.repeated_ids, dev.dropped) == (1, 0, {"-": 1, "?": 1})
+
+
 def test_pairs_overlap_in_either_order(tmp_path: Path, make_config: MakeConfig) -> None:
     header = "id,text,pair,label"
     write(tmp_path, "train.csv", "1,a,b,0", "2,c,d,1", "3,ab,c,0", header=header)

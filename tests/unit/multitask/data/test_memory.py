@@ -171,7 +171,7 @@ def test_bad_rows_are_named_by_their_number_from_0(make_config: MakeConfig, kind
     rows[17]["label"], rows[2100]["text"] = "x", " "
     config = make_config(files={})
     assert refusal(config, {"t": {"train": KINDS[kind](rows)}}) == [
-        "tables.t.train:17: label is not a number: 'x'",
+        "tables.t.train:17: label is not a number: 'x'; for labels that are words give kind.labels",
         "tables.t.train:2100: text is empty",
         "tables.t.train: 2 of 2200 rows are bad: mend them or set data.on_bad_rows=skip",
     ]
@@ -185,7 +185,7 @@ def test_one_odd_value_of_a_pandas_column_costs_one_row(make_config: MakeConfig)
     frame = pd.DataFrame(some_rows(6)).astype(object).sort_values("id", ascending=False)
     frame.iloc[0, 3], frame.iloc[1, 3], frame.iloc[2, 1], frame.iloc[3, 1] = "x", np.nan, None, 7
     assert refusal(make_config(files={}), {"t": {"train": frame}})[:-1] == [
-        "tables.t.train:0: label is not a number: 'x'",
+        "tables.t.train:0: label is not a number: 'x'; for labels that are words give kind.labels",
         "tables.t.train:1: missing field 'label'",
         "tables.t.train:2: missing field 'text'",
         "tables.t.train:3: text is not a text: 7",
@@ -251,7 +251,7 @@ def test_tables_replace_the_declared_files_split_by_split(tmp_path: Path, make_c
         ),
         (
             {"t": {"train": [{"id": 1, "txt": "w1", "label": 0}]}},
-            "tables.t.train: column 'text' (tasks.t.columns.text) is missing; the table's columns: ['id', 'txt', 'label']",
+            "tables.t.train: column 'text' (tasks.t.columns.text) is missing; its columns: ['id', 'txt', 'label']",
         ),
         (
             {"t": {"train": pd.DataFrame([[1, "a", "b", 0]], columns=["id", "text", "text", "label"])}},
@@ -271,9 +271,29 @@ def test_what_cannot_be_read_is_refused_in_one_line(make_config: MakeConfig, tab
 def test_duplicate_ids_name_both_rows(make_config: MakeConfig) -> None:
     rows = some_rows(4)
     rows[3]["id"] = "r0"
-    assert refusal(make_config(files={}), {"t": {"train": rows}}) == [
-        "tables.t.train:3: duplicate id, tables.t.train:0 has the same"
+    assert refusal(make_config(files={}), {"t": {"train": some_rows(4), "dev": some_rows(4), "test": rows}}) == [
+        "tables.t.test:3: duplicate id, tables.t.test:0 has the same"
     ]
+    (told,) = tables_from_memory(make_config(files={}), {"t": {"train": rows, "dev": some_rows(4)}}).remarks()
+    assert told.endswith(
+        "ids that an earlier row has: 1, the first: tables.t.train:3, as tables.t.train:0; all rows are used"
+    )
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_held_out_and_filtered_rows_of_memory_are_those_of_a_file(
+    tmp_path: Path, make_config: MakeConfig, kind: str
+) -> None:
+    rows = [{**row, "text": f"w{n} {row['text']}", "fold": n % 3} for n, row in enumerate(some_rows(300))]
+    keys: dict[str, Any] = {"hold_out": {"dev": 0.3}, "where": {"train": {"fold": [0, 1]}}}
+    write(tmp_path / "train.csv", rows)
+    on_file = prepare_tables(make_config(files={"train": "train.csv"}, **keys))
+    in_memory = tables_from_memory(make_config(files={}, **keys), {"t": {"train": KINDS[kind](rows)}})
+    for one, other in ((in_memory.train["t"], on_file.train["t"]), (in_memory.dev["t"], on_file.dev["t"])):
+        assert list(contents(one)) == list(contents(other))
+    assert in_memory.train["t"].rows + in_memory.dev["t"].rows == 200
+    with pytest.raises(UserError, match=r"tables\.t\.dev: tasks\.t\.hold_out draws these rows from the training rows"):
+        tables_from_memory(make_config(files={}, **keys), {"t": {"train": rows, "dev": rows}})
 
 
 def test_a_contrastive_task_has_no_dev_rows(tiny_tasks: dict[str, Any]) -> None:

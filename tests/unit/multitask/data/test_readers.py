@@ -1,6 +1,7 @@
 import csv
 import io
 import json
+from typing import Any
 
 import pandas as pd
 import pyarrow as pa
@@ -16,7 +17,11 @@ ROWS = [("1", "a plain one", "0"), ("2", 'with "quotes" inside', "1"), ("3", "ü
 
 
 def read(name: str, content: bytes, *columns: str) -> list[Record]:
-    reader = READERS[name](io.BytesIO(content), "f")
+    return read_with({}, name, content, *columns)
+
+
+def read_with(layout: dict[str, Any], name: str, content: bytes, *columns: str) -> list[Record]:
+    reader = READERS[name](io.BufferedReader(io.BytesIO(content)), "f", Layout(**layout))
     return list(reader.records(columns or ("id", "text", "label")))
 
 
@@ -30,15 +35,19 @@ def problems(records: list[Record]) -> list[tuple[int, str]]:
 
 def in_format(name: str) -> bytes:
     """`ROWS` with an unnamed index first and a column that nobody asks for last."""
-    if name == "parquet":
-        sink = io.BytesIO()
+    if name in ("parquet", "arrow"):
         columns = list(zip(*ROWS, strict=True))
-        pa.parquet.write_table(
-            pa.table({"id": columns[0], "text": columns[1], "label": columns[2], "x": columns[0]}), sink
-        )
+        table = pa.table({"id": columns[0], "text": columns[1], "label": columns[2], "x": columns[0]})
+        sink = io.BytesIO()
+        if name == "parquet":
+            pa.parquet.write_table(table, sink)
+        else:
+            with pa.ipc.new_stream(sink, table.schema) as writer:
+                writer.write_table(table, max_chunksize=2)
         return sink.getvalue()
-    if name == "jsonl":
-        return "\n".join(json.dumps({"x": 1, "id": i, "text": t, "label": n}) for i, t, n in ROWS).encode()
+    if name in ("jsonl", "json"):
+        objects = [{"x": 1, "id": i, "text": t, "label": n} for i, t, n in ROWS]
+        return ("\n".join(map(json.dumps, objects)) if name == "jsonl" else json.dumps(objects, indent=2)).encode()
     delimiter = "," if name == "csv" else "\t"
     quote = (lambda t: t) if name == "glue" else (lambda t: '"' + t.replace('"', '""') + '"')
     lines = [["", "id", "text", "label", "x"], *([str(k), i, quote(t), n, "z"] for k, (i, t, n) in enumerate(ROWS))]
@@ -50,14 +59,15 @@ def test_every_format_gives_the_same_rows(name: str) -> None:
     assert good(read(name, in_format(name))) == ROWS
 
 
-@pytest.mark.parametrize("name", ["cs224n", "glue", "csv", "jsonl"])
-@pytest.mark.parametrize("change", ["bom", "crlf", "no newline at the end", "blank lines"])
+@pytest.mark.parametrize("name", ["cs224n", "glue", "csv", "tsv", "jsonl", "json"])
+@pytest.mark.parametrize("change", ["bom", "crlf", "no newline at the end", "blank lines", "blanks before"])
 def test_byte_order_mark_windows_line_ends_and_blank_lines_do_not_matter(name: str, change: str) -> None:
     content = in_format(name)
     content = {
         "bom": b"\xef\xbb\xbf" + content,
         "crlf": content.replace(b"\n", b"\r\n"),
         "no newline at the end": content.rstrip(b"\n"),
+        "blanks before": b" \n\n\t\n" + content,
         "blank lines": content.replace(b"\n", b"\n\n") + b"\n\n",
     }[change]
     records = read(name, content)
@@ -118,6 +128,53 @@ def test_lines_of_a_quoted_text_that_may_be_rows_are_given_both_ways() -> None:
 
 def test_text_after_a_closing_quote_is_broken_quoting() -> None:
     assert problems(read("csv", b'id,text,label\n1,a,0\n2,"b"c,0\n3,d,0\n'))[0][0] == 3
+
+
+@pytest.mark.parametrize("name", ["csv", "jsonl", "lines"])
+@pytest.mark.parametrize("encoding", ["latin-1", "utf-16", "utf-16-be", "cp1252", "utf-8-sig", "utf-8"])
+def test_text_in_another_encoding(name: str, encoding: str) -> None:
+    text = {"csv": 'text\n"é\nß"\nü\n', "jsonl": '{"text": "é\\nß"}\n{"text": "ü"}\n', "lines": "é\nß\nü\n"}[name]
+    records = read_with({"encoding": encoding}, name, text.encode(encoding), "text")
+    assert "\n".join(str(record.values[0]) for record in records) == "é\nß\nü"
+
+
+def test_what_the_layout_says_of_a_delimited_file() -> None:
+    expected = [("1", "a,b", "0"), ("2", "#c", "1")]
+    told = {"delimiter": ";", "comment": "#"}
+    assert good(read_with(told, "csv", b"# by hand\n\nid;text;label\n#x;y;z\n1;a,b;0\n2;#c;1\n")) == expected
+    assert good(read_with({"header": ("id", "text", "label")}, "glue", b"1\ta,b\t0\n2\t#c\t1\n")) == expected
+    assert good(read("csv", b"\xef\xbb\xbfSEP=;\r\nid;text;label\r\n1;a,b;0\r\n2;#c;1\r\n")) == expected
+    assert good(read_with({"delimiter": "\\t"}, "csv", b"id\ttext\tlabel\n1\ta,b\t0\n2\t#c\t1\n")) == expected
+    records = read_with({"comment": "#"}, "csv", b'text\n"a\n#b"\n#c\nd\n', "text")
+    assert [(record.line, record.values[0]) for record in records] == [(2, "a\n#b"), (5, "d")]
+
+
+def test_field_beyond_the_limit_is_not_said_to_be_an_open_quote_alone() -> None:
+    records = read("csv", b"id,text,label\n1," + b"x" * (2**24 + 1) + b",0\n2,a,1\n")
+    assert problems(records) == [
+        (2, "a field is longer than 16,777,216 characters; is a quote opened and never closed?")
+    ]
+
+
+def test_json_keys_inside_keys_are_named_by_paths() -> None:
+    content = b'{"data": {"text": {"en": "a"}}, "y.z": 1}\n{"data": {"text": "b"}, "y": {"z": 2}}\n{"data": 3}\n'
+    assert READERS["jsonl"](io.BytesIO(content), "f").columns == ["data", "data.text", "data.text.en", "y.z", "y"]
+    assert good(read("jsonl", content, "data.text.en", "y.z")) == [("a", 1), (None, 2), (None, None)]
+
+
+def test_json_file_is_an_array_or_lines() -> None:
+    rows = [{"text": "a"}, 5, {"text": "c"}]
+    for content in (
+        json.dumps(rows),
+        json.dumps(rows, indent=1),
+        "\n \n" + json.dumps(rows),
+        "\n".join(map(json.dumps, rows)),
+    ):
+        records = read("json", content.encode(), "text")
+        assert good(records) == [("a",), ("c",)]
+        assert [reason for _, reason in problems(records)] == ["not a JSON object"]
+    with pytest.raises(UserError, match=r"f: not valid JSON: Expecting ',' delimiter at line 2 column 1"):
+        read("json", b'[{"text": "a"}\n{"text": "b"}]')
 
 
 def test_bare_carriage_return_is_one_bad_row() -> None:
@@ -241,6 +298,22 @@ def test_parquet_text_types_and_bytes_that_are_not_utf8(kind: pa.DataType) -> No
         assert good(read("parquet", sink.getvalue(), "text")) == [("fine",), ("\udcff\udcfe",), (None,)]
 
 
+@pytest.mark.parametrize("name", ["parquet", "arrow"])
+@pytest.mark.parametrize(
+    "kind",
+    [pa.binary(), pa.large_binary(), pa.dictionary(pa.int8(), pa.string()), pa.dictionary(pa.int32(), pa.binary())],
+)
+def test_texts_may_be_bytes_or_in_a_dictionary(name: str, kind: pa.DataType) -> None:
+    table = pa.table({"text": pa.array(["é", "b", None, "é"]).cast(pa.binary()).dictionary_encode().cast(kind)})
+    sink = io.BytesIO()
+    if name == "parquet":
+        pa.parquet.write_table(table, sink)
+    else:
+        with pa.ipc.new_file(sink, table.schema) as writer:
+            writer.write_table(table)
+    assert good(read(name, sink.getvalue(), "text")) == [("é",), ("b",), (None,), ("é",)]
+
+
 def test_parquet_rows_are_numbered_over_record_batches() -> None:
     sink = io.BytesIO()
     pa.parquet.write_table(pa.table({"id": range(5000)}), sink, row_group_size=700)
@@ -255,11 +328,11 @@ def test_what_is_not_parquet_is_said() -> None:
 
 
 def test_suffix_tells_the_format() -> None:
-    names = ["a.tsv", "a.csv", "b.JSONL", "s3://x/a.ndjson", "a.parquet", "a.pq", "a.txt"]
-    wanted = ["tsv", "csv", "jsonl", "jsonl", "parquet", "parquet", "lines"]
+    names = ["a.tsv", "a.csv", "b.JSONL", "s3://x/a.ndjson", "a.parquet", "a.pq", "a.txt", "a.csv.gz", "b.jsonl.ZST"]
+    wanted = ["tsv", "csv", "jsonl", "jsonl", "parquet", "parquet", "lines", "csv", "jsonl"]
     assert [file_format(name, "t") for name in names] == wanted
     with pytest.raises(
-        UserError, match=r"tasks\.t\.format: the suffix of a\.doc .* cs224n, glue, csv, tsv, jsonl, parquet"
+        UserError, match=r"tasks\.t\.format: the suffix of a\.doc .* cs224n, glue, csv, tsv, jsonl, json, parquet"
     ):
         file_format("a.doc", "t")
 

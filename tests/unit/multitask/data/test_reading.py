@@ -8,9 +8,10 @@ import fsspec
 import pyarrow as pa
 import pytest
 
-from multitask.config import RunConfig, load_recipe
+from multitask.config import RunConfig, load_recipe, parse_config
 from multitask.data import BadRow, read_split
 from multitask.data.identifiers import IdLedger, Place
+from multitask.data.reading import SplitStream
 from multitask.errors import UserError
 
 MakeConfig = Callable[..., RunConfig]
@@ -85,8 +86,8 @@ def test_bad_rows_are_listed_by_file_and_line(tmp_path: Path, make_config: MakeC
         f"{path}:3: text is empty",
         f"{path}:4: label must be a whole number in 0 … 1, got 7",
         f"{path}:6: has 2 fields, the header has 3",
-        f"{path}:7: label is not a number: 'yes'",
-        "tasks.t.files.train: 4 of 6 rows are bad: mend them, they are more than the 1 % that data.on_bad_rows=skip leaves out",
+        f"{path}:7: label is not a number: 'yes'; for labels that are words give kind.labels",
+        "tasks.t.files.train: 4 of 6 rows are bad: mend them, they are more than the 1 % that data.on_bad_rows=skip leaves out (data.bad_rows_limit)",
     ]
 
 
@@ -101,7 +102,11 @@ def test_rows_that_an_open_quote_merges_are_told_by_the_label(tmp_path: Path, ma
 def test_bytes_that_are_not_utf8_are_reported_where_they_are(tmp_path: Path, make_config: MakeConfig) -> None:
     path = tmp_path / "train.csv"
     path.write_bytes(b'id,text,label\n1,"a\nb",0\n2,caf\xe9,1\n3,c,0\n')
-    assert refusal(make_config())[0] == f"{path}:4: text is not valid UTF-8"
+    lines = refusal(make_config())
+    assert lines[0] == f"{path}:4: text is not valid UTF-8"
+    assert lines[-1].endswith("; a file in Latin-1 needs tasks.t.layout.encoding=latin-1")
+    result = read_split(make_config(layout={"encoding": "latin-1"}), "t", "train")
+    assert result.table.column("text").to_pylist() == ["a\nb", "café", "c"]
 
 
 def test_no_more_than_twenty_bad_rows_are_listed(tmp_path: Path, make_config: MakeConfig) -> None:
@@ -109,7 +114,7 @@ def test_no_more_than_twenty_bad_rows_are_listed(tmp_path: Path, make_config: Ma
     lines = refusal(make_config())
     assert lines[:20] == [f"{path}:{n}: text is empty" for n in range(102, 122)]
     assert lines[20:] == [
-        "tasks.t.files.train: 50 of 150 rows are bad, the first 20 are listed: mend them, they are more than the 1 % that data.on_bad_rows=skip leaves out"
+        "tasks.t.files.train: 50 of 150 rows are bad, the first 20 are listed: mend them, they are more than the 1 % that data.on_bad_rows=skip leaves out (data.bad_rows_limit)"
     ]
 
 
@@ -124,8 +129,16 @@ def test_skip_leaves_out_one_percent_and_no_more(
         assert result.table.num_rows == good
         assert result.bad_rows == (BadRow(str(path), 2, "text is empty"),)
     else:
-        rule = "mend them, they are more than the 1 % that data.on_bad_rows=skip leaves out"
+        rule = "mend them, they are more than the 1 % that data.on_bad_rows=skip leaves out (data.bad_rows_limit)"
         assert refusal(config)[-1] == f"tasks.t.files.train: 1 of 99 rows are bad: {rule}"
+
+
+def test_more_than_one_percent_may_be_left_out(tmp_path: Path, make_config: MakeConfig) -> None:
+    write(tmp_path, "train.csv", "x,,0", *rows(3))
+    config = make_config(data={"on_bad_rows": "skip", "bad_rows_limit": 0.25})
+    assert read_split(config, "t", "train").table.num_rows == 3
+    write(tmp_path, "train.csv", "x,,0", *rows(2))
+    assert "1 of 3 rows are bad: mend them, they are more than the 25 % that" in refusal(config)[-1]
 
 
 def test_unlabelled_test_split_has_null_labels(tmp_path: Path, make_config: MakeConfig) -> None:
@@ -137,16 +150,18 @@ def test_unlabelled_test_split_has_null_labels(tmp_path: Path, make_config: Make
 
 
 def test_labelled_test_split_is_validated(tmp_path: Path, make_config: MakeConfig) -> None:
-    path = write(tmp_path, "test.csv", "1,a,1", "2,b,")
-    config = make_config(files={"train": "train.csv", "dev": "dev.csv", "test": "test.csv"})
-    assert refusal(config, "test")[0] == f"{path}:3: label is empty"
+    path = write(tmp_path, "test.csv", "1,a,1", "2,b,7", "3,c,", "4,d,-1")
+    config = make_config(files={**FILES, "test": "test.csv"})
+    assert refusal(config, "test")[0] == f"{path}:3: label must be a whole number in 0 … 1, got 7"
+    write(tmp_path, "test.csv", "1,a,1", "3,c,", "4,d,-1")
+    assert read_split(config, "t", "test").table.column("label").to_pylist() == [1, None, None]
 
 
 def test_missing_column_is_named_with_its_key_and_those_there_are(tmp_path: Path, make_config: MakeConfig) -> None:
     path = write(tmp_path, "train.csv", "1,a,0", header="id,txt,label")
     assert refusal(make_config()) == [
         f"tasks.t.files.train: {path}: column 'text' (tasks.t.columns.text) is missing; "
-        "the file's columns: ['id', 'txt', 'label']"
+        "its columns: ['id', 'txt', 'label']"
     ]
 
 
@@ -171,12 +186,17 @@ def test_missing_files_are_all_named(tmp_path: Path, make_config: MakeConfig) ->
     assert refusal(config, "test") == ["tasks.t.files.test: the task has no test files"]
 
 
-def test_duplicate_ids_are_found_across_files(tmp_path: Path, make_config: MakeConfig) -> None:
+def test_duplicate_ids_of_a_test_split_are_found_across_files(tmp_path: Path, make_config: MakeConfig) -> None:
     one, two = write(tmp_path, "one.csv", *rows(3)), write(tmp_path, "two.csv", "7,a,0", "1,b,0", "7,c,1")
-    assert refusal(make_config(files={"train": ["one.csv", "two.csv"], "dev": "dev.csv"})) == [
+    config = make_config(files={split: ["one.csv", "two.csv"] for split in ("train", "dev", "test")})
+    assert refusal(config, "test") == [
         f"{two}:3: duplicate id, {one}:3 has the same",
         f"{two}:4: duplicate id, {two}:2 has the same",
     ]
+    for split in ("train", "dev"):
+        stream = SplitStream(config, "t", split)
+        assert sum(batch.num_rows for batch in stream.batches()) == 6
+        assert stream.repeated_ids() == (2, f"{two}:3", f"{one}:3")
 
 
 def test_class_without_training_rows_is_said(tmp_path: Path, make_config: MakeConfig) -> None:
@@ -189,7 +209,7 @@ def test_class_without_training_rows_is_said(tmp_path: Path, make_config: MakeCo
 
 def test_everything_wrong_with_a_split_is_told_at_once(tmp_path: Path, make_config: MakeConfig) -> None:
     write(tmp_path, "one.csv", "1,a,0", "1,b,0", "2,,0")
-    lines = refusal(make_config(files={"train": ["one.csv", "none.csv"], "dev": "dev.csv"}))
+    lines = refusal(make_config(files={**FILES, "test": ["one.csv", "none.csv"]}), "test")
     assert [word for word in ("no file", "text is empty", "2 of", "duplicate id") if word in "\n".join(lines)] == [
         "no file",
         "text is empty",
@@ -231,3 +251,105 @@ def test_real_files_have_the_rows_they_are_said_to_have(shared_data: Path, task:
     result: Any = read_split(load_recipe("main", [f"data.root={shared_data}"]), task, split)
     assert result.table.num_rows == count
     assert (result.table.column("label").null_count == count) == (split == "test")
+
+
+@pytest.fixture
+def splits_in_one(tmp_path: Path) -> list[str]:
+    """One file of three splits; its texts by split are the lines with that word."""
+    lines = [f"{n},w{n},{n % 2},{('train', 'train', 'dev', 'test')[n // 2 % 4]},{2000 + n % 2}" for n in range(40)]
+    write(tmp_path, "all.csv", *lines, header="id,text,label,split,year")
+    return lines
+
+
+def texts(config: RunConfig, split: str) -> list[str]:
+    return read_split(config, "t", split).table.column("text").to_pylist()  # type: ignore[no-any-return]
+
+
+def test_one_file_serves_several_splits(splits_in_one: list[str], make_config: MakeConfig) -> None:
+    one = dict.fromkeys(("train", "dev", "test"), "all.csv")
+    config = make_config(files=one, where={split: {"split": split} for split in one})
+    for split in one:
+        assert texts(config, split) == [line.split(",")[1] for line in splits_in_one if f",{split}," in line]
+    config = make_config(files=one, where={"dev": {"split": ["train", "dev"], "year": 2001}})
+    wanted = [line.split(",")[1] for line in splits_in_one if ",test," not in line and "2001" in line]
+    assert texts(config, "dev") == wanted
+    assert len(texts(config, "test")) == 40
+
+
+def test_filter_that_fits_nothing_is_said(splits_in_one: list[str], make_config: MakeConfig) -> None:
+    one = dict.fromkeys(("train", "dev"), "all.csv")
+    config = make_config(files=one, where={"train": {"split": "validation"}, "dev": {"fold": 1}})
+    said = "no row is left: where, hold_out or drop_labels leave all of them out"
+    assert refusal(config) == [f"tasks.t.files.train: {said}"]
+    assert "column 'fold' (tasks.t.where.dev.fold) is missing" in refusal(config, "dev")[0]
+    with pytest.raises(
+        UserError, match=r"tasks\.t\.where: is a mapping of splits to columns .* got \{'split': 'train'\}"
+    ):
+        make_config(files=one, where={"split": "train"})
+
+
+def test_held_out_rows_are_a_fixed_part_of_the_training_rows(tmp_path: Path, make_config: MakeConfig) -> None:
+    write(tmp_path, "train.csv", *rows(4000), *rows(4000))
+    drawn = {"files": {"train": "train.csv"}, "hold_out": {"dev": 0.1, "test": 0.2}}
+    config = make_config(**drawn)
+    assert config.scored_tasks == ("t",)
+    assert parse_config(config.to_dict(), "test") == config
+    found = {split: texts(config, split) for split in ("train", "dev")}
+    test = make_config(**drawn, columns={"text": "text", "label": "label"})
+    found["test"] = texts(test, "test")
+    assert sorted(text for own in found.values() for text in own) == sorted([f"w{n} w1" for n in range(4000)] * 2)
+    assert not set(found["train"]) & set(found["dev"])
+    # Four standard deviations of a draw with these shares.
+    for split, share in (("dev", 0.1), ("test", 0.2)):
+        assert abs(len(set(found[split])) - share * 4000) < 4 * (4000 * share * (1 - share)) ** 0.5
+    other = make_config(**{**drawn, "hold_out": {"dev": 0.1, "test": 0.2, "seed": 1}})
+    assert set(texts(other, "dev")) != set(found["dev"])
+
+
+@pytest.mark.parametrize(
+    ("hold_out", "said"),
+    [
+        ({"dev": 0.1}, "hold_out: dev rows are drawn from the training files: leave files.dev out"),
+        ({}, "hold_out: names no share: set dev, test or both"),
+        ({"dev": 0.5, "test": 0.5}, "hold_out: dev and test must leave rows for training, got 0.5 and 0.5"),
+    ],
+)
+def test_held_out_rows_that_cannot_be_drawn_are_refused(make_config: MakeConfig, hold_out: Any, said: str) -> None:
+    with pytest.raises(UserError, match=said):
+        make_config(hold_out=hold_out)
+
+
+def test_rows_with_dropped_labels_are_counted(tmp_path: Path, make_config: MakeConfig) -> None:
+    for name in ("train.csv", "dev.csv"):
+        write(tmp_path, name, *rows(4), "5,x,-", "6,y,-", "7,z,?")
+    config = make_config(drop_labels=["-", "?"])
+    stream = SplitStream(config, "t", "dev")
+    assert sum(batch.num_rows for batch in stream.batches()) == 4
+    assert stream.dropped == {"-": 2, "?": 1}
+
+
+@pytest.mark.parametrize(
+    ("task", "said"),
+    [
+        ({"thresholds": [1.0, 2.0]}, "thresholds must be 1 rising numbers for 2 classes, got [1.0, 2.0]"),
+        ({"files": {"train": 5}}, "files: train must be a file or a list of files, as [a.csv, b.csv], got 5"),
+        (
+            {"files": {"train": ["a", 5]}},
+            "files: train must be a file or a list of files, as [a.csv, b.csv], got ['a', 5]",
+        ),
+        ({"layout": {"encoding": "utf9"}}, "layout.encoding: there is no encoding 'utf9'; some are utf-8, latin-1"),
+        ({"layout": {"delimiter": "ab"}}, "layout.delimiter: must be one character other than a quote or line end"),
+        (
+            {"layout": {"quoting": "none"}, "format": "parquet"},
+            "layout.quoting has no meaning for files of format parquet",
+        ),
+        ({"kind": {"name": "binary", "labels": "no"}}, "must be a list of names, or a mapping of names to classes"),
+        ({"kind": {"name": "binary", "labels": {"a": 0, "b": 2}}}, "must map names to each of 0 … 1"),
+        ({"kind": {"name": "binary", "labels": {False: 0, "b": 1}}}, "quote yes, no and numbers"),
+    ],
+)
+def test_what_cannot_be_declared_is_said_with_its_key(make_config: MakeConfig, task: Any, said: str) -> None:
+    with pytest.raises(UserError) as caught:
+        make_config(**task)
+    assert said in str(caught.value)
+    assert "\n" not in str(caught.value)

@@ -109,9 +109,15 @@ def test_splits_say_what_of_them_is_left_out(tmp_path: Path, make_config: MakeCo
     write_rows(tmp_path / "dev.csv", 10)
     with (tmp_path / "train.csv").open("a") as file:
         file.write("x,,,0\n")
-    (told,) = prepare_tables(make_config(data={"on_bad_rows": "skip"})).left_out()
-    assert told.startswith("tasks.t.files.train: 1 of 1,200 rows are bad and left out, the first: ")
-    assert f"{tmp_path / 'train.csv'}:1201: text is empty" in told
+    with (tmp_path / "dev.csv").open("a") as file:
+        file.write("x,w1,w2,-\nx,w1,w2,0\nx,w1,w2,1\n")
+    bad, dropped, repeated = prepare_tables(make_config(data={"on_bad_rows": "skip"}, drop_labels=["-"])).remarks()
+    assert bad.startswith("tasks.t.files.train: 1 of 1,200 rows are bad and left out, the first: ")
+    assert f"{tmp_path / 'train.csv'}:1201: text is empty" in bad
+    assert dropped == "tasks.t.files.dev: rows left out by drop_labels: 1 ('-': 1)"
+    places = [f"{tmp_path / 'dev.csv'}:{line}" for line in (14, 13)]
+    told = f"the first: {places[0]}, as {places[1]}; all rows are used"
+    assert repeated == f"tasks.t.files.dev: ids that an earlier row has: 1, {told}"
 
 
 def test_everything_that_decides_the_content_is_in_the_key(
@@ -124,6 +130,14 @@ def test_everything_that_decides_the_content_is_in_the_key(
         run(make_config(files={"train": "train.csv", "dev": "train.csv"}), tokenizer, "dev").path,
         run(make_config(data={"max_length": 8}), tokenizer).path,
         run(make_config(data={"on_bad_rows": "skip"}), tokenizer).path,
+        run(make_config(data={"bad_rows_limit": 0.02}), tokenizer).path,
+        run(make_config(data={"special_tokens": True}), tokenizer).path,
+        run(make_config(layout={"encoding": "latin-1"}), tokenizer).path,
+        run(make_config(where={"train": {"label": [0, 1]}}), tokenizer).path,
+        run(make_config(files={"train": "train.csv"}, hold_out={"dev": 0.2}), tokenizer).path,
+        run(make_config(files={"train": "train.csv"}, hold_out={"dev": 0.2}), tokenizer, "dev").path,
+        run(make_config(thresholds=[0.5]), tokenizer).path,
+        run(make_config(drop_labels=["-"]), tokenizer).path,
         run(make_config(**cross), tokenizer).path,
         run(make_config(**bi), tokenizer).path,
         run(make_config(columns={"id": "id", "text": "pair", "label": "label"}), tokenizer).path,
@@ -161,8 +175,8 @@ def test_failed_preparation_leaves_nothing(
 ) -> None:
     write_rows(tmp_path / "train.csv", 5000)
     with (tmp_path / "train.csv").open("a") as file:
-        file.write("r0,w1,w1,0\n")
-    with pytest.raises(UserError, match="duplicate id"):
+        file.write("r0,,w1,0\n")
+    with pytest.raises(UserError, match="text is empty"):
         run(make_config(), tokenizer)
     assert list((tmp_path / "cache").iterdir()) == []
 
