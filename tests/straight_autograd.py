@@ -8,6 +8,7 @@ from torch.nn import functional
 
 from multitask.config import RunConfig, parse_config
 from multitask.config.combination import PCGrad
+from multitask.config.loss import CoSENT
 from multitask.data import Batch, prepare_tables
 from multitask.keys import generator_key
 from multitask.learning_rate import LearningRate
@@ -60,6 +61,11 @@ def straight_losses(config: RunConfig) -> TaskLoss:
             texts = model.encoder(batch.input_ids, batch.attention_mask, batch.token_type_ids).unflatten(0, (2, -1))
             one, other = functional.normalize(texts[0], dim=-1), functional.normalize(texts[1], dim=-1)
             return functional.cross_entropy(one @ other.T / kind.temperature, torch.arange(len(one)))
+        if isinstance(config.tasks[task].loss, CoSENT):
+            one, other = model.encoder(batch.input_ids, batch.attention_mask, batch.token_type_ids).chunk(2)
+            scores = 20 * functional.cosine_similarity(one, other)
+            above = batch.labels[:, None] > batch.labels[None, :]
+            return torch.log1p(torch.exp(scores[None, :] - scores[:, None])[above].sum())
         total = model.row_losses(task, batch)
         if terms.smart is not None:
             total = total + plain_smart(model, config, task, batch, step)

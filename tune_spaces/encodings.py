@@ -4,14 +4,14 @@
 a layer. Each task on pairs has its own `encoding.TASK`: both texts in one sequence (`cross_encoder`), or each alone, with these
 features of the two embeddings: `concat`, `concat_difference_product`, and, not for classes, `cosine` and `pearson`. Each task's
 `head.TASK` is `linear` or `mlp`; on one number (cosine, pearson) a regression task has `scale.TASK` instead: a learned scale and
-offset (`linear`), or none (`scaled`). Contrastive tasks, and those that no phase trains, stay as they are.
+offset (`linear`), or none (`scaled`). Tasks whose loss compares rows (contrastive, CoSENT, AnglE), and those that no phase trains, stay as they are.
 """
 
 from collections.abc import Mapping
 from typing import Any
 
 from multitask.config import RunConfig, TaskConfig
-from multitask.config.task import BiEncoder
+from multitask.config.head import BiEncoder
 from tune_spaces.core.parameter import Parameter
 from tune_spaces.core.settings import MISSING, configured
 from tune_spaces.core.settings import own_value as value_of_key
@@ -29,7 +29,7 @@ def space(base: RunConfig) -> dict[str, Parameter]:
     parameters = [Parameter("encoder.pooling", tune.choice(poolings))]
     for name in dict.fromkeys(task for index in range(len(base.phases)) for task in base.phase_tasks(index)):
         task = base.tasks[name]
-        if task.kind.name == "contrastive":
+        if task.compares_rows:
             continue
         when: dict[str, tuple] = {}
         if task.is_pair:

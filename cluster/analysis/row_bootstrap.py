@@ -27,6 +27,11 @@ def resampled_scores(
     return np.concatenate(parts)
 
 
+def is_resampled(metric: str) -> bool:
+    """Whether `resampled_scores` knows the metric: it sees predictions and no probabilities."""
+    return metric in _SCORES
+
+
 def same_rows(models: Sequence[Mapping[str, TaskPredictions]]) -> bool:
     """Whether all models were scored on the same labelled rows."""
     first = models[0]
@@ -73,4 +78,39 @@ def _spearman(counts: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -
     return _pearson(counts, rankdata(labels), rankdata(predictions, axis=1))
 
 
-_SCORES = {"accuracy": _accuracy, "macro_f1": _macro_f1, "pearson": _pearson, "spearman": _spearman}
+def _negative_mae(counts: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    off: np.ndarray = np.abs(predictions - labels)
+    return -(counts @ off.T) / len(labels)
+
+
+def _matthews(counts: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """R_K of Gorodkin 2004 from how often each class occurs, is said, and both."""
+    classes, rows = np.union1d(labels, predictions), len(labels)
+    true = np.stack([(labels == own).astype(np.float64) for own in classes])
+    occurs = counts @ true.T
+    said = np.stack([counts @ (predictions == own).astype(np.float64).T for own in classes], axis=-1)
+    right = _accuracy(counts, labels, predictions) * rows
+    covariance = right * rows - (occurs[:, None, :] * said).sum(-1)
+    spread = (rows**2 - (occurs**2).sum(-1))[:, None] * (rows**2 - (said**2).sum(-1))
+    product = np.sqrt(np.maximum(spread, 0.0))
+    return np.divide(covariance, product, out=np.zeros_like(covariance), where=product > 0)
+
+
+def _quadratic_kappa(counts: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """1 − E (y − x)² over what it would be if labels y and predictions x were drawn apart."""
+    share = counts / counts.sum(1, keepdims=True)
+    observed = share @ ((predictions - labels) ** 2).T
+    mean_y, mean_x = (share @ labels)[:, None], share @ predictions.T
+    expected = (share @ labels**2)[:, None] + share @ (predictions**2).T - 2 * mean_y * mean_x
+    return np.divide(expected - observed, expected, out=np.zeros_like(expected), where=expected > 0)
+
+
+_SCORES = {
+    "accuracy": _accuracy,
+    "macro_f1": _macro_f1,
+    "matthews": _matthews,
+    "quadratic_kappa": _quadratic_kappa,
+    "negative_mae": _negative_mae,
+    "pearson": _pearson,
+    "spearman": _spearman,
+}

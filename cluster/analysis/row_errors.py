@@ -7,7 +7,7 @@ from scipy.stats import norm
 
 from cluster.analysis.configurations import ScoredTrial
 from cluster.analysis.ranking import Ranking
-from cluster.analysis.row_bootstrap import resampled_scores, same_rows
+from cluster.analysis.row_bootstrap import is_resampled, resampled_scores, same_rows
 from cluster.analysis.rules import MEAN
 from cluster.storage.dev_predictions import TaskPredictions, read_dev_predictions
 from cluster.storage.storage import Storage
@@ -33,6 +33,8 @@ def row_half_widths(
         models.append(predictions)
     if not same_rows(models):
         return None, "the configurations were not scored on the same dev rows"
+    if strange := [key for key in _keys(ranking) if not is_resampled(key.split("/")[2])]:
+        return None, f"the predictions that are kept do not give {strange[0]}"
     scores = _resampled(ranking, models).reshape(-1, len(cells), len(cells[0])).mean(-1)
     if not np.isfinite(scores).all():
         return None, f"{ranking.rule.name} is not known of every sample of the rows"
@@ -40,11 +42,16 @@ def row_half_widths(
     return norm.ppf(1 - (1 - level) / (2 * max(searched, 1))) * error, None
 
 
+def _keys(ranking: Ranking) -> list[str]:
+    """The scores that the rule reads."""
+    own = [ranking.rule.name] if ranking.rule.name.count("/") == 2 else []
+    return list(dict.fromkeys([*ranking.keys.values(), *own]))
+
+
 def _resampled(ranking: Ranking, models: Sequence[Predictions]) -> np.ndarray:
     """What the rule says of each model on each sample of the rows, (draws, M)."""
-    own = [ranking.rule.name] if ranking.rule.name.count("/") == 2 else []
     table = {}
-    for key in dict.fromkeys([*ranking.keys.values(), *own]):
+    for key in _keys(ranking):
         _, task, metric = key.split("/")
         # The same samples for all scores of a task, others for another task.
         place = sorted(models[0]).index(task)

@@ -62,4 +62,4 @@ def _scores(predictor: "Predictor", config: RunConfig, task: str, split: str) ->
     labels = np.asarray(table.labels)
     if np.isnan(labels).any():
         raise UserError(f"--split {split}: {task} has rows without a label there; use concord predict --split {split}")
-    return task_scores(config.tasks[task], found.predictions, labels)
+    return task_scores(config.tasks[task], found, labels)

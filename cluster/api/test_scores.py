@@ -25,7 +25,7 @@ def labelled_test_scores(run: str) -> dict[str, float]:
             labels = np.asarray(predictor.table(task, "test").labels)
             if not np.isnan(labels).any():
                 _, found = predictor.evaluate(task, "test")
-                scores[task] = task_scores(config.tasks[task], found.predictions, labels)
+                scores[task] = task_scores(config.tasks[task], found, labels)
     if all(task in scores for task in config.selected_tasks):
         return {key.replace("dev/", "test/", 1): value for key, value in dev_scores(config, scores).items()}
     return {f"test/{task}/{name}": value for task, own in scores.items() for name, value in own.items()}

@@ -123,7 +123,7 @@ class MultitaskStep:
             f"{name}/{task}": terms[k, number].item()
             for number, name in enumerate(self.gradients.terms)
             for k, task in enumerate(tasks)
-            if self.config.tasks[task].kind.name != "contrastive"
+            if not self.config.tasks[task].compares_rows
         }
 
     def _over_all_ranks(self, inner: Tensor, sums: LocalSums, squares: Tensor) -> tuple[Tensor, "_Totals"]:

@@ -9,11 +9,18 @@ from torch import Tensor
 from cluster.step.gradient_writer import GradientWriter
 from cluster.step.place import HERE
 from multitask.config import RunConfig
-from multitask.config.kind import Contrastive
 from multitask.data import Batch
 from multitask.keys import generator_key
 from multitask.model import MultitaskModel
-from multitask.objectives import RowObjective, contrastive_losses, embed_texts, passes_per_row, row_dropout, text_keys
+from multitask.objectives import (
+    RowObjective,
+    compared_facts,
+    compared_losses,
+    compared_outputs,
+    no_rows,
+    passes_per_row,
+    row_dropout,
+)
 from multitask.work import MicroBatch, RoundWork
 
 
@@ -52,7 +59,7 @@ class TaskGradients:
         sums = LocalSums(len(tasks), len(self.terms), self.device)
         torch.manual_seed(generator_key(self.config.seed, "dropout", step, dist.get_rank()))
         for k, task in enumerate(tasks):
-            train = self._between_rows if self._kind(task) else self._row_by_row
+            train = self._between_rows if self.config.tasks[task].compares_rows else self._row_by_row
             HERE.move(task=task)
             train(k, task, group_of[k], float(weights[k]), work, writer, sums)
         HERE.move(task="")
@@ -76,53 +83,48 @@ class TaskGradients:
     ) -> None:
         """A task whose loss runs between all rows of its global batch; every rank takes part, with or without rows.
 
-        Each rank works the whole loss out from everybody's embeddings and keeps the gradient of its own ones, so that the
-        sum over ranks is exact. A share of several micro-batches is embedded twice, with the same dropout, and only one
+        Each rank works the whole loss out from everybody's outputs and keeps the gradient of its own ones, so that the
+        sum over ranks is exact. A share of several micro-batches is passed twice, with the same dropout, and only one
         micro-batch is held at a time (GradCache, L. Gao et al. 2021).
         """
-        kind, step = self._kind(task), work.round.step
-        assert kind is not None
+        step = work.round.step
         micros = work.batches.get(task, ())
         cached = len(micros) > 1
         passes = []
         for micro in micros:
             state = self._random_state()
             with torch.set_grad_enabled(not cached), writer.recording() as tokens:
-                passes.append((micro, state, self._embed(task, micro.batch, step), tokens))
+                passes.append((micro, state, self._compared(task, micro.batch, step), tokens))
             sums.count(micro, 0)
-        own = [(micro.batch, embeddings.detach()) for micro, _, embeddings, _ in passes if micro.scale]
-        everyone, keys, mine = self._gather(task, own)
-        losses = contrastive_losses(everyone.requires_grad_(), keys, kind.temperature)
+        own = [(micro.batch, outputs.detach()) for micro, _, outputs, _ in passes if micro.scale]
+        everyone, facts, mine = self._gather(task, own)
+        losses = compared_losses(self.model, task, self.config.tasks[task], everyone.requires_grad_(), facts)
         (gradient,) = torch.autograd.grad(losses.mean() * weight, everyone)
         sums.losses[k] += losses[mine].detach().double().sum() / len(losses)
         position = mine.start
-        for micro, state, embeddings, tokens in passes:
-            size = embeddings.shape[1] if micro.scale else 0
-            part = gradient[:, position : position + size] if size else torch.zeros_like(embeddings)
+        for micro, state, outputs, tokens in passes:
+            size = outputs.shape[1] if micro.scale else 0
+            part = gradient[:, position : position + size] if size else torch.zeros_like(outputs)
             position += size
             if cached:
                 self._random_state(state)
                 with writer.recording() as tokens:
-                    embeddings = self._embed(task, micro.batch, step)
-            writer.backward(task, group, embeddings, part.to(embeddings.dtype), tokens)
+                    outputs = self._compared(task, micro.batch, step)
+            writer.backward(task, group, outputs, part.to(outputs.dtype), tokens)
 
     def _gather(self, task: str, own: Sequence[tuple[Batch, Tensor]]) -> tuple[Tensor, Tensor, slice]:
-        """Everybody's embeddings (T, B, D) in fp32 and text keys (T, B), and which of the B rows are this rank's `own`."""
-        texts = 3 if self.config.tasks[task].columns.negative else 2
-        embeddings = [torch.zeros(texts, 0, self.model.encoder.width), *(part.float() for _, part in own)]
-        keys = [torch.zeros(texts, 0, dtype=torch.int64), *(text_keys(batch) for batch, _ in own)]
-        everyone, mine = gather_rows(torch.cat([part.to(self.device) for part in embeddings], dim=1))
-        return everyone, gather_rows(torch.cat(keys, dim=1).to(self.device))[0], mine
+        """Everybody's outputs (T, B, D) in fp32 and facts (T, B), and which of the B rows are this rank's `own`."""
+        outputs, facts = no_rows(self.model, task, self.config.tasks[task])
+        outputs = torch.cat([outputs.to(self.device), *(part.float() for _, part in own)], dim=1)
+        facts = torch.cat([facts, *(compared_facts(self.model, task, batch) for batch, _ in own)], dim=1)
+        everyone, mine = gather_rows(outputs)
+        return everyone, gather_rows(facts.to(self.device))[0], mine
 
-    def _embed(self, task: str, batch: Batch, step: int) -> Tensor:
-        """Embeddings (T, B, D) of the rows' texts."""
+    def _compared(self, task: str, batch: Batch, step: int) -> Tensor:
+        """What the loss reads of the rows, (T, B, D)."""
         batch = batch.to(self.device)
         with self._autocast(), row_dropout(self.config, task, batch, step):
-            return embed_texts(self.model, task, batch)
-
-    def _kind(self, task: str) -> Contrastive | None:
-        kind = self.config.tasks[task].kind
-        return kind if isinstance(kind, Contrastive) else None
+            return compared_outputs(self.model, task, batch)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "autocast")

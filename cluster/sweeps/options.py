@@ -3,7 +3,7 @@
 from cluster.sweeps.optuna_samplers import check_sampler
 from cluster.sweeps.records import Options
 from cluster.sweeps.search import Search
-from multitask.config import METRICS, RunConfig
+from multitask.config import RunConfig
 from multitask.config.messages import valid_names
 from multitask.errors import UserError
 
@@ -45,9 +45,7 @@ def check_options(options: Options, search: Search) -> None:
 
 def reported_metrics(base: RunConfig) -> list[str]:
     """The dev scores that trials of the recipe report."""
-    task_metrics = [
-        f"dev/{task}/{metric}" for task in base.scored_tasks for metric in METRICS[base.tasks[task].kind.name]
-    ]
+    task_metrics = [f"dev/{task}/{metric}" for task in base.scored_tasks for metric in base.tasks[task].metrics]
     return ["dev/mean", *task_metrics]
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from cluster.sweeps.records import Sweep
 from cluster.tracking.run_panels import CONFLICTS, MATRIX_CHART, MATRIX_FIELDS
-from multitask.config import METRICS, RunConfig
+from multitask.config import RunConfig
 
 if TYPE_CHECKING:
     import wandb_workspaces.workspaces as ws
@@ -48,7 +48,7 @@ def dev_curves(recipe: RunConfig) -> "list[wr.LinePlot]":
     """The mean and each task's metrics, over training rows, which mean the same in every trial, and the mean over steps."""
     curves = [_line("dev/mean", ["dev/mean"], "train/rows"), _line("dev/mean by step", ["dev/mean"], "step")]
     for task in recipe.scored_tasks:
-        names = [f"dev/{task}/{metric}" for metric in METRICS[recipe.tasks[task].kind.name]]
+        names = [f"dev/{task}/{metric}" for metric in recipe.tasks[task].metrics]
         if recipe.training.score_train_rows is not None:
             names += [name.replace("dev/", "train/", 1) for name in names]
         curves.append(_line(task, names, "train/rows"))
@@ -66,7 +66,7 @@ def conflicts(recipe: RunConfig) -> "list[wr.CustomChart | wr.LinePlot]":
 
 def classified(recipe: RunConfig) -> list[str]:
     """The tasks with a confusion matrix."""
-    return [task for task in recipe.scored_tasks if "accuracy" in METRICS[recipe.tasks[task].kind.name]]
+    return [task for task in recipe.scored_tasks if "accuracy" in recipe.tasks[task].metrics]
 
 
 def cost() -> "list[wr.LinePlot | wr.BarPlot]":

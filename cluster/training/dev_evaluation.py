@@ -32,7 +32,7 @@ def evaluate_dev(
     for task, table in tables.dev.items():
         found = evaluate(model, task, table, tables.pad_id, device, config.precision)
         own, labels = config.tasks[task], np.asarray(table.labels)
-        scores[task] = task_scores(own, found.predictions, labels)
+        scores[task] = task_scores(own, found, labels)
         if is_told:
             wrong |= error_tables(task, own, table, found)
             predictions[task] = TaskPredictions(labels, found.predictions)

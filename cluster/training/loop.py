@@ -27,7 +27,7 @@ from multitask.combination import build_combination
 from multitask.config import RunConfig
 from multitask.data import Tables, check_same_rows, collate
 from multitask.learning_rate import LearningRate
-from multitask.model import build_model, tap_embedding
+from multitask.model import balance_classes, build_model, tap_embedding
 from multitask.model.freezing import lowest_trained_layer
 from multitask.objectives import RowObjective, Teacher
 from multitask.sampling import Schedule
@@ -51,6 +51,7 @@ class Run:
         self.schedule = Schedule(config, self.source.sizes())
         self.learning_rate = LearningRate(config, self.schedule)
         model = session.agreement.on_every_rank(lambda: build_model(config)).to(session.device)
+        balance_classes(model, tables.train)
         bregman = config.regularization.bregman
         self.teacher = Teacher(model, bregman, self.schedule.steps) if bregman else None
         table = next(iter(tables.train.values()))

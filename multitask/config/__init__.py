@@ -1,6 +1,5 @@
 """One frozen tree of pydantic models, validated whole before anything starts."""
 
-from multitask.config.kind import METRICS
 from multitask.config.loading import (
     Overrides,
     Recipe,
@@ -19,7 +18,6 @@ from multitask.config.task import SPLITS, TaskConfig
 from multitask.config.training import Precision
 
 __all__ = [
-    "METRICS",
     "SPLITS",
     "Overrides",
     "Precision",

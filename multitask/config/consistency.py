@@ -3,7 +3,8 @@
 from collections.abc import Mapping, Sequence, Set
 
 from multitask.config.combination import CombinationConfig, LossWeights, PCGrad
-from multitask.config.kind import METRICS, Contrastive
+from multitask.config.head import ScaledHead
+from multitask.config.kind import Contrastive
 from multitask.config.model import EncoderConfig
 from multitask.config.regularization import RegularizationConfig
 from multitask.config.sampling import (
@@ -15,7 +16,7 @@ from multitask.config.sampling import (
     Sequential,
 )
 from multitask.config.search import needs_several_tasks
-from multitask.config.task import ScaledHead, TaskConfig
+from multitask.config.task import TaskConfig
 from multitask.config.training import LibraryOptimizer, OptimizerConfig, TrainingConfig
 
 _MENDS = {
@@ -80,6 +81,11 @@ def check_regularization(
     if given and all(task.kind.name == "contrastive" for task in tasks.values()):
         raise ValueError(f"regularization.{given[0]} acts on tasks with labels, and there is none")
     for name, task in tasks.items():
+        if given and task.loss is not None and task.compares_rows:
+            raise ValueError(
+                f"regularization.{given[0]} is added to the loss of each row, but tasks.{name}.loss.name={task.loss.name} "
+                "compares rows"
+            )
         if terms.r_drop is not None and task.kind.name != "contrastive" and name not in dropping:
             raise ValueError(
                 "regularization.r_drop compares two dropout masks, but encoder.dropout is 0"
@@ -120,7 +126,7 @@ def check_selection(selection: str, tasks: Mapping[str, TaskConfig]) -> None:
         )
     valid = [
         "dev/mean",
-        *(f"dev/{name}/{metric}" for name, task in scored.items() for metric in METRICS[task.kind.name]),
+        *(f"dev/{name}/{metric}" for name, task in scored.items() for metric in task.metrics),
     ]
     if selection not in valid:
         raise ValueError(f"training.selection must be one of {', '.join(valid)}, got {selection!r}")

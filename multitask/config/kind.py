@@ -22,6 +22,8 @@ def _texts(labels: object) -> object:
 
 Labels = tuple[str, ...] | dict[str, int]
 LabelNames = Annotated[Labels, BeforeValidator(_texts)]
+# Of all metrics more is better, so errors are negative.
+_CLASS_METRICS = ("accuracy", "macro_f1", "matthews", "auc")
 _LABELS = (
     "what the files call class 0, 1, …, or a mapping where a class has several names, as {neg: 0, Neg: 0, pos: 1}; "
     "the numbers themselves if not given"
@@ -29,11 +31,19 @@ _LABELS = (
 
 
 class Classification(Config):
-    """One of `classes` classes, labels 0 … classes − 1; trained with cross-entropy."""
+    """One of `classes` classes, labels 0 … classes − 1."""
 
     name: Literal["classification"] = "classification"
     classes: int = Field(ge=2, description="C")
     labels: LabelNames | None = Field(default=None, description=_LABELS)
+    ordered: bool = Field(
+        default=False, description="whether the classes are steps of a scale, 0 the lowest: scores and losses for such"
+    )
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the scores."""
+        return (*_CLASS_METRICS, *(("quadratic_kappa", "negative_mae") if self.ordered else ()))
 
     @field_validator("labels")
     @classmethod
@@ -42,7 +52,7 @@ class Classification(Config):
 
 
 class Binary(Config):
-    """Yes or no, labels 0 and 1; one logit trained with binary cross-entropy."""
+    """Yes or no, labels 0 and 1; one logit."""
 
     name: Literal["binary"] = "binary"
     labels: LabelNames | None = Field(default=None, description=_LABELS)
@@ -51,6 +61,11 @@ class Binary(Config):
     def classes(self) -> int:
         """Two."""
         return 2
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the scores."""
+        return _CLASS_METRICS
 
     @field_validator("labels")
     @classmethod
@@ -68,7 +83,7 @@ def _distinct(labels: Labels | None, classes: int) -> Labels | None:
 
 
 class Regression(Config):
-    """A number between `low` and `high`; trained with mean squared error on the label's own scale."""
+    """A number between `low` and `high`."""
 
     name: Literal["regression"] = "regression"
     low: float = Field(description="least label")
@@ -78,6 +93,11 @@ class Regression(Config):
     def classes(self) -> int:
         """None: labels are numbers."""
         return 0
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the scores."""
+        return ("pearson", "spearman", "negative_mae")
 
     @model_validator(mode="after")
     def _range_is_not_empty(self) -> "Regression":
@@ -105,6 +125,11 @@ class Contrastive(Config):
         """None: there are no labels."""
         return 0
 
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """None: nothing is judged."""
+        return ()
+
 
 Kind = Annotated[Classification | Binary | Regression | Contrastive, Field(discriminator="name")]
 
@@ -125,11 +150,3 @@ def label_places(kind: Kind) -> dict[str, int]:
     """Names in files to classes; empty where the kind has no `labels`."""
     labels: Labels = getattr(kind, "labels", None) or ()
     return labels if isinstance(labels, dict) else {name: place for place, name in enumerate(labels)}
-
-
-METRICS: dict[str, tuple[str, ...]] = {
-    "classification": ("accuracy", "macro_f1"),
-    "binary": ("accuracy", "macro_f1"),
-    "regression": ("pearson", "spearman"),
-    "contrastive": (),
-}

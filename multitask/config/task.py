@@ -1,12 +1,12 @@
 """How a task is declared: files, columns, kind, pair encoding, metric."""
 
-from typing import Annotated, Literal
-
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from multitask.config.base import Config
 from multitask.config.files import FileFormat, HoldOut, Layout, Split, Where, suffix_format
-from multitask.config.kind import METRICS, Kind
+from multitask.config.head import BiEncoder, HeadConfig, LinearHead, MLPHead, PairEncoding, ScaledHead
+from multitask.config.kind import Kind
+from multitask.config.loss import LossConfig, between_rows, check_loss
 
 Files = tuple[str, ...]
 
@@ -26,71 +26,6 @@ class Columns(Config):
     text_pair: str | None = Field(default=None, description="the second text")
     negative: str | None = Field(default=None, description="contrastive: a text that is unlike the first")
     label: str | None = Field(default=None, description="the label; every kind but contrastive needs it")
-
-
-class CrossEncoder(Config):
-    """Both texts in one sequence, so that attention runs across them."""
-
-    name: Literal["cross_encoder"] = "cross_encoder"
-
-
-class BiEncoder(Config):
-    """Each text encoded alone; the two embeddings u, v (D) meet in the head, as these features:
-
-    `concat`: [u, v]. `concat_difference_product`: [u, v, |u − v|, u · v]. `cosine`: cos(u, v). `pearson`: the
-    correlation of u and v over their D elements.
-    """
-
-    name: Literal["bi_encoder"] = "bi_encoder"
-    features: Literal["concat", "concat_difference_product", "cosine", "pearson"] = Field(
-        default="concat_difference_product", description="what the head reads of u and v"
-    )
-
-    @property
-    def is_one_number(self) -> bool:
-        """Whether the features are one number."""
-        return self.features in ("cosine", "pearson")
-
-
-PairEncoding = Annotated[CrossEncoder | BiEncoder, Field(discriminator="name")]
-
-Link = Literal["sigmoid", "identity"]
-_LINK = "regression: sigmoid keeps predictions between low and high, identity leaves them as they come"
-
-
-class _DroppingHead(Config):
-    dropout: float | None = Field(
-        default=None, ge=0, lt=1, description="head.dropout of the whole config if not given, and else encoder.dropout"
-    )
-
-
-class LinearHead(_DroppingHead):
-    """Dropout and a linear layer; on one number (cosine, pearson) a learned scale and offset, and no dropout."""
-
-    name: Literal["linear"] = "linear"
-    link: Link = Field(default="sigmoid", description=_LINK)
-
-
-class MLPHead(_DroppingHead):
-    """Dropout, a hidden layer, dropout and a linear layer."""
-
-    name: Literal["mlp"] = "mlp"
-    hidden: int | None = Field(default=None, ge=1, description="as wide as the encoder if not given")
-    activation: Literal["relu", "gelu", "tanh"] = Field(default="relu", description="after the hidden layer")
-    link: Link = Field(default="sigmoid", description=_LINK)
-
-
-class ScaledHead(Config):
-    """Nothing to learn: one number c (cosine, pearson) is scaled to the range of a regression task.
-
-    low + (high − low) · s(c) with s(c) = c (`plain`), max(0, c) (`relu`) or 1 / (1 + exp(−c)) (`sigmoid`).
-    """
-
-    name: Literal["scaled"] = "scaled"
-    scale: Literal["plain", "relu", "sigmoid"] = Field(default="relu", description="s, of the one number")
-
-
-HeadConfig = Annotated[LinearHead | MLPHead | ScaledHead, Field(discriminator="name")]
 
 
 class TaskConfig(Config):
@@ -118,6 +53,10 @@ class TaskConfig(Config):
     )
     pair_encoding: PairEncoding | None = Field(default=None, description="how two texts meet; needed for pairs")
     head: HeadConfig | None = Field(default=None, description="linear if not given; contrastive tasks have none")
+    loss: LossConfig | None = Field(
+        default=None,
+        description="cross_entropy for classes, squared_error for numbers if not given; contrastive tasks have their own",
+    )
     batch_size: int | None = Field(
         default=None, ge=1, description="rows of one global batch; data.batch_size if not given"
     )
@@ -193,9 +132,11 @@ class TaskConfig(Config):
                 "columns.text_pair and pair_encoding belong together: give both for a task on pairs, neither for single texts"
             )
         self._check_head()
-        if self.metric is not None and self.metric not in METRICS[self.kind.name]:
+        if self.loss is not None:
+            check_loss(self.loss, self.kind, self.pair_encoding, self.head)
+        if self.metric is not None and self.metric not in self.metrics:
             raise ValueError(
-                f"metric must be one of {', '.join(METRICS[self.kind.name])} for kind {self.kind.name}, got {self.metric}"
+                f"metric must be one of {', '.join(self.metrics)} for kind {self.kind.name}, got {self.metric}"
             )
         return self
 
@@ -214,7 +155,7 @@ class TaskConfig(Config):
             raise ValueError("drop_labels needs columns.label")
 
     def _check_contrastive(self) -> None:
-        for key in ("pair_encoding", "head", "metric"):
+        for key in ("pair_encoding", "head", "loss", "metric"):
             if getattr(self, key) is not None:
                 raise ValueError(f"{key} has no meaning for a contrastive task: leave it out")
         if self.files.get("dev"):
@@ -256,19 +197,24 @@ class TaskConfig(Config):
         return bool(self.files.get("dev"))
 
     @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the task's scores, the one that is looked at first."""
+        return self.kind.metrics
+
+    @property
     def selection_metric(self) -> str:
         """The metric that enters `dev/mean`; for a scored task only."""
-        return self.metric or METRICS[self.kind.name][0]
+        return self.metric or self.metrics[0]
+
+    @property
+    def compares_rows(self) -> bool:
+        """Whether the loss runs between the rows of a batch, so that no row has one of its own."""
+        return self.kind.name == "contrastive" or between_rows(self.loss)
 
     @property
     def is_pair(self) -> bool:
         """Whether a row holds two texts."""
         return self.columns.text_pair is not None
-
-    @property
-    def compares_rows(self) -> bool:
-        """Whether the loss is one between the rows of a batch."""
-        return self.kind.name == "contrastive"
 
     @property
     def least_rows(self) -> int:

@@ -71,8 +71,8 @@ def _metadata(config: RunConfig, task: str, stream: SplitStream, tokenizer_id: s
 
 
 def _key(config: RunConfig, task: str, split: str, about: dict) -> str:
-    # Of a contrastive kind only the loss reads these two.
-    loss_only = {"kind": {"temperature", "projection"}}
+    # Only losses and scores read these.
+    loss_only = {"kind": {"temperature", "projection", "ordered"}}
     declared = config.tasks[task].model_dump(mode="json", include=_READ, exclude=loss_only)
     # The bytes alone do not tell how they were spread over files, nor the suffixes and stems that formats and ids come from.
     names = [PurePosixPath(file).name for file in about["files"]]

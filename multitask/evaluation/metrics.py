@@ -1,31 +1,21 @@
-"""Scores from predictions and labels."""
+"""Scores from predictions and labels; of all of them more is better."""
 
-from collections.abc import Mapping
+import math
+from collections.abc import Callable, Mapping
 
 import numpy as np
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, matthews_corrcoef, roc_auc_score
 
 from multitask.config import RunConfig, TaskConfig
+from multitask.evaluation.evaluate import Evaluation
+
+Metric = Callable[[TaskConfig, Evaluation, np.ndarray], float]
 
 
-def task_scores(task: TaskConfig, predictions: np.ndarray, labels: np.ndarray) -> dict[str, float]:
-    """Scores of one task by metric name, from predictions (R,) and labels (R,).
-
-    Correlations are 0 where the predictions are all the same: a constant says nothing about the order.
-    """
-    if not task.kind.classes:
-        constant = np.ptp(predictions) == 0 or np.ptp(labels) == 0
-        if constant or len(labels) < 2:
-            return {"pearson": 0.0, "spearman": 0.0}
-        pearson, spearman = pearsonr(predictions, labels), spearmanr(predictions, labels)
-        return {"pearson": float(pearson.statistic), "spearman": float(spearman.statistic)}
-    classes = np.arange(task.kind.classes)
-    return {
-        "accuracy": float(accuracy_score(labels, predictions)),
-        # Over all declared classes; one that neither occurs nor is predicted counts as 0.
-        "macro_f1": float(f1_score(labels, predictions, labels=classes, average="macro", zero_division=0)),
-    }
+def task_scores(task: TaskConfig, evaluation: Evaluation, labels: np.ndarray) -> dict[str, float]:
+    """Scores of one task by metric name, from what was predicted of its rows and their labels (R,)."""
+    return {name: float(METRICS[name](task, evaluation, labels)) for name in task.metrics}
 
 
 def dev_scores(config: RunConfig, scores: Mapping[str, Mapping[str, float]]) -> dict[str, float]:
@@ -35,3 +25,74 @@ def dev_scores(config: RunConfig, scores: Mapping[str, Mapping[str, float]]) -> 
         np.mean([scores[task][config.tasks[task].selection_metric] for task in config.selected_tasks])
     )
     return flat
+
+
+def accuracy(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
+    """Share of the rows whose class is predicted."""
+    return accuracy_score(labels, found.predictions)
+
+
+def macro_f1(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
+    """Mean F1 over all declared classes; one that neither occurs nor is predicted counts as 0."""
+    classes = np.arange(task.kind.classes)
+    return f1_score(labels, found.predictions, labels=classes, average="macro", zero_division=0)
+
+
+def matthews(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
+    """Matthews' correlation coefficient, for several classes R_K (Gorodkin 2004); 0 where all rows are of one class."""
+    if len(np.union1d(labels, found.predictions)) == 1:
+        return 0.0
+    return matthews_corrcoef(labels, found.predictions)
+
+
+def auc(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
+    """Area under the ROC curve; the mean over the classes, each against all others, where there are several.
+
+    Classes that no row or every row has are left out; ½, which is chance, where no class is left. Not a number where a
+    probability is none.
+    """
+    chances = found.probabilities
+    assert chances is not None, "a task with classes has probabilities"
+    if not np.isfinite(chances).all():
+        return math.nan
+    classes = [1] if task.kind.classes == 2 else range(task.kind.classes)
+    areas = [roc_auc_score(labels == c, chances[:, c]) for c in classes if 0 < (labels == c).sum() < len(labels)]
+    return float(np.mean(areas)) if areas else 0.5
+
+
+def quadratic_kappa(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
+    """Cohen's κ with weights (i − j)² (Cohen 1968); 0 where labels and predictions are all of one and the same class."""
+    if len(np.union1d(labels, found.predictions)) == 1:
+        return 0.0
+    return cohen_kappa_score(labels, found.predictions, weights="quadratic", labels=np.arange(task.kind.classes))
+
+
+def negative_mae(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
+    """The mean absolute error, with a minus; of classes between their numbers."""
+    return -float(np.abs(found.predictions - labels).mean())
+
+
+def pearson(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
+    """The correlation; 0 where predictions or labels are all the same: a constant says nothing about the order."""
+    return 0.0 if _says_nothing(found, labels) else pearsonr(found.predictions, labels).statistic
+
+
+def spearman(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
+    """The correlation of the ranks; 0 as that of the values."""
+    return 0.0 if _says_nothing(found, labels) else spearmanr(found.predictions, labels).statistic
+
+
+def _says_nothing(found: Evaluation, labels: np.ndarray) -> bool:
+    return bool(len(labels) < 2 or np.ptp(found.predictions) == 0 or np.ptp(labels) == 0)
+
+
+METRICS: dict[str, Metric] = {
+    "accuracy": accuracy,
+    "macro_f1": macro_f1,
+    "matthews": matthews,
+    "auc": auc,
+    "quadratic_kappa": quadratic_kappa,
+    "negative_mae": negative_mae,
+    "pearson": pearson,
+    "spearman": spearman,
+}

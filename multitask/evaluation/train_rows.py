@@ -4,7 +4,6 @@ import numpy as np
 import torch
 
 from multitask.config import RunConfig
-from multitask.config.kind import METRICS
 from multitask.data import Tables
 from multitask.data.permutation import Permutation
 from multitask.evaluation.evaluate import evaluate
@@ -23,11 +22,11 @@ def train_scores(model: MultitaskModel, config: RunConfig, tables: Tables, devic
     """
     scores: dict[str, float] = {}
     for task, table in tables.train.items():
-        if not METRICS[config.tasks[task].kind.name] or config.training.score_train_rows is None:
+        if not config.tasks[task].metrics or config.training.score_train_rows is None:
             continue
         rows = scored_rows(config, task, table.rows)
         found = evaluate(model, task, table, tables.pad_id, device, config.precision, rows)
-        own = task_scores(config.tasks[task], found.predictions, np.asarray(table.labels[rows]))
+        own = task_scores(config.tasks[task], found, np.asarray(table.labels[rows]))
         scores |= {f"train/{task}/{name}": value for name, value in own.items()}
     return scores
 

@@ -3,10 +3,12 @@
 from multitask.model.embedding import EmbeddingTap, TokenGradient, tap_embedding
 from multitask.model.encoder import Encoder
 from multitask.model.freezing import lowest_trained_layer
-from multitask.model.heads import HEADS, ContrastiveHead, Head, build_head
+from multitask.model.head import Head
+from multitask.model.heads import HEADS, ContrastiveHead, build_head
 from multitask.model.loading import load_encoder
 from multitask.model.lora import merge_lora
-from multitask.model.network import MultitaskModel, assemble_model, build_model
+from multitask.model.network import MultitaskModel, assemble_model, balance_classes, build_model
+from multitask.model.number_heads import RankingHead
 
 __all__ = [
     "HEADS",
@@ -15,8 +17,10 @@ __all__ = [
     "Encoder",
     "Head",
     "MultitaskModel",
+    "RankingHead",
     "TokenGradient",
     "assemble_model",
+    "balance_classes",
     "build_head",
     "build_model",
     "load_encoder",

@@ -4,7 +4,9 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from multitask.config.task import BiEncoder, TaskConfig
+from multitask.config.head import BiEncoder
+from multitask.config.loss import AnglE
+from multitask.config.task import TaskConfig
 
 
 def without_autocast(tensor: Tensor) -> torch.autocast:
@@ -78,6 +80,25 @@ class PearsonFeatures(CosineFeatures):
         return super().__call__(embeddings - embeddings.mean(-1, keepdim=True))
 
 
+class CosineAngleFeatures(CosineFeatures):
+    """Two sequences per row: (2B, D) to cos(u, v) and the angle of u and v as complex vectors, (B, 2) (Li and Li 2024, AnglE).
+
+    |Re z + Im z|, z = ⟨u, v⟩ / (|u| |v|), where u = a + bi of the halves a, b of an embedding, and v = c + di; an odd D is
+    padded with a 0.
+    """
+
+    def __init__(self, width: int) -> None:
+        super().__init__(width)
+        self.width = 2
+
+    def __call__(self, embeddings: Tensor) -> Tensor:
+        cosines = super().__call__(embeddings)
+        with without_autocast(embeddings):
+            unit = functional.normalize(functional.pad(embeddings.float(), (0, embeddings.shape[-1] % 2)), dim=-1)
+            (a, b), (c, d) = (own.chunk(2, dim=-1) for own in unit.chunk(2))
+            return torch.cat([cosines, (cosines + (b * c - a * d).sum(-1, keepdim=True)).abs()], dim=-1)
+
+
 FEATURES: dict[str, type[Features]] = {
     "concat": ConcatFeatures,
     "concat_difference_product": ConcatDifferenceProductFeatures,
@@ -90,4 +111,6 @@ def build_features(task: TaskConfig, width: int) -> Features:
     """The features of `task` on an encoder of `width`."""
     if not isinstance(task.pair_encoding, BiEncoder):
         return SingleFeatures(width)
+    if isinstance(task.loss, AnglE):
+        return CosineAngleFeatures(width)
     return FEATURES[task.pair_encoding.features](width)

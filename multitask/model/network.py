@@ -1,16 +1,19 @@
 """One encoder, one head per task."""
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
+import numpy as np
 import torch
 from torch import Tensor, nn
 
 from multitask.config import RunConfig
 from multitask.config.model import ProjectedAttention
-from multitask.data import Batch
+from multitask.data import Batch, TaskTable
+from multitask.model.class_heads import ClassHead
 from multitask.model.encoder import Encoder
 from multitask.model.freezing import lowest_layer_ever_trained
-from multitask.model.heads import ContrastiveHead, Head, build_head
+from multitask.model.head import Head
+from multitask.model.heads import ContrastiveHead, build_head
 from multitask.model.layers import encoder_layers, layer_numbers
 from multitask.model.loading import load_encoder
 from multitask.model.probing import check_encoder
@@ -123,3 +126,10 @@ def assemble_model(config: RunConfig, encoder: Encoder, tasks: Iterable[str]) ->
     if isinstance(own := shared.adapter, ProjectedAttention):
         adapters = {name: build_projected_attention(encoder.model, own, shared.dropout) for name in names}
     return MultitaskModel(encoder, heads, adapters)
+
+
+def balance_classes(model: MultitaskModel, tables: Mapping[str, TaskTable]) -> None:
+    """Give the heads whose classes are to be balanced the labels of their training tables."""
+    for task, table in tables.items():
+        if isinstance(head := model.head(task), ClassHead) and head.balances:
+            head.balance(np.asarray(table.labels))

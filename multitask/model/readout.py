@@ -3,7 +3,7 @@
 from torch import Tensor, nn
 from torch.nn import functional
 
-from multitask.config.task import HeadConfig, LinearHead, MLPHead
+from multitask.config.head import HeadConfig, LinearHead, MLPHead
 from multitask.model.features import Features, without_autocast
 
 _ACTIVATIONS: dict[str, type[nn.Module]] = {"relu": nn.ReLU, "gelu": nn.GELU, "tanh": nn.Tanh}

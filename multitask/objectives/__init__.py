@@ -4,7 +4,8 @@ Everything here is the same for any number of ranks: a row's noise and dropout a
 worked out from the embeddings of all of them.
 """
 
-from multitask.objectives.contrastive import contrastive_losses, embed_texts, text_keys
+from multitask.objectives.between_rows import compared_facts, compared_losses, compared_outputs, no_rows
+from multitask.objectives.contrastive import contrastive_losses, text_keys
 from multitask.objectives.noise import row_noise
 from multitask.objectives.row_dropout import row_dropout
 from multitask.objectives.rows import RowLosses, RowObjective, passes_per_row
@@ -14,8 +15,11 @@ __all__ = [
     "RowLosses",
     "RowObjective",
     "Teacher",
+    "compared_facts",
+    "compared_losses",
+    "compared_outputs",
     "contrastive_losses",
-    "embed_texts",
+    "no_rows",
     "passes_per_row",
     "row_dropout",
     "row_noise",

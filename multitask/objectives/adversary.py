@@ -6,7 +6,7 @@ import torch
 from torch import Tensor
 
 from multitask.config.regularization import Smart
-from multitask.model.heads import Head
+from multitask.model.head import Head
 
 # MT-DNN's guard against zeros.
 _EPSILON = 1e-6

@@ -10,11 +10,17 @@ from torch import Tensor, nn
 
 from multitask.combination import Combination
 from multitask.config import RunConfig
-from multitask.config.kind import Contrastive
 from multitask.data import Batch
 from multitask.keys import generator_key
 from multitask.model import MultitaskModel
-from multitask.objectives import RowObjective, contrastive_losses, embed_texts, passes_per_row, row_dropout, text_keys
+from multitask.objectives import (
+    RowObjective,
+    compared_facts,
+    compared_losses,
+    compared_outputs,
+    passes_per_row,
+    row_dropout,
+)
 from multitask.trainer.result import StepResult
 from multitask.trainer.task_gradient import TaskGradient, head_squares, sum_of, unflatten
 from multitask.trainer.weights import Weights
@@ -88,12 +94,11 @@ class Step:
         """The gradient of `weight` times the mean loss of `task` over its whole batch, which comes in micro-batches."""
         parameters = dict(shared) | self.model.head_parameters(task)
         total = TaskGradient(parameters, len(shared), self._device)
-        if isinstance(kind := self.config.tasks[task].kind, Contrastive):
-            # Its loss runs between all rows of the batch.
+        if (own := self.config.tasks[task]).compares_rows:
             batches = [micro.batch.to(self._device) for micro in micros]
-            embeddings = torch.cat([self._embed(task, batch, step) for batch in batches], dim=1)
-            keys = torch.cat([text_keys(batch) for batch in batches], dim=1)
-            loss = contrastive_losses(embeddings, keys, kind.temperature).mean()
+            outputs = torch.cat([self._compared(task, batch, step) for batch in batches], dim=1)
+            facts = torch.cat([compared_facts(self.model, task, batch) for batch in batches], dim=1)
+            loss = compared_losses(self.model, task, own, outputs, facts).mean()
             total.add(loss * weight)
             total.loss = loss.item()
             return total
@@ -106,9 +111,9 @@ class Step:
                 total.terms[name] = total.terms.get(name, 0.0) + term.detach().double().sum().item() * micro.scale
         return total
 
-    def _embed(self, task: str, batch: Batch, step: int) -> Tensor:
+    def _compared(self, task: str, batch: Batch, step: int) -> Tensor:
         with self._autocast(), row_dropout(self.config, task, batch, step):
-            return embed_texts(self.model, task, batch).float()
+            return compared_outputs(self.model, task, batch).float()
 
     def _freeze_below(self, lowest_layer: int) -> dict[str, nn.Parameter]:
         """The shared parameters that are trained."""
@@ -122,7 +127,7 @@ class Step:
     def _extra_tokens(self, work: RoundWork) -> int:
         """Real tokens of the passes that regularization adds."""
         passes = passes_per_row(self.config.regularization) - 1
-        by_rows = [t for t in work.batches if not isinstance(self.config.tasks[t].kind, Contrastive)]
+        by_rows = [task for task in work.batches if not self.config.tasks[task].compares_rows]
         return passes * sum(micro.batch.tokens for task in by_rows for micro in work.batches[task])
 
 

@@ -70,7 +70,7 @@ class Trained:
         pad_id, device, precision = self._tables.pad_id, self.predictor.device, self.config.precision
         found = {task: evaluate(self.model, task, table, pad_id, device, precision) for task, table in scored.items()}
         return {
-            task: task_scores(self.config.tasks[task], own.predictions, np.asarray(scored[task].labels))
+            task: task_scores(self.config.tasks[task], own, np.asarray(scored[task].labels))
             for task, own in found.items()
         }
 

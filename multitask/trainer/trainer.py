@@ -14,7 +14,7 @@ from multitask.errors import UserError
 from multitask.evaluation import dev_scores, evaluate, task_scores, train_scores
 from multitask.interrupt import interruptible
 from multitask.learning_rate import LearningRate
-from multitask.model import build_model, lowest_trained_layer
+from multitask.model import balance_classes, build_model, lowest_trained_layer
 from multitask.objectives import RowObjective, Teacher
 from multitask.sampling import Schedule
 from multitask.trainer.lines import ProgressLine
@@ -88,6 +88,7 @@ class Trainer:
         self.schedule = Schedule(config, self.source.sizes())
         self.learning_rate = LearningRate(config, self.schedule)
         self.model = build_model(config).to(device)
+        balance_classes(self.model, tables.train)
         bregman = config.regularization.bregman
         self.teacher = Teacher(self.model, bregman, self.schedule.steps) if bregman else None
         if config.precision == "bf16":
@@ -152,7 +153,7 @@ class Trainer:
         scores = {}
         for task, table in self.tables.dev.items():
             found = evaluate(self.model, task, table, self.tables.pad_id, self.device, self.config.precision)
-            scores[task] = task_scores(self.config.tasks[task], found.predictions, np.asarray(table.labels))
+            scores[task] = task_scores(self.config.tasks[task], found, np.asarray(table.labels))
         return dev_scores(self.config, scores) | train_scores(self.model, self.config, self.tables, self.device)
 
     def _after_step(self) -> dict[str, float]:

@@ -48,6 +48,9 @@ def _contrastive(*names: str) -> dict[str, Any]:
 def _cases(folder: Path, bert: Path) -> dict[str, list[dict[str, Any]]]:
     """Name to jobs that must all give the same weights."""
     cosine = {"pair_encoding": {"name": "bi_encoder", "features": "cosine"}}
+    scaled = cosine | {"head": {"name": "scaled"}}
+    ordered = {"kind": {"ordered": True}}
+    balanced = {"name": "cross_entropy", "class_weights": "balanced", "label_smoothing": 0.1}
     cases: dict[str, dict[str, Any]] = {
         "smart": {"regularization": {"smart": SMART}, "encoder": {"dropout": 0.1}},
         "smart-apart": {
@@ -55,8 +58,18 @@ def _cases(folder: Path, bert: Path) -> dict[str, list[dict[str, Any]]]:
             "tasks": {"quora": cosine, "sts": cosine},
         },
         "bregman": {"regularization": {"bregman": {"weight": 1.0, "momentum": 0.5}}},
-        "contrastive": {"tasks": _contrastive("simcse", "ranking", "triplets")},
-        "groups": {"combination": {"name": "pcgrad", "groups": [["sst", "sts"], ["quora"]]}},
+        "contrastive": {
+            "tasks": _contrastive("simcse", "ranking", "triplets")
+            | {"sts": scaled | {"loss": {"name": "angle"}}, "sst": ordered | {"loss": {"name": "cumulative_link"}}}
+        },
+        "groups": {
+            "combination": {"name": "pcgrad", "groups": [["sst", "sts"], ["quora"]]},
+            "tasks": {
+                "sts": scaled | {"loss": {"name": "cosent"}},
+                "sst": ordered | {"loss": {"name": "corn"}},
+                "quora": {"loss": balanced},
+            },
+        },
         "heads": {"combination": {"name": "pcgrad", "scope": "all", "reduction": "mean"}},
     }
     grid = ((1, 1), (2, 3), (3, 2))

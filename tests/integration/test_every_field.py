@@ -42,6 +42,10 @@ def _pair(features: str = "cosine", **changes: Any) -> Tree:
     return _task("sts", pair_encoding={"name": "bi_encoder", "features": features}, **changes)
 
 
+def _loss(task: str, **loss: Any) -> Tree:
+    return _task(task, loss=loss)
+
+
 def _texts(**kind: Any) -> Tree:
     columns = {"id": "id", "text": "sentence1", "text_pair": "sentence2", "negative": "id"}
     files = {"train": ["quora-train.csv"]}
@@ -54,6 +58,9 @@ def _optimizer(**changes: Any) -> Tree:
 
 LORA = {"encoder": {"adapter": {"name": "lora", "rank": 2}}}
 PAL = {"encoder": {"adapter": {"name": "projected_attention", "width": 8, "heads": 2}}}
+_ORDERED = _task("sst", kind={"ordered": True})
+_SCALED = _pair(head={"name": "scaled"})
+_ANGLE = merge(_SCALED, _loss("sts", name="angle"))
 ONE_TASK_A_STEP = _phase(sampling={"name": "round_robin", "tasks_per_step": 1}, steps_per_epoch=14) | {
     "combination": {"name": "sum"}
 }
@@ -110,6 +117,17 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
     "MLPHead.link": (_task("sts", head={"name": "mlp"}), _task("sts", head={"link": "identity"})),
     "ScaledHead.name": (_pair(), _pair(head={"name": "scaled"})),
     "ScaledHead.scale": (_pair(head={"name": "scaled"}), _pair(head={"name": "scaled", "scale": "sigmoid"})),
+    "Classification.ordered": ({}, _task("sst", kind={"ordered": True})),
+    "CrossEntropy.class_weights": ({}, _loss("quora", name="cross_entropy", class_weights=[1.0, 3.0])),
+    "CrossEntropy.label_smoothing": ({}, _loss("sst", name="cross_entropy", label_smoothing=0.2)),
+    "Focal.gamma": (_loss("sst", name="focal"), _loss("sst", gamma=0.5)),
+    "Focal.class_weights": (_loss("quora", name="focal"), _loss("quora", class_weights=[1.0, 3.0])),
+    "Corn.name": (_ORDERED, _loss("sst", name="corn")),
+    "CumulativeLink.name": (_ORDERED, _loss("sst", name="cumulative_link")),
+    "Huber.delta": (_loss("sts", name="huber"), _loss("sts", delta=0.3)),
+    "CoSENT.scale": (merge(_SCALED, _loss("sts", name="cosent")), _loss("sts", scale=3.0)),
+    "AnglE.scale": (_ANGLE, _loss("sts", scale=3.0)),
+    "AnglE.cosine_weight": (_ANGLE, _loss("sts", cosine_weight=0.0)),
     "TaskConfig.auxiliary": ({}, _task("sst", auxiliary=True)),
     "TaskConfig.batch_size": ({}, _task("sst", batch_size=4)),
     "TaskConfig.train_rows": ({}, _task("sst", train_rows=20)),

@@ -5,7 +5,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, f1_score
+from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, matthews_corrcoef, mean_absolute_error
 
 from cluster.analysis.row_bootstrap import _counts, resampled_scores, same_rows
 from cluster.storage.dev_predictions import TaskPredictions
@@ -36,6 +36,9 @@ def _numbers() -> tuple[np.ndarray, np.ndarray]:
     [
         ("accuracy", accuracy_score, _classes, 1e-12),
         ("macro_f1", _macro_f1, _classes, 1e-12),
+        ("matthews", matthews_corrcoef, _classes, 1e-12),
+        ("quadratic_kappa", lambda y, x: cohen_kappa_score(y, x, weights="quadratic"), _classes, 1e-12),
+        ("negative_mae", lambda y, x: -mean_absolute_error(y, x), _numbers, 1e-12),
         ("pearson", lambda y, x: pearsonr(y, x).statistic, _numbers, 1e-9),
         # The ranks are those among all rows.
         ("spearman", lambda y, x: spearmanr(y, x).statistic, _numbers, 0.02),

@@ -139,7 +139,10 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
         ("combination=sum", "combination: must be a mapping of keys to values, got 'sum'"),
         ("encoder=bert", "encoder: must be a mapping of keys to values, got 'bert'"),
         ("tasks.sst.kind={}", "tasks.sst.kind.name is missing"),
-        ("tasks.sst.metric=pearson", "metric must be one of accuracy, macro_f1 for kind classification, got pearson"),
+        (
+            "tasks.sst.metric=pearson",
+            "metric must be one of accuracy, macro_f1, matthews, auc for kind classification, got pearson",
+        ),
         ("tasks.sst.files.val=[a]", "tasks.sst.files: a key must be 'train', 'dev' or 'test', got 'val'"),
         ("seed.x=1", "seed is 11711, it has no keys below it"),
         (
@@ -203,6 +206,33 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
         ("optimizer={name: lamb, options: {betas: 5}}", "optimizer.options: lamb cannot be used so"),
         ("encoder.adapter.name=lara", "encoder.adapter.name: unknown 'lara'; valid: none, lora, projected_attention"),
         ("tasks.sst.head={name: mlp, link: identity}", "tasks.sst: head.link is for kind regression"),
+        ("tasks.sst.loss.name=corn", "tasks.sst: loss.name=corn is for classes in order: say kind.ordered=true"),
+        (
+            "tasks.sst.loss.name=huber",
+            "loss.name=huber is not for kind classification: use one of cross_entropy, focal",
+        ),
+        ("tasks.sst.loss={name: focal, class_weights: [1, 2]}", "loss.class_weights must hold 5 numbers, one for each"),
+        (
+            "tasks.sst.loss={name: focal, class_weights: [1, 2, 0, 1, 1]}",
+            "loss.class_weights: must be a list of numbers above 0, one for each class, or balanced, got [1, 2, 0, 1, 1]",
+        ),
+        (
+            "tasks.sst.loss={name: cross_entropy, label_smoothing: 1}",
+            "loss.label_smoothing: must be less than 1",
+        ),
+        (
+            "tasks.sts.loss.name=cosent",
+            "it needs pair_encoding.name=bi_encoder, pair_encoding.features=cosine or pearson",
+        ),
+        (
+            "tasks.sts.pair_encoding={name: bi_encoder, features: pearson} tasks.sts.head.name=scaled tasks.sts.loss.name=angle",
+            "pair_encoding.features=cosine and head.name=scaled",
+        ),
+        (
+            "tasks.sts.pair_encoding={name: bi_encoder, features: cosine} tasks.sts.head.name=scaled tasks.sts.loss.name=cosent "
+            "regularization.smart={}",
+            "regularization.smart is added to the loss of each row, but tasks.sts.loss.name=cosent compares rows",
+        ),
         ("tasks.sts.head={name: scaled}", "head.name=scaled is for regression on pair_encoding.features=cosine"),
         ("tasks.sst.columns.label=null", "tasks.sst: columns.label is missing"),
         ("tasks.sst.columns.negative=x", "tasks.sst: columns.negative is for tasks of kind contrastive"),

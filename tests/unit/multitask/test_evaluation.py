@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 import torch
 
-from multitask.config import RunConfig, parse_config
+from multitask.config import RunConfig, TaskConfig, parse_config
 from multitask.data import TaskTable, collate, load_tokenizer, prepare, prepare_tables, tokenizer_id
 from multitask.evaluation import (
     Evaluation,
@@ -39,32 +39,67 @@ def _table(config: RunConfig, task: str, split: str = "dev") -> TaskTable:
     return prepare(config, task, split, tokenizer, tokenizer_id(tokenizer))
 
 
-def test_macro_f1_counts_every_declared_class(config: RunConfig) -> None:
-    labels, predictions = np.array([0.0, 0, 1, 1, 2]), np.array([0, 1, 1, 1, 1])
-    found = task_scores(config.tasks["sst"], predictions, labels)
+def _task(config: RunConfig, task: str, **kind: Any) -> TaskConfig:
+    own = config.tasks[task]
+    return own.model_copy(update={"kind": own.kind.model_copy(update=kind)})
+
+
+def _said(predictions: list[float], probabilities: Any = None) -> Evaluation:
+    """Classes, with probabilities that are sure of them if none are given."""
+    said = np.array(predictions)
+    return Evaluation(said, np.eye(5)[said.astype(int)] if probabilities is None else np.array(probabilities))
+
+
+def test_scores_of_classes(config: RunConfig) -> None:
+    labels = np.array([0.0, 0, 1, 1, 2])
+    found = task_scores(config.tasks["sst"], _said([0, 1, 1, 1, 1]), labels)
     # F1 of class 0: precision 1, recall 1/2; class 1: 2/4 and 1; class 2 is never predicted, 3 and 4 never occur.
-    assert found == {"accuracy": pytest.approx(3 / 5), "macro_f1": pytest.approx((2 / 3 + 2 / 3) / 5)}
+    assert found == {
+        "accuracy": pytest.approx(3 / 5),
+        "macro_f1": pytest.approx((2 / 3 + 2 / 3) / 5),
+        # R_K: 5 · 3 − (2 · 1 + 2 · 4) over √(25 − 9) √(25 − 17).
+        "matthews": pytest.approx(5 / np.sqrt(16 * 8)),
+        # Ones and zeros: a class's area is the mean of its recall and that of all others; classes 3 and 4 have none.
+        "auc": pytest.approx(((1 / 2 + 1) / 2 + (1 + 1 / 3) / 2 + 1 / 2) / 3),
+    }
+
+
+def test_scores_of_ordered_classes(config: RunConfig) -> None:
+    labels, said = np.array([0.0, 1, 2, 3, 4, 4, 0, 2]), [0.0, 2, 2, 1, 4, 3, 1, 2]
+    found = task_scores(_task(config, "sst", ordered=True), _said(said), labels)
+    assert found["negative_mae"] == pytest.approx(-(0 + 1 + 0 + 2 + 0 + 1 + 1 + 0) / 8)
+    observed = sum((x - y) ** 2 for x, y in zip(said, labels, strict=True)) / 8
+    apart = sum((x - y) ** 2 for x in said for y in labels) / 64
+    assert found["quadratic_kappa"] == pytest.approx(1 - observed / apart)
+    same = task_scores(_task(config, "sst", ordered=True), _said([3.0, 3.0]), np.array([3.0, 3.0]))
+    assert (same["quadratic_kappa"], same["matthews"], same["auc"]) == (0.0, 0.0, 0.5)
 
 
 def test_binary_scores(config: RunConfig) -> None:
-    found = task_scores(config.tasks["quora"], np.array([1, 1, 1, 1]), np.array([1.0, 0, 0, 1]))
-    assert found == {"accuracy": pytest.approx(0.5), "macro_f1": pytest.approx((0 + 2 / 3) / 2)}
+    labels, yes = np.array([1.0, 0, 0, 1]), np.array([0.9, 0.6, 0.7, 0.65])
+    found = task_scores(config.tasks["quora"], _said([1, 1, 1, 1], np.stack([1 - yes, yes], 1)), labels)
+    # Of the four pairs of a yes and a no, .9 is above both and .65 above one.
+    wanted = {"accuracy": 0.5, "macro_f1": (0 + 2 / 3) / 2, "matthews": 0.0, "auc": 3 / 4}
+    assert found == {name: pytest.approx(value) for name, value in wanted.items()}
+    lost = _said([0, 0, 0, 0], np.full((4, 2), np.nan))
+    assert np.isnan(task_scores(config.tasks["quora"], lost, labels)["auc"])
 
 
-def test_correlations(config: RunConfig) -> None:
+def test_scores_of_numbers(config: RunConfig) -> None:
     labels = np.array([1.0, 2, 3, 4])
-    found = task_scores(config.tasks["sts"], np.array([1.0, 2, 3, 5]), labels)
+    found = task_scores(config.tasks["sts"], Evaluation(np.array([1.0, 2, 3, 5]), None), labels)
     # Covariance 6.5, squared deviations 8.75 and 5.
-    assert found == {"pearson": pytest.approx(6.5 / np.sqrt(8.75 * 5)), "spearman": pytest.approx(1)}
-    assert task_scores(config.tasks["sts"], -np.exp(labels), labels)["spearman"] == pytest.approx(-1)
+    wanted = {"pearson": 6.5 / np.sqrt(8.75 * 5), "spearman": 1, "negative_mae": -1 / 4}
+    assert found == {name: pytest.approx(value) for name, value in wanted.items()}
+    assert task_scores(config.tasks["sts"], Evaluation(-np.exp(labels), None), labels)["spearman"] == pytest.approx(-1)
 
 
 @pytest.mark.parametrize(
     ("predictions", "labels"), [([2.5, 2.5, 2.5], [1.0, 2, 3]), ([1.0, 2, 3], [4.0, 4, 4]), ([1.0], [2.0])]
 )
 def test_constant_says_nothing(config: RunConfig, predictions: list[float], labels: list[float]) -> None:
-    found = task_scores(config.tasks["sts"], np.array(predictions), np.array(labels))
-    assert found == {"pearson": 0.0, "spearman": 0.0}
+    found = task_scores(config.tasks["sts"], Evaluation(np.array(predictions), None), np.array(labels))
+    assert (found["pearson"], found["spearman"]) == (0.0, 0.0)
 
 
 def test_mean_is_over_the_metric_that_each_task_names(tiny_tasks: dict[str, Any]) -> None:
@@ -189,10 +224,10 @@ def test_training_rows_are_scored_as_a_straight_reading_of_each_row_has_it(tiny_
     for task, table in tables.train.items():
         assert len(set(rows[task])) == 9
         assert set(rows[task]) <= used[task], "only what is trained on"
-        own = [evaluate(model, task, table, tables.pad_id, CPU, "fp32").predictions[row] for row in rows[task]]
-        wanted = task_scores(
-            config.tasks[task], np.array(own), np.array([table.labels[[row]][0] for row in rows[task]])
-        )
+        whole = evaluate(model, task, table, tables.pad_id, CPU, "fp32")
+        chances = None if whole.probabilities is None else whole.probabilities[rows[task]]
+        own = Evaluation(whole.predictions[rows[task]], chances)
+        wanted = task_scores(config.tasks[task], own, np.array([table.labels[[row]][0] for row in rows[task]]))
         assert {name: found[f"train/{task}/{name}"] for name in wanted} == pytest.approx(wanted, abs=1e-6)
     assert not train_scores(model, parse_config(tiny_tasks, "test"), tables, CPU)
 

@@ -14,7 +14,8 @@ from multitask.errors import UserError
 from multitask.model import build_model
 from multitask.model.dropout import TableDropout
 from multitask.model.row_dropout import RowDropout
-from multitask.objectives import RowObjective, embed_texts, row_dropout
+from multitask.objectives import RowObjective, row_dropout
+from multitask.objectives.contrastive import embed_texts
 
 ROWS = 6
 

@@ -23,7 +23,11 @@ def _search(space: str = "default", **changes: Any) -> Search:
         ({"search": "cmase"}, "default", r"--search: unknown 'cmase'; valid: .*did you mean 'cmaes'"),
         ({"scheduler": "ahsa"}, "default", r"--scheduler: unknown 'ahsa'; valid: .*did you mean 'asha'"),
         ({"metrics": ("dev/maen",)}, "default", r"--metric: unknown 'dev/maen'; .*did you mean 'dev/mean'"),
-        ({"metrics": ("dev/mean", "dev/sst/acc")}, "default", r"--metric: unknown.*did you mean 'dev/sst/accuracy'"),
+        (
+            {"metrics": ("dev/mean", "dev/sst/accurcy")},
+            "default",
+            r"--metric: unknown.*did you mean 'dev/sst/accuracy'",
+        ),
         ({"metrics": ("dev/mean", "dev/mean")}, "default", r"--metric names the same score twice: dev/mean"),
         ({"search": "grid"}, "learning_rate", r"optimizer\.lr.*a grid needs choices"),
         ({"search": "nsga2"}, "default", r"--search nsga2 .*--metric twice or more.*--search tpe"),

@@ -8,8 +8,8 @@ import pytest
 from multitask.config import RunConfig, list_recipes, load_recipe
 from multitask.config.combination import LossWeights
 from multitask.config.consistency import tasks_in_one_step
+from multitask.config.head import BiEncoder
 from multitask.config.sampling import Annealed, DrawnByWeights, RoundRobin, ScaledBatchSizes, Temperature
-from multitask.config.task import BiEncoder
 from multitask.errors import UserError
 from tune_spaces import check_space, open_space, shipped_spaces
 

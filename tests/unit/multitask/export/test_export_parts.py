@@ -109,6 +109,16 @@ def test_head_is_carried(folder: Path, tmp_path: Path, features: str, head: dict
     _check(model, _export(model, config, tmp_path / "export"), config)
 
 
+@pytest.mark.parametrize("loss", ["corn", "cumulative_link", "angle"])
+def test_heads_with_a_loss_of_their_own_are_carried(folder: Path, tmp_path: Path, loss: str) -> None:
+    sts = {"pair_encoding": {"name": "bi_encoder", "features": "cosine"}, "head": {"name": "scaled"}}
+    tasks: dict[str, Any] = {"sst": {"kind": {"ordered": True}}, "sts": sts}
+    tasks["sts" if loss == "angle" else "sst"]["loss"] = {"name": loss}
+    config = _config(folder, tasks=tasks)
+    model = _trained(config)
+    _check(model, _export(model, config, tmp_path / "export"), config)
+
+
 def test_token_types_stay_left_out(folder: Path, tmp_path: Path) -> None:
     config = _config(folder, encoder={"token_types": False})
     model = _trained(config)

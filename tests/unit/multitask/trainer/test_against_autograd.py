@@ -26,6 +26,15 @@ CASES: dict[str, dict[str, Any]] = {
     "layer decay": {"optimizer": {"layer_decay": 0.5}},
     "smart": {"regularization": {"smart": {"weight": 2.0, "noise": 0.01, "step_size": 0.05}}},
     "bregman": {"regularization": {"bregman": {"weight": 1.0, "momentum": 0.5}}},
+    "order": {
+        "tasks": {
+            "sts": {
+                "pair_encoding": {"name": "bi_encoder", "features": "cosine"},
+                "head": {"name": "scaled"},
+                "loss": {"name": "cosent"},
+            }
+        }
+    },
     "contrastive": {
         "tasks": {
             "ranking": {
