@@ -12,3 +12,8 @@ class UserError(ValueError):
 
     def __init__(self, message: object = "") -> None:
         super().__init__(redacted(str(message)))
+
+
+def first_line(error: Exception) -> str:
+    """What an error of somebody else's says first; its kind where it says nothing."""
+    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__

@@ -7,7 +7,7 @@ import re
 import sys
 import tempfile
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -35,13 +35,16 @@ _REFUSED_HEADER = ("| refused | class | why |", "|---|---|---|")
 
 @dataclass(frozen=True)
 class Family:
-    """How to build a tiny encoder, and what `encoder` must say for it besides its name."""
+    """How to build a tiny encoder, what `encoder` must say for it besides its name, and a precision that it cannot run in."""
 
     build: Callable[[], PreTrainedModel]
-    needs: dict[str, str] = field(default_factory=dict)
+    needs: dict[str, str]
+    not_in: str
 
 
-def _of(kind: str, *, needs: dict[str, str] | None = None, model: str = "Model", **shape: Any) -> Family:
+def _of(
+    kind: str, *, needs: dict[str, str] | None = None, not_in: str = "", model: str = "Model", **shape: Any
+) -> Family:
     """The model of class `kind` + `model` with its config `kind` + `Config` of this shape."""
 
     def build() -> PreTrainedModel:
@@ -49,7 +52,7 @@ def _of(kind: str, *, needs: dict[str, str] | None = None, model: str = "Model",
         made: PreTrainedModel = getattr(transformers, f"{kind}{model}")(config)
         return made
 
-    return Family(build, needs or {})
+    return Family(build, needs or {}, not_in)
 
 
 _WORDS = {"vocab_size": 200}
@@ -72,7 +75,7 @@ FAMILIES: dict[str, Family] = {
     "CamemBERT": _of("Camembert", **_NO_TYPES),
     "ConvBERT": _of("ConvBert", **_SHAPE, embedding_size=16, needs=_FIXED),
     "data2vec text": _of("Data2VecText", **_NO_TYPES),
-    "DeBERTa": _of("Deberta", **_RELATIVE),
+    "DeBERTa": _of("Deberta", **_RELATIVE, not_in="autocast"),
     "DeBERTa v2, v3": _of("DebertaV2", **_RELATIVE, position_buckets=8, norm_rel_ebd="layer_norm", share_att_key=True),
     "DistilBERT": _of("DistilBert", **_WORDS, dim=16, n_layers=2, n_heads=2, hidden_dim=32, max_position_embeddings=64),
     "ELECTRA": _of("Electra", **_SHAPE, embedding_size=8),
@@ -80,7 +83,7 @@ FAMILIES: dict[str, Family] = {
     "ESM": _of("Esm", **_SHAPE, mask_token_id=4),
     "EuroBERT": _of("EuroBert", **_GROUPED),
     "FlauBERT": _of("Flaubert", **_XLM),
-    "FNet": _of("FNet", **{n: v for n, v in _SHAPE.items() if n != "num_attention_heads"}, needs=_FIXED),
+    "FNet": _of("FNet", **{n: v for n, v in _SHAPE.items() if n != "num_attention_heads"}, needs=_FIXED, not_in="bf16"),
     "Funnel": _of("Funnel", **_FUNNEL, num_decoder_layers=1, needs=_FIXED),
     "Gemma": _of("Gemma", **_GROUPED, head_dim=8),
     "Gemma 3 text": _of("Gemma3Text", **_GROUPED, head_dim=8),
@@ -110,7 +113,7 @@ FAMILIES: dict[str, Family] = {
     "SqueezeBERT": _of("SqueezeBert", **_SHAPE, embedding_size=16),
     "T5 encoder": _of("T5", model="EncoderModel", **_T5),
     "UMT5 encoder": _of("UMT5", model="EncoderModel", **_T5),
-    "X-MOD": _of("Xmod", **_NO_TYPES, default_language="en_XX"),
+    "X-MOD": _of("Xmod", **_NO_TYPES, default_language="en_XX", not_in="autocast"),
     "XLM": _of("XLM", **_XLM),
     "XLM-RoBERTa": _of("XLMRoberta", **_NO_TYPES),
     "XLM-RoBERTa-XL": _of("XLMRobertaXL", **_NO_TYPES),
@@ -183,9 +186,13 @@ def table_row(name: str, trainer: Trainer) -> str:
         "yes" if tap_embedding(model, batch) else "no",
         "no" if needs.get("dropout_key") == "rank" else "yes",
         _targets(inner),
-        ", ".join(f"`encoder.{key}={value}`" for key, value in needs.items()),
+        ", ".join([*(f"`encoder.{key}={value}`" for key, value in needs.items()), *_other_precision(name)]),
     )
     return f"| {' | '.join(cells)} |"
+
+
+def _other_precision(name: str) -> list[str]:
+    return [f"no `precision={unable}`"] if (unable := FAMILIES[name].not_in) else []
 
 
 def refused_row(name: str) -> str:

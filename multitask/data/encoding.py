@@ -28,6 +28,9 @@ def pairing_of(task: TaskConfig) -> Pairing:
     return "cross" if task.pair_encoding is not None and task.pair_encoding.name == "cross_encoder" else "bi"
 
 
+_CLASS_TYPE = 2
+
+
 @dataclass(frozen=True, eq=False)
 class Encoded:
     """Token ids of some rows, without padding.
@@ -109,10 +112,11 @@ def _is_cut(encoding: Encoding) -> bool:
 
 def _second_start(encoding: Encoding) -> int:
     types = encoding.type_ids
-    ones = sum(types)
-    start = len(types) - ones
-    if types != [0] * start + [1] * ones:
+    # XLNet's and Funnel's tokenizers give the class token, which stands last or first, a type of its own; their encoders get none here.
+    texts = types[types[:1] == [_CLASS_TYPE] : len(types) - (types[-1:] == [_CLASS_TYPE])]
+    ones = sum(texts)
+    if texts != [0] * (len(texts) - ones) + [1] * ones:
         raise UserError(
             "encoder.name: its tokenizer's token types are not 0 for the first text and 1 for the second; this is not supported"
         )
-    return start if ones else -1
+    return types.index(1) if ones else -1

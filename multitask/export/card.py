@@ -34,9 +34,9 @@ model.predict("{task}", {example})
 The encoder alone, with `transformers` only:
 
 ```python
-from transformers import AutoModel, AutoTokenizer
+from transformers import {opener}, AutoTokenizer
 
-encoder = AutoModel.from_pretrained("path/to/this/folder")
+encoder = {opener}.from_pretrained("path/to/this/folder")
 tokenizer = AutoTokenizer.from_pretrained("path/to/this/folder")
 ```
 
@@ -60,8 +60,11 @@ _ADAPTERS = {
 }
 
 
-def model_card(description: Mapping[str, Any]) -> str:
-    """Markdown with the front matter that model hubs read, from the values of `concord.json`."""
+def model_card(description: Mapping[str, Any], opener: str) -> str:
+    """Markdown with the front matter that model hubs read, from the values of `concord.json`.
+
+    `opener`: the class of `transformers` that opens the encoder.
+    """
     config, scores = description["config"], description["scores"]
     names = sorted({key.split("/")[2] for key in scores if key.count("/") == 2})
     rows = []
@@ -72,6 +75,7 @@ def model_card(description: Mapping[str, Any]) -> str:
         rows.append(f"| {task} | {own['kind']['name']} | {encoding} | {cells} |")
     first, example = next(t for t in description["tasks"].items() if t[1]["kind"]["name"] != "contrastive")
     return _CARD.format(
+        opener=opener,
         name=config["name"],
         description=config["description"],
         count=len(description["tasks"]),

@@ -14,7 +14,7 @@ from multitask.config import RunConfig
 from multitask.data import load_tokenizer
 from multitask.errors import UserError
 from multitask.export.card import model_card
-from multitask.model import ContrastiveHead, MultitaskModel, merge_lora
+from multitask.model import ContrastiveHead, MultitaskModel, auto_class, merge_lora
 from multitask.plain_json import encode_json
 from multitask.signature import SUFFIX, sign
 
@@ -60,7 +60,8 @@ def write_export(
             "sha256": {file.name: file_hash(file) for file in sorted(made.iterdir())},
         }
         _write_signed(made, encode_json(description))
-        (made / "README.md").write_text(model_card(description), encoding="utf-8")
+        opener = auto_class(model.encoder.model.config).__name__
+        (made / "README.md").write_text(model_card(description, opener), encoding="utf-8")
         shutil.rmtree(folder, ignore_errors=True)
         os.replace(made, folder)
     finally:

@@ -5,7 +5,7 @@ from multitask.model.encoder import Encoder
 from multitask.model.freezing import lowest_trained_layer
 from multitask.model.head import Head
 from multitask.model.heads import HEADS, ContrastiveHead, build_head
-from multitask.model.loading import load_encoder
+from multitask.model.loading import auto_class, load_encoder
 from multitask.model.lora import merge_lora
 from multitask.model.network import MultitaskModel, assemble_model, balance_classes, build_model
 from multitask.model.number_heads import RankingHead
@@ -20,6 +20,7 @@ __all__ = [
     "RankingHead",
     "TokenGradient",
     "assemble_model",
+    "auto_class",
     "balance_classes",
     "build_head",
     "build_model",

@@ -6,13 +6,13 @@ from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PretrainedConfig, PreTrainedModel
-from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING
+from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
 from transformers.utils.logging import disable_progress_bar
 
 from multitask.config.model import EncoderConfig, LoRA
 from multitask.data.location import resolve_location
 from multitask.data.tokenizer import load_tokenizer
-from multitask.errors import UserError
+from multitask.errors import UserError, first_line
 from multitask.model.dropout import set_dropout
 from multitask.model.encoder import Encoder
 from multitask.model.layers import encoder_layers
@@ -58,8 +58,9 @@ def load_encoder(config: EncoderConfig, max_length: int) -> Encoder:
 
 
 def auto_class(shape: PretrainedConfig) -> type[AutoModel] | type[AutoModelForTextEncoding]:
-    """The class of `transformers` that opens an encoder of this config."""
-    return AutoModelForTextEncoding if type(shape) in MODEL_FOR_TEXT_ENCODING_MAPPING else AutoModel
+    """The class of `transformers` that opens an encoder of this config: `AutoModel` would open a T5 with its decoder."""
+    encoder = MODEL_FOR_TEXT_ENCODING_MAPPING.get(type(shape), None)
+    return AutoModel if encoder in (None, MODEL_MAPPING.get(type(shape), None)) else AutoModelForTextEncoding
 
 
 def embedding_rows(model: PreTrainedModel) -> int:
@@ -67,11 +68,6 @@ def embedding_rows(model: PreTrainedModel) -> int:
     table = model.get_input_embeddings().weight
     assert isinstance(table, torch.Tensor)
     return len(table)
-
-
-def first_line(error: Exception) -> str:
-    """What an error says first; its kind where it says nothing."""
-    return str(error).strip().splitlines()[0] if str(error).strip() else type(error).__name__
 
 
 def _attend_to_all(shape: PretrainedConfig) -> None:

@@ -1,19 +1,21 @@
 """What an encoder does on a few tokens, before anything is trained: who cannot do what a config asks is told here, in one line."""
 
 from collections.abc import Callable, Mapping
+from itertools import chain
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.func import functional_call
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
-from multitask.config import RunConfig
+from multitask.config import Precision, RunConfig
 from multitask.data import Batch
-from multitask.errors import UserError
+from multitask.errors import UserError, first_line
 from multitask.model.dropout import TableDropout
 from multitask.model.encoder import Encoder
-from multitask.model.loading import embedding_rows, first_line
+from multitask.model.loading import embedding_rows
 from multitask.model.row_dropout import RowDropout
 
 # Tokens of a few sequences, none of which is as many as there are sequences.
@@ -35,6 +37,7 @@ def check_encoder(encoder: Encoder, config: RunConfig) -> None:
         _check_positions(encoder.eval(), config)
         _check_states(encoder)
         _check_padding(encoder)
+        _check_precision(encoder, config.precision)
         if config.encoder.dropout and config.encoder.dropout_key == "row":
             _share_tables(encoder.train())
             _check_dropout(encoder)
@@ -138,6 +141,22 @@ def _check_padding(encoder: Encoder) -> None:
                     f"encoder.padding: the vectors of a {kind} change with the padding beside them; say encoder.padding=max_length"
                 )
             raise UserError(f"encoder.name: the vector of a row changes in a {kind} with the rows beside it")
+
+
+def _check_precision(encoder: Encoder, precision: Precision) -> None:
+    """Not all that a class does is there in bf16."""
+    if precision == "fp32":
+        return
+    batch = _batch(encoder, _SIZES)
+    tensors = dict(chain(encoder.named_parameters(), encoder.named_buffers()))
+    if precision == "bf16":
+        tensors = {name: t.bfloat16() if t.is_floating_point() else t for name, t in tensors.items()}
+    try:
+        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast"):
+            functional_call(encoder, tensors, (batch.input_ids, batch.attention_mask, batch.token_type_ids))
+    except (RuntimeError, TypeError) as error:
+        kind = encoder.model.config.model_type
+        raise UserError(f"precision: a {kind} does not run in {precision}: {first_line(error)}") from None
 
 
 def _share_tables(encoder: Encoder) -> None:

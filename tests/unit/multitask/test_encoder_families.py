@@ -5,12 +5,14 @@ from pathlib import Path
 
 import pytest
 import torch
-from transformers import AutoTokenizer
+from transformers import AutoModel, AutoModelForTextEncoding, AutoTokenizer
 
+import multitask
 from multitask.config import parse_config
 from multitask.errors import UserError
-from multitask.model import build_model
-from multitask.model.loading import auto_class
+from multitask.model import auto_class, build_model
+from multitask.model.layers import encoder_layers, layer_numbers
+from multitask.model.lora import lora_targets
 from tests.encoder_families import FAMILIES, REFUSED, family_tree, prepare_folder, refused_row, save_family, table_row
 from tests.encoder_families import train_family as train
 
@@ -34,7 +36,10 @@ def test_family_trains_exports_and_loads_back(name: str, folder: Path) -> None:
     moved = [n for n, value in trained.weights.items() if not torch.equal(value, start[n])]
     assert any(n.startswith("encoder.") for n in moved)
     export = trained.export(folder / f"{name} export")
-    plain, loading = auto_class(trainer.model.encoder.model.config).from_pretrained(export, output_loading_info=True)
+    opener = auto_class(trainer.model.encoder.model.config)
+    assert f"encoder = {opener.__name__}.from_pretrained(" in (export / "README.md").read_text(encoding="utf-8")
+    assert opener is (AutoModelForTextEncoding if "T5" in name else AutoModel)
+    plain, loading = opener.from_pretrained(export, output_loading_info=True)
     assert {key: value for key, value in loading.items() if value} == {}
     tokenizer = AutoTokenizer.from_pretrained(export)
     inputs = tokenizer(TEXT, return_tensors="pt", padding=family.needs.get("padding", False), max_length=32)
@@ -53,6 +58,82 @@ def test_what_a_family_needs_is_said_by_its_refusal(name: str, folder: Path) -> 
     tree = family_tree(folder, save_family(FAMILIES[name], folder, f"{name} alone"))
     with pytest.raises(UserError, match=rf"^encoder\.{key}: .* say encoder\.{key}={value}$"):
         build_model(parse_config(tree, name))
+
+
+@pytest.mark.parametrize("name", [name for name, family in FAMILIES.items() if family.not_in])
+def test_precision_that_a_family_cannot_run_in_is_refused(name: str, folder: Path) -> None:
+    family = FAMILIES[name]
+    tree = family_tree(folder, save_family(family, folder, f"{name} half"), **family.needs)
+    with pytest.raises(UserError, match=rf"^precision: .* does not run in {family.not_in}: ") as error:
+        build_model(parse_config(tree | {"precision": family.not_in}, name))
+    assert len(str(error.value).splitlines()) == 1
+    build_model(parse_config(tree | {"precision": "bf16" if family.not_in == "autocast" else "autocast"}, name))
+
+
+LORA = ("DeBERTa", "DistilBERT", "GPT-2", "Llama", "ModernBERT", "MPNet", "T5 encoder", "XLM")
+
+
+@pytest.mark.parametrize("name", LORA)
+def test_low_rank_updates_find_queries_and_values_and_merge(name: str, folder: Path, tmp_path: Path) -> None:
+    encoder = save_family(FAMILIES[name], folder, f"{name} lora")
+    tree = family_tree(folder, encoder, adapter={"name": "lora", "rank": 2})
+    trainer, start = train(parse_config(tree, name))
+    trained = trainer._trained("finished")
+    shared = [n for n in start if n.startswith("encoder.")]
+    assert {n.rpartition(".lora_")[1] for n in shared} == {".lora_"}
+    assert all(not torch.equal(trained.weights[n], start[n]) for n in shared if ".lora_B." in n)
+    merged, loading = auto_class(trainer.model.encoder.model.config).from_pretrained(
+        trained.export(tmp_path / "export"), output_loading_info=True
+    )
+    assert {key: value for key, value in loading.items() if value} == {}
+    before = auto_class(merged.config).from_pretrained(encoder).state_dict()
+    targets = lora_targets(merged)
+    moved = {n for n, value in merged.state_dict().items() if not torch.equal(value, before[n])}
+    assert moved
+    assert all(n.removesuffix(".weight").endswith(targets) for n in moved)
+    again = multitask.load(tmp_path / "export", "cpu")
+    assert abs(again.embed([TEXT]) - trained.predictor.embed([TEXT])).max() < 1e-5
+
+
+@pytest.mark.parametrize("name", ["FNet", "SqueezeBERT", "XLNet"])
+def test_families_without_known_queries_and_values_are_told_what_there_is(name: str, folder: Path) -> None:
+    family = FAMILIES[name]
+    tree = family_tree(folder, save_family(family, folder, f"{name} lora"), **family.needs, adapter={"name": "lora"})
+    with pytest.raises(UserError, match=r"^encoder\.adapter") as error:
+        build_model(parse_config(tree, name))
+    assert ("have none" if name == "SqueezeBERT" else "names: ") in str(error.value)
+
+
+# Of two layers each: parts of one in several lists, lists in a list, a list in each layer that is as long or longer.
+LAYERS: dict[str, dict[str, int]] = {
+    "XLM": {
+        "layer_norm_emb.weight": 0,
+        "attentions.0.q_lin.weight": 1,
+        "layer_norm2.0.bias": 1,
+        "ffns.1.lin1.weight": 2,
+    },
+    "Funnel": {
+        "embeddings.layer_norm.weight": 0,
+        "encoder.blocks.0.0.ffn.linear_1.weight": 1,
+        "encoder.blocks.1.0.ffn.linear_1.weight": 2,
+        "decoder.layers.0.ffn.linear_1.weight": 3,
+    },
+    "T5 encoder": {
+        "shared.weight": 0,
+        "encoder.block.0.layer.1.DenseReluDense.wi.weight": 1,
+        "encoder.block.1.layer.0.SelfAttention.q.weight": 2,
+        "encoder.final_layer_norm.weight": 3,
+    },
+    "MobileBERT": {"encoder.layer.0.ffn.2.intermediate.dense.bias": 1, "encoder.layer.1.ffn.0.output.dense.weight": 2},
+}
+
+
+@pytest.mark.parametrize("name", LAYERS)
+def test_layers_of_unusual_builds_are_numbered(name: str) -> None:
+    model = FAMILIES[name].build()
+    assert len(encoder_layers(model)) == 2
+    numbers = layer_numbers(model)
+    assert {parameter: numbers[parameter] for parameter in LAYERS[name]} == LAYERS[name]
 
 
 @pytest.mark.parametrize("name", REFUSED)

@@ -7,6 +7,9 @@ from typing import Any
 
 import pytest
 import torch
+from tokenizers import Tokenizer
+from tokenizers.models import WordPiece
+from tokenizers.processors import TemplateProcessing
 from transformers import (
     AutoTokenizer,
     BertConfig,
@@ -23,7 +26,7 @@ from transformers import (
 
 import multitask
 from multitask.config import parse_config
-from multitask.data import load_tokenizer
+from multitask.data import encode_texts, load_tokenizer
 from multitask.errors import UserError
 from multitask.model import build_model
 from tests.builders import build_tiny_bert, merge, save_random, tiny_config, write_tiny_tasks
@@ -156,3 +159,31 @@ def test_tokenizer_without_a_padding_token_pads_with_its_end(tmp_path: Path) -> 
     PreTrainedTokenizerFast(tokenizer_object=backend).save_pretrained(tmp_path / "neither")
     with pytest.raises(UserError, match="has no padding token"):
         load_tokenizer(str(tmp_path / "neither"))
+
+
+@pytest.mark.parametrize(
+    ("pair", "types"),
+    [("$A [SEP] $B:1 [SEP]:1 [CLS]:2", [0, 0, 0, 1, 1, 1]), ("[CLS]:2 $A [SEP] $B:1 [SEP]:1", [0, 0, 0, 0, 1, 1])],
+    ids=["xlnet", "funnel"],
+)
+def test_class_token_with_a_type_of_its_own_hides_no_second_text(pair: str, types: list[int], tmp_path: Path) -> None:
+    tokenizer = load_tokenizer(str(build_tiny_bert(tmp_path / "encoder")))
+    backend = tokenizer.backend_tokenizer
+    backend.post_processor = TemplateProcessing(single="$A", pair=pair, special_tokens=[("[SEP]", 3), ("[CLS]", 2)])
+    batch = encode_texts(tokenizer, [("a film", "scene")], "cross", 16)
+    assert batch.token_type_ids.tolist() == [types]
+
+
+@pytest.mark.parametrize("damage", ["{", '{"model": {"type": "no such"}}'])
+def test_torn_tokenizer_is_told_in_one_line(damage: str, tmp_path: Path) -> None:
+    (build_tiny_bert(tmp_path / "encoder") / "tokenizer.json").write_text(damage)
+    with pytest.raises(UserError, match=r"^encoder\.name: no tokenizer for ") as error:
+        load_tokenizer(str(tmp_path / "encoder"))
+    assert len(str(error.value).splitlines()) == 1
+
+
+def test_tokenizer_without_a_token_for_the_unknown(tmp_path: Path) -> None:
+    backend = Tokenizer(WordPiece({"[PAD]": 0, "film": 1}, unk_token="[UNK]"))
+    PreTrainedTokenizerFast(tokenizer_object=backend, pad_token="[PAD]").save_pretrained(tmp_path)
+    with pytest.raises(UserError, match=r"^encoder\.name: the tokenizer of .* cannot read every text: WordPiece error"):
+        load_tokenizer(str(tmp_path))
