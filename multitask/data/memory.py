@@ -1,7 +1,6 @@
 """Rows in memory, read as files are."""
 
 import copy
-import hashlib
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
@@ -9,10 +8,10 @@ from multitask.config import SPLITS, RunConfig, TaskConfig
 from multitask.config.files import Split
 from multitask.config.messages import valid_names
 from multitask.config.task import MEMORY
+from multitask.data.fingerprint import columns_read, values_hash
 from multitask.data.memory_readers import Rows, memory_reader
 from multitask.data.prepared import Tables, prepare_tables
 from multitask.data.schema import Reader
-from multitask.data.selection import Filter
 from multitask.data.source import RowSource
 from multitask.errors import UserError
 
@@ -90,7 +89,7 @@ class MemorySource:
     def __init__(self, declared: TaskConfig, task: str, split: str, rows: Rows) -> None:
         self.key = f"tables.{task}.{split}"
         self.parts: tuple[str, ...] = (self.key,)
-        self._columns, self._split, self._filter = declared.columns, split, Filter(declared, split)
+        self._task, self._split = declared, split
         try:
             self._reader = memory_reader(rows, declared)
         except UserError as error:
@@ -112,15 +111,8 @@ class MemorySource:
         yield self._reader
 
     def content_hash(self) -> str:
-        """sha256 over the values of the columns that the task names, row by row: the same for a frame and a list."""
-        digest = hashlib.sha256()
-        named = [*(name for name in self._columns.model_dump().values() if name is not None), *self._filter.columns]
-        # Columns that are missing or ambiguous are told of when the rows are read.
-        names = [name for name in named if self._reader.columns.count(name) == 1]
-        digest.update(repr(names).encode())
-        for record in self._reader.records(names):
-            digest.update(repr((*record.values, record.problem)).encode())
-        return digest.hexdigest()
+        """sha256 over the values of the columns that the task names."""
+        return values_hash(self._reader, columns_read(self._task, self._split))
 
     def explained(self, problem: UserError) -> str:
         """The problem, which names the table."""

@@ -14,6 +14,7 @@ from multitask.data.columns import Columns
 from multitask.data.compression import DAMAGED, decompressed
 from multitask.data.contents import check_contents, check_encoding, marked_encoding, peek
 from multitask.data.expansion import expand
+from multitask.data.fingerprint import columns_read, values_hash
 from multitask.data.hub import is_data_set, load_data_set
 from multitask.data.location import locate, open_binary
 from multitask.data.memory_readers import memory_reader
@@ -60,7 +61,8 @@ class FileSource:
 
     def __init__(self, config: RunConfig, task: str, split: str) -> None:
         self.key = f"tasks.{task}.files.{split}"
-        self._name, self._task, self._root = task, config.tasks[task], config.data.root
+        self._name, self._split = task, split
+        self._task, self._root = config.tasks[task], config.data.root
         names = next((names for name, names in self._task.files.items() if name == split), ())
         if not names:
             raise UserError(f"{self.key}: the task has no {split} files")
@@ -117,7 +119,7 @@ class FileSource:
         return reader
 
     def content_hash(self) -> str:
-        """sha256 over the raw bytes of the files in order; nothing is parsed. Of a data set by name its own fingerprint counts.
+        """sha256 over the raw bytes of the files in order; nothing is parsed. Of a data set by name the values count.
 
         Raises:
             UserError: files cannot be read, one line for each.
@@ -127,7 +129,8 @@ class FileSource:
         for file in self.parts:
             try:
                 if is_data_set(file):
-                    digest.update(load_data_set(file)._fingerprint.encode())
+                    reader = memory_reader(load_data_set(file), self._task)
+                    digest.update(values_hash(reader, columns_read(self._task, self._split)).encode())
                     continue
                 with open_binary(file) as stream:
                     while block := stream.read(_BLOCK):
