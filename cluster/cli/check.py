@@ -5,6 +5,7 @@ from typing import Annotated
 import typer
 
 from cluster.terminal.json_output import print_json
+from multitask.errors import UserError
 
 
 def check(
@@ -12,14 +13,19 @@ def check(
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Changes, such as data.root=…", metavar="[KEY=VALUE]...")
     ] = None,
+    split: Annotated[
+        list[str] | None, typer.Option("--split", help="Only this split (train, dev, test); may be repeated.")
+    ] = None,
     json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
 ) -> None:
-    """Read and validate every file of RECIPE, and show what is in it."""
-    from multitask.config import load_recipe
+    """Read and validate the files of RECIPE, and show what is in it."""
+    from multitask.config import SPLITS, load_recipe
     from multitask.data import check as check_data
 
     config = load_recipe(recipe, overrides or [])
-    reports = check_data(config)
+    if wrong := next((name for name in split or () if name not in SPLITS), None):
+        raise UserError(f"--split must be one of {', '.join(SPLITS)}, got {wrong!r}")
+    reports = check_data(config, split or SPLITS)
     if json:
         print_json({"splits": [report.to_dict() for report in reports]})
     else:

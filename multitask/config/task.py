@@ -7,6 +7,7 @@ from multitask.config.files import FileFormat, HoldOut, Layout, Split, Where, su
 from multitask.config.head import BiEncoder, HeadConfig, LinearHead, MLPHead, PairEncoding, ScaledHead
 from multitask.config.kind import Kind
 from multitask.config.loss import LossConfig, between_rows, check_loss
+from multitask.config.messages import shown
 
 Files = tuple[str, ...]
 
@@ -101,6 +102,14 @@ class TaskConfig(Config):
             if MEMORY in names and len(names) > 1:
                 raise ValueError(f"{split}: {MEMORY} stands for all rows of a split: leave the files beside it out")
         return files
+
+    @field_validator("drop_labels", mode="before")
+    @classmethod
+    def _one_label_is_a_list_of_one(cls, labels: object) -> object:
+        for label in labels if isinstance(labels, list | tuple) else ():
+            if not isinstance(label, str):
+                raise ValueError(f'must be texts, but YAML reads {shown(label)}: quote them, as ["-", "9"]')
+        return (labels,) if isinstance(labels, str) else labels
 
     @field_validator("hold_out")
     @classmethod

@@ -146,19 +146,19 @@ class SplitStream:
                 self.bad_rows.append(BadRow(name, record.line, str(error)))
                 continue
             except LabelDroppedError as label:
-                self.dropped[str(label)] += 1
+                is_own = not held_out or self._is_drawn(held_out, *rows.texts(record.values))
+                self.dropped[str(label)] += is_own
+                self._passed_over += not is_own
                 continue
-            if held_out and not self._is_drawn(held_out, row):
+            if held_out and not self._is_drawn(held_out, row.text, row.text_pair):
                 self._passed_over += 1
                 continue
             self._note(row, Place(part, record.line))
             yield row
 
-    def _is_drawn(self, hold_out: HoldOut, row: Row) -> bool:
-        return (
-            self._split not in ("train", *hold_out.splits)
-            or held_out_split(hold_out, row.text, row.text_pair) == self._split
-        )
+    def _is_drawn(self, hold_out: HoldOut, text: str, text_pair: str | None) -> bool:
+        is_drawn_from = self._split in ("train", *hold_out.splits)
+        return not is_drawn_from or held_out_split(hold_out, text, text_pair) == self._split
 
     def _note(self, row: Row, place: Place) -> None:
         self._rows += 1

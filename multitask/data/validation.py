@@ -56,6 +56,15 @@ class RowReader:
             None if self._label is None else self._labels.read(values[self._label]),
         )
 
+    def texts(self, values: Sequence[object]) -> tuple[str, str | None]:
+        """The text, and the second one, of a row that `read` does not make.
+
+        Raises:
+            RowError: as `read`.
+        """
+        pair = None if self._pair is None else _text(values[self._pair], self._pair_column)
+        return _text(values[self._text], self._text_column), pair
+
     def has_label(self, values: Sequence[object]) -> bool:
         """Whether a label is among the values and usable."""
         try:

@@ -41,3 +41,11 @@ def test_cut_rows_and_tasks_without_labels_are_told(
     for split in ("train", "dev"):
         assert f"left out: plain/{split}: rows with drop_labels ('-': 1)" in out
         assert f"ids: plain/{split}: ids that an earlier row has: 1; all rows are used" in out
+    tree["tasks"]["plain"]["files"]["test"] = "absent.csv"
+    (tmp_path / "recipe.yaml").write_text(yaml.safe_dump(tree))
+    assert "absent.csv" in concord("data", "check", "recipe.yaml").err
+    assert concord("data", "check", "recipe.yaml", "--split", "dev").out.count("plain") == 4
+    assert (
+        "--split must be one of train, dev, test, got 'devel'"
+        in concord("data", "check", "recipe.yaml", "--split", "devel").err
+    )

@@ -2,6 +2,7 @@
 
 import io
 import json
+import re
 import tomllib
 import zipfile
 from collections.abc import Iterator
@@ -11,8 +12,10 @@ from typing import Any
 import pytest
 
 from cluster.jobs import package, submission
+from cluster.jobs.command_check import check_folders
 from cluster.jobs.job_server import JobServer, connect
 from cluster.jobs.submission import Submission
+from multitask.config import parse_config
 from multitask.errors import UserError
 from tests.integration.commands import ROOT
 from tests.unit.jobs.fake_job_server import FakeJobServer, serving
@@ -141,6 +144,29 @@ def test_size_is_checked_before_anything_is_sent(
 )
 def test_what_would_be_missing_there_is_refused_here(fake: FakeJobServer, words: tuple[str, ...], told: str) -> None:
     assert told in _refused(fake, *words)
+
+
+@pytest.mark.parametrize(
+    ("packed", "missing"),
+    [
+        ({"in/words.txt"}, None),
+        ({"in/x.csv"}, "tasks.t.files.dev: in/w*.txt"),
+        (set(), "tasks.t.files.train: in is not"),
+    ],
+)
+def test_folders_and_patterns_of_data_are_what_is_in_them(packed: set[str], missing: str | None) -> None:
+    task = {
+        "kind": {"name": "binary"},
+        "columns": {"text": "t", "label": "l"},
+        "files": {"train": "in", "dev": "in/w*.txt"},
+    }
+    storage = {"storage": "/shared"}
+    config = parse_config({"name": "x", "encoder": {"name": "/e"}, "tasks": {"t": task}, "cluster": storage}, "test")
+    if missing is None:
+        check_folders(["train"], config, packed)
+    else:
+        with pytest.raises(UserError, match=re.escape(missing)):
+            check_folders(["train"], config, packed)
 
 
 def test_attempts_have_ids_of_their_own_and_one_run(fake: FakeJobServer) -> None:

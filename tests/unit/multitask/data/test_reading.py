@@ -328,6 +328,15 @@ def test_rows_with_dropped_labels_are_counted(tmp_path: Path, make_config: MakeC
     assert stream.dropped == {"-": 2, "?": 1}
 
 
+def test_dropped_rows_are_counted_in_the_split_that_they_would_be_in(tmp_path: Path, make_config: MakeConfig) -> None:
+    write(tmp_path, "train.csv", *rows(100), *(f"{n},v{n},-" for n in range(100, 200)))
+    config = make_config(files={"train": "train.csv"}, hold_out={"dev": 0.3}, drop_labels="-")
+    streams = [SplitStream(config, "t", split) for split in ("train", "dev")]
+    assert sum(batch.num_rows for stream in streams for batch in stream.batches()) == 100
+    assert sum(stream.dropped["-"] for stream in streams) == 100
+    assert 10 < streams[1].dropped["-"] < 50
+
+
 @pytest.mark.parametrize(
     ("task", "said"),
     [
@@ -337,6 +346,7 @@ def test_rows_with_dropped_labels_are_counted(tmp_path: Path, make_config: MakeC
             {"files": {"train": ["a", 5]}},
             "files: train must be a file or a list of files, as [a.csv, b.csv], got ['a', 5]",
         ),
+        ({"drop_labels": [None]}, 'drop_labels: must be texts, but YAML reads null: quote them, as ["-", "9"]'),
         ({"layout": {"encoding": "utf9"}}, "layout.encoding: there is no encoding 'utf9'; some are utf-8, latin-1"),
         ({"layout": {"delimiter": "ab"}}, "layout.delimiter: must be one character other than a quote or line end"),
         (
