@@ -150,8 +150,8 @@ def test_what_would_be_missing_there_is_refused_here(fake: FakeJobServer, words:
     ("packed", "missing"),
     [
         ({"in/words.txt"}, None),
-        ({"in/x.csv"}, "tasks.t.files.dev: in/w*.txt"),
-        (set(), "tasks.t.files.train: in is not"),
+        ({"in/x.csv"}, "tasks.t.files.dev: ./in/w*.txt"),
+        (set(), "tasks.t.files.train: ./in is not"),
     ],
 )
 def test_folders_and_patterns_of_data_are_what_is_in_them(packed: set[str], missing: str | None) -> None:
