@@ -82,7 +82,7 @@ FAMILIES: dict[str, Family] = {
     "ERNIE": _of("Ernie", **_SHAPE),
     "ESM": _of("Esm", **_SHAPE, mask_token_id=4),
     "EuroBERT": _of("EuroBert", **_GROUPED),
-    "FlauBERT": _of("Flaubert", **_XLM),
+    "FlauBERT": _of("Flaubert", **_XLM, layerdrop=0.5),
     "FNet": _of("FNet", **{n: v for n, v in _SHAPE.items() if n != "num_attention_heads"}, needs=_FIXED, not_in="bf16"),
     "Funnel": _of("Funnel", **_FUNNEL, num_decoder_layers=1, needs=_FIXED),
     "Gemma": _of("Gemma", **_GROUPED, head_dim=8),
@@ -140,6 +140,10 @@ REFUSED: dict[str, tuple[Family, str]] = {
     "Funnel base": (
         _of("Funnel", model="BaseModel", **_FUNNEL),
         "gives states of shorter sequences than it is given",
+    ),
+    "OPT 350M": (
+        _of("OPT", **_SHAPE, ffn_dim=32, word_embed_proj_dim=8),
+        "gives narrower states than its config's `hidden_size`",
     ),
 }
 

@@ -49,7 +49,7 @@ class Encoder(nn.Module):
     @property
     def pad_id(self) -> int:
         """The id that the encoder takes for padding."""
-        return self.model.config.pad_token_id or 0
+        return max(0, self.model.config.pad_token_id or 0)
 
     def forward(
         self,

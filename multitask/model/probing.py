@@ -32,7 +32,7 @@ def check_encoder(encoder: Encoder, config: RunConfig) -> None:
     Raises:
         UserError: it does not.
     """
-    kind, was_training = encoder.model.config.model_type, encoder.training
+    kind, modes = encoder.model.config.model_type, (encoder.training, encoder.model.training)
     try:
         _check_positions(encoder.eval(), config)
         _check_states(encoder)
@@ -50,7 +50,8 @@ def check_encoder(encoder: Encoder, config: RunConfig) -> None:
         hint = "; encoder.padding=max_length may help" if encoder.length is None else ""
         raise UserError(f"encoder.name: a {kind} cannot be used here: {first_line(error)}{hint}") from None
     finally:
-        encoder.train(was_training)
+        encoder.train(modes[0])
+        encoder.model.train(modes[1])
 
 
 def longest_sequence(encoder: Encoder) -> int | None:

@@ -2,19 +2,34 @@
 
 import re
 from pathlib import Path
+from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModel, AutoModelForTextEncoding, AutoTokenizer
+from torch import nn
+from transformers import AutoModel, AutoModelForTextEncoding, AutoTokenizer, BertConfig, BertModel
 
 import multitask
 from multitask.config import parse_config
+from multitask.config.model import EncoderConfig
 from multitask.errors import UserError
-from multitask.model import auto_class, build_model
+from multitask.model import Encoder, auto_class, build_model, load_encoder
 from multitask.model.layers import encoder_layers, layer_numbers
 from multitask.model.lora import lora_targets
-from tests.encoder_families import FAMILIES, REFUSED, family_tree, prepare_folder, refused_row, save_family, table_row
+from multitask.model.probing import check_encoder
+from tests.distributed.one_process import plain_trajectory
+from tests.encoder_families import (
+    FAMILIES,
+    REFUSED,
+    STEPS,
+    family_tree,
+    prepare_folder,
+    refused_row,
+    save_family,
+    table_row,
+)
 from tests.encoder_families import train_family as train
+from tests.straight_autograd import straight_trajectory
 
 PAGE = Path(__file__).parents[3] / "docs" / "encoders.md"
 TEXT = "a superb film, and the actor is charming"
@@ -68,6 +83,74 @@ def test_precision_that_a_family_cannot_run_in_is_refused(name: str, folder: Pat
         build_model(parse_config(tree | {"precision": family.not_in}, name))
     assert len(str(error.value).splitlines()) == 1
     build_model(parse_config(tree | {"precision": "bf16" if family.not_in == "autocast" else "autocast"}, name))
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_dropout_is_what_the_config_says_and_no_other(name: str, folder: Path) -> None:
+    path = save_family(FAMILIES[name], folder, f"{name} dropped")
+    ids = torch.arange(20, 104).view(4, 21)
+    inputs = ids, torch.ones_like(ids), torch.zeros_like(ids)
+    without, some = (load_encoder(EncoderConfig(name=str(path), dropout=p), 32).train() for p in (0.0, 0.4))
+    eager = {module.p for module in some.modules() if isinstance(module, nn.Dropout)}
+    assert eager <= {0.4}
+    with torch.no_grad():
+        torch.testing.assert_close(without(*inputs), without.eval()(*inputs))
+        assert not torch.allclose(some(*inputs), some(*inputs))
+
+
+@pytest.mark.parametrize("name", ["DeBERTa v2, v3", "FNet", "GPT-2", "T5 encoder", "XLNet"])
+def test_unusual_families_equal_autograd_on_whole_batches(name: str, folder: Path) -> None:
+    family = FAMILIES[name]
+    tree = family_tree(folder, save_family(family, folder, f"{name} straight"), **family.needs | {"dropout": 0.0})
+    tree["optimizer"]["eps"] = 1e-4
+    found, wanted = plain_trajectory(tree, STEPS), straight_trajectory(tree, STEPS)
+    assert set(found) == set(wanted)
+    for parameter, value in wanted.items():
+        error = (found[parameter] - value).abs().max().item()
+        assert error <= 1e-5 * value.abs().max().item() + 2e-7, f"{parameter}: {error:.2e}"
+
+
+def test_noise_needs_words_that_are_a_plain_embedding(folder: Path) -> None:
+    tree = family_tree(folder, save_family(FAMILIES["I-BERT"], folder, "I-BERT smart"))
+    with pytest.raises(UserError, match=r"^regularization\.smart: a ibert's words are no plain embedding"):
+        build_model(parse_config(tree | {"regularization": {"smart": {"weight": 1.0}}}, "test"))
+
+
+def test_noise_reaches_the_words_of_a_t5(folder: Path) -> None:
+    encoder = load_encoder(EncoderConfig(name=str(save_family(FAMILIES["T5 encoder"], folder, "noisy"))), 32).eval()
+    ids = torch.arange(20, 30).view(2, 5)
+    inputs = ids, torch.ones_like(ids), torch.zeros_like(ids)
+    noise = torch.randn(2, 5, 16, generator=torch.Generator().manual_seed(0))
+    noisy = encoder(*inputs, noise)
+    embedded = encoder.model.shared(ids) + noise
+    wanted = encoder.model(inputs_embeds=embedded, attention_mask=inputs[1]).last_hidden_state.mean(1)
+    torch.testing.assert_close(noisy, wanted)
+
+
+class _MixesRows(BertModel):
+    """Every row sees the mean of all."""
+
+    def forward(self, *arguments: Any, **named: Any) -> Any:
+        output = super().forward(*arguments, **named)
+        output.last_hidden_state = output.last_hidden_state + output.last_hidden_state.mean(0, keepdim=True)
+        return output
+
+
+def test_encoder_that_mixes_rows_is_refused_whatever_it_is_padded_to(folder: Path) -> None:
+    model = _MixesRows(BertConfig(vocab_size=60, hidden_size=16, num_hidden_layers=1, num_attention_heads=2))
+    config = parse_config(family_tree(folder, folder / "bert"), "test")
+    with pytest.raises(
+        UserError, match=r"^encoder\.name: the vector of a row changes in a bert with the rows beside it"
+    ):
+        check_encoder(Encoder(model, "mean", length=32), config)
+
+
+def test_looking_at_an_encoder_leaves_its_mode(folder: Path) -> None:
+    config = parse_config(family_tree(folder, folder / "bert"), "test")
+    encoder = load_encoder(config.encoder, 32)
+    before = [module.training for module in encoder.modules()]
+    check_encoder(encoder, config)
+    assert [module.training for module in encoder.modules()] == before
 
 
 LORA = ("DeBERTa", "DistilBERT", "GPT-2", "Llama", "ModernBERT", "MPNet", "T5 encoder", "XLM")
