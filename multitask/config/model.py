@@ -6,7 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator
 
 from multitask.config.base import Config
 
-Pooling = Literal["cls", "pooler", "mean", "mean_layers", "max", "attention"]
+Pooling = Literal["cls", "last", "pooler", "mean", "mean_layers", "max", "attention"]
 
 
 class NoAdapter(Config):
@@ -60,7 +60,7 @@ class EncoderConfig(Config):
     name: str = Field(description="a folder, a hub name, or package:NAME[/SUB]")
     pooling: Pooling = Field(
         default="mean",
-        description="token states to one embedding; pooler is the encoder's own, attention a learned query, mean_layers over all layers",
+        description="token states to one embedding; last is for decoders, pooler the encoder's own, attention a learned query, mean_layers over all layers",
     )
     dropout: float = Field(default=0.1, ge=0, lt=1, description="of the encoder's hidden states and attention")
     dropout_key: Literal["row", "rank"] = Field(

@@ -41,6 +41,15 @@ class ClsPooling(Pooling):
         return states.last[:, 0]
 
 
+class LastPooling(Pooling):
+    """The last layer's state of the last token, which in a decoder is the only one that has seen all others."""
+
+    def forward(self, states: States, mask: Tensor) -> Tensor:
+        # Padding stands behind.
+        last = mask.sum(1).clamp(min=1) - 1
+        return states.last[torch.arange(len(last), device=last.device), last]
+
+
 class PoolerPooling(Pooling):
     """The first token's state through the encoder's own pretrained dense layer with tanh, which is trained along."""
 
@@ -97,6 +106,7 @@ def _mean(hidden: Tensor, mask: Tensor) -> Tensor:
 
 POOLINGS: dict[str, type[Pooling]] = {
     "cls": ClsPooling,
+    "last": LastPooling,
     "pooler": PoolerPooling,
     "mean": MeanPooling,
     "mean_layers": MeanLayersPooling,

@@ -37,6 +37,7 @@ def check_encoder(encoder: Encoder, config: RunConfig) -> None:
         _check_positions(encoder.eval(), config)
         _check_states(encoder)
         _check_padding(encoder)
+        _check_reading(encoder)
         _check_precision(encoder, config.precision)
         if config.encoder.dropout and config.encoder.dropout_key == "row":
             _share_tables(encoder.train())
@@ -144,6 +145,17 @@ def _check_padding(encoder: Encoder) -> None:
             raise UserError(f"encoder.name: the vector of a row changes in a {kind} with the rows beside it")
 
 
+def _check_reading(encoder: Encoder) -> None:
+    """A sequence's vector must change with its later tokens: a decoder's first state does not."""
+    batch = _batch(encoder, (4, 4), encoder.length)
+    batch.input_ids[1, 0] = batch.input_ids[0, 0]
+    one, other = _embed(encoder, batch)
+    if _close(one, other, 1e-6):
+        raise UserError(
+            f"encoder.pooling: the first token of a {encoder.model.config.model_type} has seen no other one; use last or mean"
+        )
+
+
 def _check_precision(encoder: Encoder, precision: Precision) -> None:
     """Not all that a class does is there in bf16."""
     if precision == "fp32":
@@ -222,5 +234,5 @@ def _batch(encoder: Encoder, sizes: tuple[int, ...] | list[int], length: int | N
     return Batch(ids, mask, torch.zeros_like(ids), torch.zeros(len(sizes)), rows, 1)
 
 
-def _close(one: Tensor, other: Tensor) -> bool:
-    return bool((one - other).abs().max() <= 1e-4 * one.abs().max())
+def _close(one: Tensor, other: Tensor, share: float = 1e-4) -> bool:
+    return bool((one - other).abs().max() <= share * one.abs().max())

@@ -127,6 +127,14 @@ def test_noise_reaches_the_words_of_a_t5(folder: Path) -> None:
     torch.testing.assert_close(noisy, wanted)
 
 
+@pytest.mark.parametrize("name", ["GPT-2", "Llama"])
+def test_first_token_of_a_decoder_is_no_vector_of_a_text(name: str, folder: Path) -> None:
+    path = save_family(FAMILIES[name], folder, f"{name} pooled")
+    with pytest.raises(UserError, match=r"^encoder\.pooling: the first token of a \w+ has seen no other one; use last"):
+        build_model(parse_config(family_tree(folder, path, pooling="cls"), "test"))
+    build_model(parse_config(family_tree(folder, path, pooling="last"), "test"))
+
+
 class _MixesRows(BertModel):
     """Every row sees the mean of all."""
 

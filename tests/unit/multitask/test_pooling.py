@@ -29,6 +29,8 @@ def _by_hand(pooling: str, states: States) -> Tensor:
     real = [states.last[0], states.last[1, :2]]
     if pooling == "cls":
         return torch.stack([state[0] for state in real])
+    if pooling == "last":
+        return torch.stack([state[-1] for state in real])
     if pooling == "pooler":
         return torch.tensor([[1.0, 2.0, 3.0], [4.0, 5.0, 6.0]])
     if pooling == "max":
@@ -93,5 +95,5 @@ def test_encoder_without_a_pooler_is_told_which_key_to_change(tmp_path: Path) ->
     DistilBertModel(DistilBertConfig(vocab_size=50, dim=16, n_layers=1, n_heads=2, hidden_dim=32)).save_pretrained(
         tmp_path
     )
-    with pytest.raises(UserError, match=r"^encoder.pooling: a distilbert has no pooler; use cls, mean"):
+    with pytest.raises(UserError, match=r"^encoder.pooling: a distilbert has no pooler; use cls, last, mean"):
         load_encoder(EncoderConfig(name=str(tmp_path), pooling="pooler"), 32)
