@@ -38,27 +38,32 @@ class Layout:
                     position += owned[name].size
             self.segments.append(position)
 
-    def owned_by(self, rank: int) -> list[Place]:
-        """The parts that `rank` owns."""
-        return [place for places in self.places.values() for place in places if place.owner == rank]
+    def owned_by(self, rank: int) -> list[tuple[str, Place]]:
+        """The parts that `rank` owns, with their parameters."""
+        return [(name, place) for name, places in self.places.items() for place in places if place.owner == rank]
+
+    def parts_of(self, rank: int) -> list[tuple[str, int, int]]:
+        """Parameter, first element and number of elements of each part of `rank`'s segment."""
+        return [(name, position, fragment.size) for name, (_, fragment, position) in self.owned_by(rank)]
 
 
 @dataclass(frozen=True)
 class TrainedParameters:
     """What a step trains, name to parameter: what tasks share, and each task's own.
 
-    `tap`: where the token embedding is trained; its weight is then not among `shared`.
+    `tap`: where the token embedding is trained; its weight, `tap_name`, is then not among `shared`.
     """
 
     shared: Mapping[str, nn.Parameter]
     heads: Mapping[str, Mapping[str, nn.Parameter]]
     tap: EmbeddingTap | None
+    tap_name: str | None
 
 
 class StepLayout:
     """Where the gradients of what a step trains lie; another one only where layers are frozen or unfrozen.
 
-    `trained`: the parameters; `shared`, `heads`: their layouts; `head_places`: task to the parts of its head; `embedding`: name of the token embedding's weight, whose
+    `trained`: the parameters; `shared`, `heads`: their layouts; `embedding`: name of the token embedding's weight, whose
     gradient goes its own way by `tokens`; both None where it has no tap.
     """
 
@@ -72,11 +77,20 @@ class StepLayout:
         self.embedding = embedding[0] if embedding else None
         dense = {n: p for n, p in shared.items() if p.requires_grad and n != self.embedding}
         heads = {task: model.head_parameters(task) for task in model.heads}
-        self.trained = TrainedParameters(dense, heads, tap if embedding else None)
+        self.trained = TrainedParameters(dense, heads, tap if embedding else None, self.embedding)
         self.shared = Layout(list(dense), partition)
         self.heads = Layout([name for head in heads.values() for name in head], partition)
-        self.head_places = {task: [p for name in head for p in self.heads.places[name]] for task, head in heads.items()}
         self.tokens: TokenExchange | None = None
         if embedding:
             name, module = embedding
             self.tokens = TokenExchange([owned.get(name) for owned in partition.owned], module.embedding_dim)
+
+    def own_heads(self, rank: int, tasks: Sequence[str]) -> list[tuple[int, int, int]]:
+        """Number among `tasks`, first element and number of elements of the parts of their heads that `rank` owns."""
+        parts = self.heads.parts_of(rank)
+        owners = {name: task for task, head in self.trained.heads.items() for name in head}
+        return [(tasks.index(owners[name]), at, size) for name, at, size in parts if owners[name] in tasks]
+
+    def head_factors(self, of_tasks: Mapping[str, float]) -> dict[str, float]:
+        """Parameter of a head to its task's factor."""
+        return {name: factor for task, factor in of_tasks.items() for name in self.trained.heads[task]}

@@ -12,14 +12,16 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cluster.step.exchange import GradientBuffer, buffer_size, exchange_gradients
-from cluster.step.gradient_writer import GradientWriter
-from cluster.step.layout import Place, StepLayout
+from cluster.step.gradient_writer import GradientWriter, SharedFactors
+from cluster.step.layout import StepLayout
 from cluster.step.stopwatch import Stopwatch
 from cluster.step.task_gradients import LocalSums, TaskGradients
 from cluster.step.token_exchange import OwnedTokens
 from cluster.zero.engine import Engine
 from cluster.zero.partition import Fragment
-from multitask.combination import Combination, GroupWeights, gramian
+from multitask.combination import Combination, CoordinateCombination, Factors, Facts, Plan
+from multitask.combination.base import ones, used_weights
+from multitask.combination.blocks import Blocks
 from multitask.config import RunConfig
 from multitask.model import EmbeddingTap, TokenGradient
 from multitask.objectives import RowObjective
@@ -44,6 +46,7 @@ class MultitaskStep:
         self.device = engine.shards[0].device
         self.gradients = TaskGradients(engine.model, config, objective, self.device)
         self._shared = engine.model.shared_parameters()
+        self.blocks = Blocks(list(self._shared), combination.granularity, engine.model.layer_of)
         self._storage = torch.empty(0)
         self._lowest_layer = -1
 
@@ -51,56 +54,60 @@ class MultitaskStep:
         """Train on `work`, this rank's share of a round; shared layers below `lowest_layer` stay as they are."""
         self._freeze_below(lowest_layer)
         tasks, layout = work.round.tasks, self._layout
-        groups = self.combination.groups(tasks)
-        group_of = [next(g for g, group in enumerate(groups) if task in group) for task in tasks]
-        loss_weights = self.combination.loss_weights(tasks)
+        plan = self.combination.plan(tasks, work.round.step)
+        group_of = [next(g for g, group in enumerate(plan.groups) if task in group) for task in tasks]
         holders = [tuple(sorted({group_of[k] for k in held})) for held in work.holders]
         with self.watch("forward/backward"):
             buffer = self._buffer(len(holders[self.rank]))
-            writer = GradientWriter(layout.trained, buffer, holders[self.rank])
-            sums = self.gradients.run(work, group_of, loss_weights, writer)
+            writer = GradientWriter(layout.trained, buffer, holders[self.rank], self._shared_factors(plan, tasks))
+            sums = self.gradients.run(work, group_of, plan.losses, writer)
             token_gradients = writer.token_gradients()
         with self.watch("communicate"):
-            shards, head = exchange_gradients(buffer, layout.shared, layout.heads, holders, len(groups))
-            tokens = self._exchange_tokens(token_gradients, len(groups))
+            shards, head = exchange_gradients(buffer, layout.shared, layout.heads, holders, len(plan.groups))
+            tokens = self._exchange_tokens(token_gradients, len(plan.groups))
         with self.watch("combine"):
-            inner = gramian(shards) + (tokens.gramian() if tokens else 0)
-            inner, totals = self._over_all_ranks(inner, sums, self._head_squares(head, groups))
-            weights = self.combination.group_weights(inner, groups, work.round.step)
-            written = self._combine(weights, groups, shards, head, tokens)
-            norm = self._norm(inner, totals, written)
-            culprits = _not_finite(tasks, group_of, totals.losses, inner, norm)
+            totals = self._over_all_ranks(tasks, self._gramian(shards, tokens), sums, head)
+            facts = Facts(work.round.step, tuple(tasks), plan.groups, totals.losses, totals.gramian, totals.heads)
+            culprits = _not_finite(facts)
+            factors = ones(facts) if culprits else self.combination.factors(facts)
+            written = self._combine(factors, facts, shards, head, tokens)
+            norm = self._norm(totals, written)
+            culprits = culprits or (() if math.isfinite(norm) else tuple(tasks))
             if not culprits:
                 self._clip(norm, written)
         if not culprits:
             self._optimize(tasks, lr, lowest_layer)
+            self.combination.learn(facts)
         return StepResult(
             losses=dict(zip(tasks, totals.losses.tolist(), strict=True)),
             terms=self._named_terms(tasks, totals.terms),
-            weights=_used_weights(tasks, group_of, weights.shared, loss_weights),
-            groups=groups,
-            gramian=inner if len(groups) > 1 else None,
+            weights=used_weights(plan, facts, factors),
+            groups=plan.groups,
+            gramian=facts.gramian.sum(0).float() if len(plan.groups) > 1 else None,
             norm=norm,
             tokens=totals.tokens,
             slots=totals.slots,
             extra_tokens=totals.extra_tokens,
             applied=not culprits,
             culprits=culprits,
+            fell_back=factors.fell_back,
         )
 
-    def _head_squares(self, head: Tensor, groups: Sequence[Sequence[str]]) -> Tensor:
-        """Squares of the norms of the heads' gradients, this rank's part: of each group where the Gramian takes them, else of all."""
-        if len(groups) == 1 or not self.combination.takes_heads:
-            return head.double().square().sum().reshape(1)
-        squares = torch.zeros(len(groups), dtype=torch.float64, device=self.device)
-        for g, group in enumerate(groups):
-            for place in self._owned_heads(group):
-                squares[g] += head[place.position : place.position + place.fragment.size].double().square().sum()
-        return squares
+    def _shared_factors(self, plan: Plan, tasks: Sequence[str]) -> SharedFactors | None:
+        if plan.shared is None:
+            return None
+        return {
+            task: {name: float(plan.shared[block, k]) for name, block in self.blocks.of.items()}
+            for k, task in enumerate(tasks)
+        }
 
-    def _owned_heads(self, tasks: Sequence[str]) -> list[Place]:
-        """The parts of the heads of `tasks` that this rank owns."""
-        return [place for task in tasks for place in self._layout.head_places[task] if place.owner == self.rank]
+    def _gramian(self, shards: Sequence[Tensor], tokens: OwnedTokens | None) -> Tensor:
+        """This rank's part of the inner products (B, G, G)."""
+        inner = self.blocks.gramian(shards, self._layout.shared.parts_of(self.rank))
+        if tokens:
+            assert self._layout.embedding is not None
+            inner[self.blocks.of[self._layout.embedding]] += tokens.gramian()
+        return inner
 
     def _optimize(self, tasks: Sequence[str], lr: float, lowest_layer: int) -> None:
         with self.watch("optimizer"):
@@ -126,23 +133,34 @@ class MultitaskStep:
             if not self.config.tasks[task].compares_rows
         }
 
-    def _over_all_ranks(self, inner: Tensor, sums: LocalSums, squares: Tensor) -> tuple[Tensor, "_Totals"]:
-        """Sum over ranks in one go: Gramian, losses, regularization, `squares` of the heads' norms, and tokens."""
+    def _over_all_ranks(self, tasks: Sequence[str], inner: Tensor, sums: LocalSums, head: Tensor) -> "_Totals":
+        """Sum over ranks in one go: Gramian, losses, regularization, squares of the heads' norms, and tokens."""
         counts = torch.tensor([sums.tokens, sums.slots, sums.extra_tokens], dtype=torch.float64, device=self.device)
-        parts = [inner.double().reshape(-1), sums.losses, sums.terms.reshape(-1), squares, counts]
+        square = head.double().square().sum().reshape(1)
+        heads = torch.zeros(len(sums.losses), dtype=torch.float64, device=self.device)
+        for k, at, size in self._layout.own_heads(self.rank, tasks):
+            heads[k] += head[at : at + size].double().square().sum()
+        parts = [inner.double().reshape(-1), sums.losses, sums.terms.reshape(-1), square, heads, counts]
         packed = torch.cat(parts)
         if dist.get_world_size() > 1:
             dist.all_reduce(packed)
-        inner_sum, losses, terms, squares, counts = packed.cpu().split([part.numel() for part in parts])
+        inner_sum, losses, terms, square, heads, counts = packed.cpu().split([part.numel() for part in parts])
         tokens, slots, extra_tokens = (int(count) for count in counts)
-        totals = _Totals(losses, terms.reshape(sums.terms.shape), squares.float(), tokens, slots, extra_tokens)
-        inner = inner_sum.float().reshape(inner.shape)
-        return inner + torch.diag(totals.head_squares) if len(totals.head_squares) > 1 else inner, totals
+        return _Totals(
+            gramian=inner_sum.reshape(inner.shape),
+            losses=losses,
+            terms=terms.reshape(sums.terms.shape),
+            head_square=square.float()[0],
+            heads=heads,
+            tokens=tokens,
+            slots=slots,
+            extra_tokens=extra_tokens,
+        )
 
-    def _norm(self, inner: Tensor, totals: "_Totals", written: Sequence[Tensor]) -> float:
+    def _norm(self, totals: "_Totals", written: Sequence[Tensor]) -> float:
         """Norm of the combined gradient. That of several is taken from itself: √(wᵀGw) loses its digits where they cancel."""
-        if len(inner) == 1:
-            return math.sqrt(float(inner) + float(totals.head_squares))
+        if totals.gramian.shape[1] == 1:
+            return math.sqrt(float(totals.gramian.sum().float()) + float(totals.head_square))
         zero = torch.zeros((), dtype=torch.float64, device=self.device)
         square = sum((torch.dot(part, part).double() for part in written), start=zero)
         if dist.get_world_size() > 1:
@@ -156,30 +174,28 @@ class MultitaskStep:
                 part.mul_(factor)
 
     def _combine(
-        self,
-        weights: GroupWeights,
-        groups: Sequence[Sequence[str]],
-        shards: Sequence[Tensor],
-        head: Tensor,
-        tokens: OwnedTokens | None,
+        self, factors: Factors, facts: Facts, shards: Sequence[Tensor], head: Tensor, tokens: OwnedTokens | None
     ) -> list[Tensor]:
-        """Write Σ wₖ gₖ of the shared parameters, and the heads' own gradient, into the engine's shards; gives what it wrote."""
-        factors, written = weights.shared.tolist(), []
-        for _, fragment, at in self._layout.shared.owned_by(self.rank):
+        """Write Σ wₖ gₖ of the shared parameters, and the heads' own gradients, into the engine's shards; gives what it wrote."""
+        by_block, written = factors.shared.tolist(), []
+        for name, (_, fragment, at) in self._layout.shared.owned_by(self.rank):
             out = self._out(fragment)
-            torch.mul(shards[0][at : at + fragment.size], factors[0], out=out)
-            for shard, factor in zip(shards[1:], factors[1:], strict=True):
-                out.add_(shard[at : at + fragment.size], alpha=factor)
+            rows = [shard[at : at + fragment.size] for shard in shards]
+            if isinstance(self.combination, CoordinateCombination):
+                out.copy_(self.combination.merge(name, fragment.start, torch.stack(rows), facts.step))
+            else:
+                weigh(rows, by_block[self.blocks.of[name]], out)
             written.append(out)
-        of_task = {task: factor for group, factor in zip(groups, weights.heads.tolist(), strict=True) for task in group}
-        for task in self._layout.head_places:
-            for _, fragment, at in self._owned_heads([task]):
-                out = self._out(fragment)
-                written.append(torch.mul(head[at : at + fragment.size], of_task.get(task, 1.0), out=out))
+        heads = self._layout.head_factors(dict(zip(facts.tasks, factors.heads.tolist(), strict=True)))
+        for name, (_, fragment, at) in self._layout.heads.owned_by(self.rank):
+            out = self._out(fragment).copy_(head[at : at + fragment.size])
+            if heads.get(name, 1.0) != 1:
+                out.mul_(heads[name])
+            written.append(out)
         embedding = self._layout.embedding
         mine = self.engine.partition.owned[self.rank].get(embedding) if embedding else None
-        if tokens is not None and mine is not None:
-            tokens.write(factors, mine, self._out(mine))
+        if tokens is not None and embedding is not None and mine is not None:
+            tokens.write(by_block[self.blocks.of[embedding]], mine, self._out(mine))
             written.append(self._out(mine))
         return written
 
@@ -200,31 +216,30 @@ class MultitaskStep:
 
 
 class _Totals(NamedTuple):
-    """`LocalSums` over all ranks; `head_squares`: of the norm of the heads' gradient, of each group or of all (1,)."""
+    """`LocalSums` and Gramian (B, G, G) over all ranks; `head_square`: of the norm of the heads' gradient; `heads` (K,): by task."""
 
+    gramian: Tensor
     losses: Tensor
     terms: Tensor
-    head_squares: Tensor
+    head_square: Tensor
+    heads: Tensor
     tokens: int
     slots: int
     extra_tokens: int
 
 
-def _used_weights(
-    tasks: Sequence[str], group_of: Sequence[int], weights: Tensor, loss_weights: Tensor
-) -> dict[str, float]:
-    """Task to the factor of its gradient in the update."""
-    used = [float(weights[group]) * float(weight) for group, weight in zip(group_of, loss_weights, strict=True)]
-    return dict(zip(tasks, used, strict=True))
+def weigh(rows: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
+    """Write Σ wᵢ rowᵢ into `out`."""
+    torch.mul(rows[0], weights[0], out=out)
+    for row, weight in zip(rows[1:], weights[1:], strict=True):
+        out.add_(row, alpha=weight)
 
 
-def _not_finite(
-    tasks: Sequence[str], group_of: Sequence[int], losses: Tensor, inner: Tensor, norm: float
-) -> tuple[str, ...]:
+def _not_finite(facts: Facts) -> tuple[str, ...]:
     """The tasks whose loss or gradient is not finite; all of them where it cannot be told."""
-    if torch.isfinite(losses).all() and torch.isfinite(inner).all() and math.isfinite(norm):
+    if torch.isfinite(facts.losses).all() and torch.isfinite(facts.gramian).all():
         return ()
-    bad = ~torch.isfinite(losses)
-    if len(inner) > 1:
-        bad |= ~torch.isfinite(inner.diagonal())[list(group_of)]
-    return tuple(t for t, b in zip(tasks, bad.tolist(), strict=True) if b) or tuple(tasks)
+    bad = ~torch.isfinite(facts.losses)
+    if len(facts.groups) > 1:
+        bad |= ~torch.isfinite(facts.gramian.sum(0).diagonal())[facts.group_of]
+    return tuple(t for t, b in zip(facts.tasks, bad.tolist(), strict=True) if b) or facts.tasks

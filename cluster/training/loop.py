@@ -23,7 +23,7 @@ from cluster.training.session import Session
 from cluster.training.stop_request import RESTARTS, RestartRequestedError, StopRequest
 from cluster.training.store_agreement import StoreAgreement
 from cluster.zero.engine import Engine, start_engine
-from multitask.combination import build_combination
+from multitask.combination import Setting, build_combination
 from multitask.config import RunConfig
 from multitask.data import Tables, check_same_rows, collate
 from multitask.learning_rate import LearningRate
@@ -55,10 +55,13 @@ class Run:
         bregman = config.regularization.bregman
         self.teacher = Teacher(model, bregman, self.schedule.steps) if bregman else None
         table = next(iter(tables.train.values()))
-        tap = tap_embedding(model, collate(table, range(min(4, table.rows)), tables.pad_id).to(session.device))
+        setting = Setting(self.source.used_rows(), self.schedule.steps, config.seed)
+        self.combination = build_combination(config, setting)
+        batch = collate(table, range(min(4, table.rows)), tables.pad_id).to(session.device)
+        # What merges coordinates needs the whole gradient of the word embedding.
+        tap = None if self.combination.coordinatewise else tap_embedding(model, batch)
         self.engine: Engine = start_engine(model, config, session.device)
         objective = RowObjective(config, self.engine.model, self.teacher, lambda: watch("regularization"))
-        self.combination = build_combination(config, self.source.used_rows())
         self.step = MultitaskStep(self.engine, self.combination, config, tap, objective, watch)
         self.progress = Progress()
         self.history = History()
@@ -85,7 +88,9 @@ class Run:
             restore_engine(storage, newest, self.engine)
             if self.teacher:
                 self.teacher.load_state_dict(read_tensors(storage, newest))
-        self.combination.load_state_dict({k: torch.tensor(v) for k, v in state["combination"].items()})
+        self.combination.load_state_dict(
+            {k: torch.tensor(v, dtype=torch.float64) for k, v in state["combination"].items()}
+        )
         self.progress = Progress.from_dict(state["progress"])
         self.resumed_step = self.saver.saved_step = self.progress.step
         if self.session.rank == 0:

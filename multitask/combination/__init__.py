@@ -1,11 +1,26 @@
 """How the tasks' losses or gradients become one update.
 
-The maths is torchjd's; here is what makes it the same on every rank: the statistic is formed over all ranks, and
-randomness is keyed by (seed, step).
+Each method is the same on every rank: what it reads is a mean over all ranks, and its randomness is keyed by (seed, step).
+Where torchjd has the maths, it is torchjd's.
 """
 
-from multitask.combination.base import Combination, GroupWeights
+from multitask.combination.base import Combination, Factors, Facts, Granularity, Plan
+from multitask.combination.coordinates.combination import CoordinateCombination
 from multitask.combination.gramian import cosines, gramian
-from multitask.combination.registry import COMBINATIONS, build_combination
+from multitask.combination.registry import COMBINATIONS, WEIGHTINGS, build_combination
+from multitask.combination.setting import Setting
 
-__all__ = ["COMBINATIONS", "Combination", "GroupWeights", "build_combination", "cosines", "gramian"]
+__all__ = [
+    "COMBINATIONS",
+    "WEIGHTINGS",
+    "Combination",
+    "CoordinateCombination",
+    "Factors",
+    "Facts",
+    "Granularity",
+    "Plan",
+    "Setting",
+    "build_combination",
+    "cosines",
+    "gramian",
+]

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping, Sequence, Set
 
-from multitask.config.combination import CombinationConfig, LossWeights, PCGrad
+from multitask.config.combination import CombinationConfig, GradientMethod, TrimmedMean
 from multitask.config.head import ScaledHead
 from multitask.config.kind import Contrastive
 from multitask.config.model import EncoderConfig
@@ -63,14 +63,19 @@ def check_tasks_in_step(
 
 def check_combination(combination: CombinationConfig, tasks: Mapping[str, TaskConfig]) -> None:
     """The combination names the config's tasks."""
-    if isinstance(combination, LossWeights):
-        _same_names("combination.loss_weights", combination.loss_weights, tasks)
-    if isinstance(combination, PCGrad) and combination.groups is not None:
+    for key in ("loss_weights", "start", "end", "preference"):
+        if isinstance(given := getattr(combination, key, None), dict):
+            _same_names(f"combination.{key}", given, tasks)
+    if isinstance(combination, GradientMethod) and combination.groups is not None:
         named = [task for group in combination.groups for task in group]
         if sorted(named) != sorted(tasks) or not all(combination.groups):
             raise ValueError(f"combination.groups must name every task once ({', '.join(tasks)}), got {named}")
         if len(combination.groups) == 1:
-            raise ValueError("combination.groups has one group: there is nothing to project; use combination.name=sum")
+            raise ValueError("combination.groups has one group: there is nothing to compare; use combination.name=sum")
+    if isinstance(combination, TrimmedMean) and (most := len(combination.groups or tasks)) <= 2 * combination.trim:
+        raise ValueError(
+            f"combination.trim={combination.trim} leaves nothing of {most} gradients: it takes more than {2 * combination.trim}"
+        )
 
 
 def check_regularization(

@@ -16,7 +16,9 @@ class TrainRecord:
 
     def _clear(self) -> None:
         self._values: dict[str, list[float]] = defaultdict(list)
-        self._pairs = self._conflicts = self._tokens = self._slots = self._extra_tokens = 0
+        self._steps = self._fallbacks = self._pairs = self._conflicts = self._tokens = self._slots = (
+            self._extra_tokens
+        ) = 0
         self._start = time.perf_counter()
 
     @property
@@ -36,6 +38,8 @@ class TrainRecord:
         for term, value in result.terms.items():
             self._values[f"train/regularization/{term}"].append(value)
         self._values["train/grad_norm"].append(result.norm)
+        self._fallbacks += result.fell_back
+        self._steps += 1
         self._values["train/lr"] = [lr]
         self._tokens += result.tokens
         self._slots += result.slots
@@ -58,6 +62,8 @@ class TrainRecord:
         record = {name: sum(values) / len(values) for name, values in self._values.items()}
         if self._pairs:
             record["combination/conflict_rate"] = self._conflicts / self._pairs
+        if self._fallbacks:
+            record["combination/fallback_rate"] = self._fallbacks / self._steps
         seconds = time.perf_counter() - self._start
         record["throughput/tokens_per_s"] = self._tokens / seconds
         record["throughput/padding"] = 1 - self._tokens / self._slots

@@ -3,12 +3,16 @@
 Read `Step.run`: task gradients, Gramian, weights, combined gradient, optimizer.
 """
 
+import math
 from collections.abc import Mapping, Sequence
+from itertools import accumulate
 
 import torch
 from torch import Tensor, nn
 
-from multitask.combination import Combination
+from multitask.combination import Combination, CoordinateCombination, Factors, Facts, Plan
+from multitask.combination.base import ones, used_weights
+from multitask.combination.blocks import Blocks, Part
 from multitask.config import RunConfig
 from multitask.data import Batch
 from multitask.keys import generator_key
@@ -22,7 +26,7 @@ from multitask.objectives import (
     row_dropout,
 )
 from multitask.trainer.result import StepResult
-from multitask.trainer.task_gradient import TaskGradient, head_squares, sum_of, unflatten
+from multitask.trainer.task_gradient import TaskGradient, sum_of, unflatten
 from multitask.trainer.weights import Weights
 from multitask.work import MicroBatch, RoundWork
 
@@ -36,46 +40,108 @@ class Step:
         self.model, self.config, self.combination, self.objective = model, config, combination, objective
         self.weights = Weights(model, config)
         self._every_shared = model.shared_parameters()
+        self.blocks = Blocks(list(self._every_shared), combination.granularity, model.layer_of)
         self._device = next(model.parameters()).device
 
     def run(self, work: RoundWork, lr: float, lowest_layer: int = 0) -> StepResult:
         """Train on the whole round at rate `lr`; shared layers below `lowest_layer` stay as they are."""
         tasks, step = work.round.tasks, work.round.step
-        groups, loss_weights = self.combination.groups(tasks), self.combination.loss_weights(tasks).tolist()
+        plan = self.combination.plan(tasks, step)
         shared = self._freeze_below(lowest_layer)
 
-        found = self._task_gradients(work, loss_weights, shared)
-        gradients = torch.stack([sum_of([found[task].shared for task in group]) for group in groups])
-        gramian = (gradients @ gradients.T).cpu()
-        if len(groups) > 1 and self.combination.takes_heads:
-            gramian += torch.diag(head_squares(found, groups))
-        weights = self.combination.group_weights(gramian, groups, step)
-        update = unflatten(weights.shared.to(gradients) @ gradients, shared)
-        of_task = {task: number for number, group in enumerate(groups) for task in group}
-        for task, own in found.items():
-            update |= {name: g * float(weights.heads[of_task[task]]) for name, g in own.head.items()}
-
+        found = self._task_gradients(work, plan.losses.tolist(), shared)
+        gradients = self._group_gradients(plan, tasks, found, shared)
+        facts = self._facts(plan, work, found, gradients, shared)
+        culprits = not_finite(found, facts.gramian)
+        factors = ones(facts) if culprits else self.combination.factors(facts)
+        update = self._combined(factors, facts, found, gradients, shared)
         norm = sum_of([g.double().square().sum() for g in update.values()]).sqrt().item()
-        culprits = not_finite(found, gramian, norm)
+        culprits = culprits or (() if math.isfinite(norm) else tuple(found))
         if not culprits:
             limit = self.config.training.clip_norm
             clip = 1.0 if limit is None else min(1.0, limit / (norm + 1e-6))
             self.weights.step({name: g * clip for name, g in update.items()}, lr, tasks, lowest_layer)
+            self.combination.learn(facts)
 
         batches = [micro.batch for micros in work.batches.values() for micro in micros]
         return StepResult(
             losses={task: own.loss for task, own in found.items()},
             terms={f"{name}/{task}": value for task, own in found.items() for name, value in own.terms.items()},
-            weights={t: float(weights.shared[of_task[t]]) * w for t, w in zip(tasks, loss_weights, strict=True)},
-            groups=groups,
-            gramian=gramian if len(groups) > 1 else None,
+            weights=used_weights(plan, facts, factors),
+            groups=plan.groups,
+            gramian=facts.gramian.sum(0).float() if len(plan.groups) > 1 else None,
             norm=norm,
             tokens=sum(batch.tokens for batch in batches),
             slots=sum(batch.slots for batch in batches),
             extra_tokens=self._extra_tokens(work),
             applied=not culprits,
             culprits=culprits,
+            fell_back=factors.fell_back,
         )
+
+    def _group_gradients(
+        self, plan: Plan, tasks: Sequence[str], found: Mapping[str, TaskGradient], shared: Mapping[str, nn.Parameter]
+    ) -> Tensor:
+        """The groups' gradients (G, P)."""
+        if plan.shared is not None:
+            for k, task in enumerate(tasks):
+                found[task].shared *= self._spread(plan.shared[:, k], shared)
+        return torch.stack([sum_of([found[task].shared for task in group]) for group in plan.groups])
+
+    def _facts(
+        self,
+        plan: Plan,
+        work: RoundWork,
+        found: Mapping[str, TaskGradient],
+        gradients: Tensor,
+        shared: Mapping[str, nn.Parameter],
+    ) -> Facts:
+        if self.blocks.number == 1:
+            gramian = (gradients @ gradients.T)[None]
+        else:
+            gramian = self.blocks.gramian(list(gradients), parts_of(shared))
+        squares = [
+            sum((g.double().square().sum().item() for g in own.head.values()), start=0.0) for own in found.values()
+        ]
+        losses = [own.loss for own in found.values()]
+        return Facts(
+            step=work.round.step,
+            tasks=tuple(found),
+            groups=plan.groups,
+            losses=torch.tensor(losses, dtype=torch.float64),
+            gramian=gramian.double().cpu(),
+            heads=torch.tensor(squares, dtype=torch.float64),
+        )
+
+    def _combined(
+        self,
+        factors: Factors,
+        facts: Facts,
+        found: Mapping[str, TaskGradient],
+        gradients: Tensor,
+        shared: Mapping[str, nn.Parameter],
+    ) -> dict[str, Tensor]:
+        """The update by name."""
+        if isinstance(self.combination, CoordinateCombination):
+            parts = {name: gradients[:, at : at + size] for name, at, size in parts_of(shared)}
+            merged = [self.combination.merge(name, 0, rows, facts.step) for name, rows in parts.items()]
+            combined = torch.cat(merged) if merged else gradients.sum(0)
+        elif self.blocks.number == 1:
+            combined = factors.shared[0].to(gradients) @ gradients
+        else:
+            combined = sum_of(
+                [self._spread(own, shared) * g for own, g in zip(factors.shared.T, gradients, strict=True)]
+            )
+        update = unflatten(combined, shared)
+        for own, factor in zip(found.values(), factors.heads.tolist(), strict=True):
+            update |= {name: g if factor == 1 else g * factor for name, g in own.head.items()}
+        return update
+
+    def _spread(self, of_blocks: Tensor, shared: Mapping[str, nn.Parameter]) -> Tensor:
+        """Numbers (B,) of the blocks for each shared element (P,)."""
+        blocks = torch.tensor([self.blocks.of[name] for name in shared])
+        sizes = torch.tensor([p.numel() for p in shared.values()])
+        return of_blocks[blocks].repeat_interleave(sizes).to(self._device)
 
     def _task_gradients(
         self, work: RoundWork, loss_weights: Sequence[float], shared: Mapping[str, nn.Parameter]
@@ -131,9 +197,15 @@ class Step:
         return passes * sum(micro.batch.tokens for task in by_rows for micro in work.batches[task])
 
 
-def not_finite(found: Mapping[str, TaskGradient], gramian: Tensor, norm: float) -> tuple[str, ...]:
+def parts_of(shared: Mapping[str, nn.Parameter]) -> list[Part]:
+    """Where each parameter lies in their flat vector (P,)."""
+    sizes = [p.numel() for p in shared.values()]
+    return [(name, at - size, size) for name, at, size in zip(shared, accumulate(sizes), sizes, strict=True)]
+
+
+def not_finite(found: Mapping[str, TaskGradient], gramian: Tensor) -> tuple[str, ...]:
     """The tasks whose loss or gradient is not finite; all of them where it cannot be told."""
-    numbers = torch.tensor([norm, *(own.loss for own in found.values()), *gramian.flatten()])
+    numbers = torch.tensor([*(own.loss for own in found.values()), *gramian.flatten()])
     if numbers.isfinite().all():
         return ()
     bad = [t for t, own in found.items() if not (own.shared.isfinite().all() and torch.tensor(own.loss).isfinite())]

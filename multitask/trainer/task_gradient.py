@@ -34,12 +34,6 @@ class TaskGradient:
             own += gradient
 
 
-def head_squares(found: Mapping[str, TaskGradient], groups: Sequence[Sequence[str]]) -> Tensor:
-    """The square (G,) of the norm of the gradient of each group's heads, on the CPU."""
-    gradients = [[g for task in group for g in found[task].head.values()] for group in groups]
-    return torch.tensor([sum(float(g.double().square().sum()) for g in own) for own in gradients])
-
-
 def unflatten(vector: Tensor, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     """The parts of a vector (P,) by name, each in its parameter's shape."""
     parts = vector.split([p.numel() for p in parameters.values()])

@@ -7,7 +7,7 @@ from typing import Any
 import numpy as np
 import torch
 
-from multitask.combination import build_combination
+from multitask.combination import Setting, build_combination
 from multitask.config import RunConfig, load_recipe, parse_config
 from multitask.data import MemoryTables, Tables, declare_memory, prepare_tables, tables_from_memory
 from multitask.errors import UserError
@@ -93,7 +93,7 @@ class Trainer:
         self.teacher = Teacher(self.model, bregman, self.schedule.steps) if bregman else None
         if config.precision == "bf16":
             self.model.bfloat16()
-        self.combination = build_combination(config, self.source.used_rows())
+        self.combination = build_combination(config, Setting(self.source.used_rows(), self.schedule.steps, config.seed))
         self.step = Step(self.model, config, self.combination, RowObjective(config, self.model, self.teacher))
         self.progress, self.record = Progress(), TrainRecord()
         self.history: list[dict[str, Any]] = []

@@ -30,7 +30,7 @@ from cluster.step.stopwatch import Stopwatch
 from cluster.training.allocator import keep_freed_memory
 from cluster.training.session import LocalSession
 from cluster.zero.engine import start_engine
-from multitask.combination import build_combination
+from multitask.combination import Setting, build_combination
 from multitask.config import RunConfig, parse_config
 from multitask.data import Batch
 from multitask.model import EmbeddingTap, MultitaskModel, build_model
@@ -115,7 +115,7 @@ def our_step(settings: RunConfig, whole: dict[str, Batch], session: Any) -> tupl
     tap = EmbeddingTap(embedding[1])
     engine = start_engine(model, settings, session.device)
     watch = Stopwatch(session.device)
-    combination = build_combination(settings, dict.fromkeys(TASKS, 1))
+    combination = build_combination(settings, Setting(dict.fromkeys(TASKS, 1), 1000, settings.seed))
     objective = RowObjective(settings, engine.model, teacher, lambda: watch("regularization"))
     step = MultitaskStep(engine, combination, settings, tap, objective, watch)
     engine.deepspeed.train()

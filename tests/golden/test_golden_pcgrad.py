@@ -1,12 +1,13 @@
 """Golden cases of gradient surgery on two ranks: the averages over ranks are projected, never the ranks' own gradients."""
 
-from typing import Literal
+from typing import Any
 
 import pytest
 import torch
 
-from multitask.combination import build_combination, cosines, gramian
-from multitask.combination.pcgrad import PCGradCombination
+from multitask.combination import Facts, Setting, cosines, gramian
+from multitask.combination.gradients.combination import GradientCombination
+from multitask.combination.gradients.pcgrad import PCGradWeights
 from multitask.config.combination import PCGrad
 
 # (rank 0's gradients, rank 1's gradients, exact result, what projecting per rank and averaging would give)
@@ -17,8 +18,17 @@ TWO_RANKS = [
 
 
 def _combine(rows: torch.Tensor) -> torch.Tensor:
-    weights = PCGradCombination(PCGrad(), {}, seed=0).gradient_weights(gramian(list(rows)), [("a",), ("b",)], step=0)
-    return weights.shared @ rows
+    return _weights(gramian(list(rows)), 0, 0) @ rows
+
+
+def _surgery(tasks: str, seed: int = 0, **keys: Any) -> GradientCombination:
+    return GradientCombination(PCGrad(**keys), Setting(dict.fromkeys(tasks, 1), 10, seed), PCGradWeights)
+
+
+def _weights(matrix: torch.Tensor, seed: int, step: int) -> torch.Tensor:
+    tasks, zeros = tuple("abcdef"[: len(matrix)]), torch.zeros(len(matrix)).double()
+    facts = Facts(step, tasks, tuple((task,) for task in tasks), zeros, matrix.double()[None], zeros)
+    return _surgery("".join(tasks), seed).factors(facts).shared[0]
 
 
 @pytest.mark.parametrize(("first", "second", "exact", "per_rank"), TWO_RANKS)
@@ -50,15 +60,15 @@ HEADS = [
 
 @pytest.mark.parametrize(("scope", "reduction", "shared", "heads"), HEADS)
 def test_heads_join_the_projection_and_are_never_averaged(
-    scope: Literal["shared", "all"], reduction: Literal["sum", "mean"], shared: list[float], heads: list[float]
+    scope: str, reduction: str, shared: list[float], heads: list[float]
 ) -> None:
-    method = PCGradCombination(PCGrad(scope=scope, reduction=reduction), {}, seed=0)
-    rows, own = torch.tensor([[1.0, 0.0], [-1.0, 1.0]]), torch.tensor([2.0, 1.0])
-    matrix = gramian(list(rows)) + (torch.diag(own**2) if method.takes_heads else 0)
-    weights = method.group_weights(matrix, [("a",), ("b",)], step=0)
-    torch.testing.assert_close(weights.shared @ rows, torch.tensor(shared))
-    torch.testing.assert_close(weights.heads * own, torch.tensor(heads))
-    alone = method.group_weights(matrix[:1, :1], [("a",)], step=0)
+    rows, own = torch.tensor([[1.0, 0.0], [-1.0, 1.0]]).double(), torch.tensor([2.0, 1.0]).double()
+    method = _surgery("ab", scope=scope, reduction=reduction)
+    losses = torch.zeros(2).double()
+    factors = method.factors(Facts(0, ("a", "b"), (("a",), ("b",)), losses, (rows @ rows.T)[None], own**2))
+    torch.testing.assert_close(factors.shared[0].double() @ rows, torch.tensor(shared).double(), rtol=1e-6, atol=1e-6)
+    torch.testing.assert_close(factors.heads.double() * own, torch.tensor(heads).double(), rtol=1e-6, atol=1e-6)
+    alone = method.factors(Facts(0, ("a",), (("a",),), losses[:1], torch.ones(1, 1, 1).double(), own[:1]))
     assert (alone.shared, alone.heads) == (1, 1)
 
 
@@ -74,11 +84,9 @@ def test_order_of_projections_depends_on_seed_and_step_only() -> None:
     def weights(seed: int, step: int) -> torch.Tensor:
         torch.manual_seed(torch.seed() % 1000)
         before = torch.get_rng_state()
-        found = PCGradCombination(PCGrad(), {}, seed=seed).gradient_weights(
-            matrix, [(task,) for task in "abcdef"], step
-        )
+        found = _weights(matrix, seed, step)
         assert torch.equal(before, torch.get_rng_state())
-        return found.shared
+        return found
 
     assert torch.equal(weights(0, 3), weights(0, 3))
     assert any(not torch.equal(weights(0, 3), weights(0, step)) for step in range(4, 12))
@@ -93,22 +101,7 @@ def test_cosines_from_the_gramian() -> None:
 
 
 def test_groups_of_the_tasks_that_are_in_the_round() -> None:
-    alone, grouped = (PCGradCombination(PCGrad(groups=g), {}, seed=0) for g in (None, (("a", "b", "c"), ("aux",))))
-    assert alone.groups(["a", "c", "aux"]) == (("a",), ("c",), ("aux",))
-    assert grouped.groups(["a", "c", "aux"]) == (("a", "c"), ("aux",))
-    assert grouped.groups(["a", "b"]) == (("a", "b"),)
-
-
-def test_fixed_weights(tiny_tasks: dict) -> None:
-    from multitask.config import parse_config
-
-    rows = {"sst": 60, "quora": 30, "sts": 10}
-    for name, extra, wanted in [
-        ("sum", {}, [1.0, 1.0, 1.0]),
-        ("size_weighted", {}, [1.8, 0.9, 0.3]),
-        ("loss_weights", {"loss_weights": {"sst": 0.5, "quora": 2, "sts": 0}}, [0.5, 2.0, 0.0]),
-    ]:
-        config = parse_config(tiny_tasks | {"combination": {"name": name, **extra}}, "test")
-        combination = build_combination(config, rows)
-        assert combination.groups(["sst", "sts"]) == (("sst", "sts"),)
-        torch.testing.assert_close(combination.loss_weights(["sst", "quora", "sts"]), torch.tensor(wanted))
+    alone, grouped = (_surgery("abcx", groups=groups) for groups in (None, (("a", "b", "c"), ("x",))))
+    assert alone.plan(["a", "c", "x"], 0).groups == (("a",), ("c",), ("x",))
+    assert grouped.plan(["a", "c", "x"], 0).groups == (("a", "c"), ("x",))
+    assert grouped.plan(["a", "b"], 0).groups == (("a", "b"),)

@@ -161,7 +161,7 @@ def test_nothing_of_the_last_step_is_left_in_the_next(monkeypatch: pytest.Monkey
 def test_every_element_of_a_rank_has_one_place() -> None:
     layout = Layout(list(SHAPES), _partition(SHAPES, [0, 7, 14, 21]))
     for rank in range(3):
-        taken = sorted((at, at + f.size) for _, f, at in layout.owned_by(rank))
+        taken = sorted((at, at + size) for _, at, size in layout.parts_of(rank))
         assert [low for low, _ in taken] == [0, *(high for _, high in taken[:-1])]
         assert taken[-1][1] == layout.segments[rank] == 7
 

@@ -12,7 +12,7 @@ from cluster.storage.run_folder import RunFolder
 from cluster.training.loop import Run
 from cluster.training.session import LocalSession
 from cluster.training.worker import open_tables
-from multitask.combination import GroupWeights
+from multitask.combination.base import ones
 from multitask.config import parse_config
 
 
@@ -36,8 +36,7 @@ def test_norm_keeps_its_digits_where_gradients_nearly_cancel(
     exchange = step.exchange_gradients
     monkeypatch.setattr(step, "exchange_gradients", crafted)
     monkeypatch.setattr(run.step, "_exchange_tokens", lambda *arguments: None)
-    equal = GroupWeights(torch.ones(3), torch.ones(3))
-    monkeypatch.setattr(run.combination, "group_weights", lambda *arguments: equal)
+    monkeypatch.setattr(run.combination, "factors", ones)
     for shard in run.engine.shards:
         shard.zero_()
     result = run.step.run(run.source.share(run.schedule.round(0)), 1e-3)

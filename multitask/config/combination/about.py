@@ -1,0 +1,20 @@
+"""What is said of a method wherever methods are listed."""
+
+from dataclasses import dataclass
+from typing import Literal
+
+MethodKind = Literal["losses", "gradients", "coordinates"]
+
+
+@dataclass(frozen=True)
+class About:
+    """`paper`: where the method is from. `when`: when to try it. `state`: what it remembers from step to step, nothing if empty.
+
+    `differs`: in what it is not as its paper has it.
+    """
+
+    kind: MethodKind
+    paper: str
+    when: str
+    state: str = ""
+    differs: str = ""
