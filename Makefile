@@ -72,9 +72,10 @@ format: $(INSTALLED) ## let ruff rewrite the code
 	$(BIN)/ruff check --fix .
 	$(BIN)/ruff format .
 
-reference: $(INSTALLED) ## write docs/configuration.md from the config models, and the tables of docs/recipes.md and docs/encoders.md
+reference: $(INSTALLED) ## write docs/configuration.md from the config models, and the tables of recipes, methods and encoders
 	$(BIN)/python -m multitask.config.reference > docs/configuration.md
 	$(BIN)/python -m multitask.config.recipe_table docs/recipes.md
+	$(BIN)/python -m multitask.config.combination.catalogue docs/methods.md
 	HF_HUB_OFFLINE=1 OMP_NUM_THREADS=1 $(BIN)/python -m tests.encoder_families docs/encoders.md
 
 clean: ## remove runs, caches and build files, but not .venv

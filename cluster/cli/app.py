@@ -14,6 +14,7 @@ from cluster.cli.doctor_command import doctor
 from cluster.cli.evaluate import evaluate
 from cluster.cli.export import export
 from cluster.cli.jobs import jobs, logs, stop, submit
+from cluster.cli.methods import methods
 from cluster.cli.predict import predict
 from cluster.cli.recipes import recipes
 from cluster.cli.report import report
@@ -62,6 +63,7 @@ app.command()(best)
 app.add_typer(wandb, name="wandb")
 app.command()(doctor)
 app.add_typer(recipes, name="recipes")
+app.command()(methods)
 app.add_typer(cluster, name="cluster")
 data.command()(check)
 app.add_typer(data, name="data")

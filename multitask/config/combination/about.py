@@ -10,7 +10,7 @@ MethodKind = Literal["losses", "gradients", "coordinates"]
 class About:
     """`paper`: where the method is from. `when`: when to try it. `state`: what it remembers from step to step, nothing if empty.
 
-    `differs`: in what it is not as its paper has it.
+    `differs`: in what it is not as its paper has it. `gradients`: how many are kept apart, one of all tasks or one of each.
     """
 
     kind: MethodKind
@@ -18,3 +18,4 @@ class About:
     when: str
     state: str = ""
     differs: str = ""
+    gradients: Literal["one", "each"] = "one"

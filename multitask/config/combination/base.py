@@ -4,7 +4,7 @@ from typing import Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
-from multitask.config.base import Config
+from multitask.config.base import ByName, Config
 from multitask.config.combination.about import About
 from multitask.config.search import Ranges
 
@@ -84,7 +84,7 @@ class GramianMethod(GradientMethod):
 class PreferringMethod(GramianMethod):
     """A method that can prefer tasks."""
 
-    preference: dict[str, float] | None = Field(
+    preference: ByName[float] | None = Field(
         default=None,
         description="task to how much it counts beside the others, every task of the recipe; all alike if not given",
     )

@@ -13,7 +13,10 @@ class GradDrop(GradientMethod):
     """Gradient sign dropout: of each coordinate only the positive or only the negative parts stay, by chance in their proportion."""
 
     ABOUT: ClassVar[About] = About(
-        "coordinates", "Chen et al. 2020, Just Pick a Sign", "conflicts within coordinates, many tasks"
+        "coordinates",
+        "Chen et al. 2020, Just Pick a Sign",
+        "conflicts within coordinates, many tasks",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {"leak": Between(0, 0.9)}
 
@@ -30,6 +33,7 @@ class TrimmedMean(GradientMethod):
         "coordinates",
         "Yin et al. 2018, Byzantine-Robust Distributed Learning",
         "three tasks and more, one of them noisy",
+        gradients="each",
     )
 
     name: Literal["trimmed_mean"] = "trimmed_mean"

@@ -22,6 +22,7 @@ class PCGrad(GramianMethod):
         "gradients",
         "Yu et al. 2020, Gradient Surgery for Multi-Task Learning",
         "gradients that often point against each other",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {}
 
@@ -40,6 +41,7 @@ class GradVac(GramianMethod):
         "Wang et al. 2021, Gradient Vaccine",
         "many related tasks whose gradients agree more or less",
         state="running average of each pair's cosine",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {"beta": Between(1e-3, 0.5, log=True)}
 
@@ -53,7 +55,10 @@ class CAGrad(GramianMethod):
     """Conflict-averse gradient descent: the best for the worst-off task within c · |g₀| of the mean gradient g₀."""
 
     ABOUT: ClassVar[About] = About(
-        "gradients", "Liu et al. 2021, Conflict-Averse Gradient Descent", "one task falls behind under the sum"
+        "gradients",
+        "Liu et al. 2021, Conflict-Averse Gradient Descent",
+        "one task falls behind under the sum",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {"c": Between(0.1, 0.9)}
 
@@ -70,6 +75,7 @@ class MGDA(GramianMethod):
         "gradients",
         "Désidéri 2012; Sener and Koltun 2018, Multi-Task Learning as Multi-Objective Optimization",
         "no task may get worse; the smallest gradient rules",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {}
 
@@ -83,6 +89,7 @@ class AlignedMTL(PreferringMethod):
         "gradients",
         "Senushkin et al. 2023, Independent Component Alignment",
         "gradients of very different length that conflict",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {}
 
@@ -97,6 +104,7 @@ class IMTLGradients(GramianMethod):
         "gradients",
         "Liu et al. 2021, Towards Impartial Multi-Task Learning (IMTL-G)",
         "no task may rule by the length of its gradient",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {}
 
@@ -111,6 +119,7 @@ class NashMTL(GramianMethod):
         "Navon et al. 2022, Multi-Task Learning as a Bargaining Game",
         "tasks of different scale; every one shall gain in proportion",
         differs="solved by Newton's method to rounding; the authors' code stops after 20 linearised problems",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {}
 
@@ -125,6 +134,7 @@ class FairGrad(GramianMethod):
         "gradients",
         "Ban and Ji 2024, Fair Resource Allocation in Multi-Task Learning",
         "how fair the gains shall be is yours to say",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {"alpha": Between(0.5, 4, log=True)}
 
@@ -141,6 +151,7 @@ class UPGrad(PreferringMethod):
         "gradients",
         "Quinton and Rey 2024, Jacobian Descent for Multi-Objective Optimization",
         "as PCGrad, but no conflict is left",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {}
 
@@ -151,7 +162,10 @@ class DualProj(PreferringMethod):
     """The mean gradient projected on the cone in which no task gets worse."""
 
     ABOUT: ClassVar[About] = About(
-        "gradients", "Lopez-Paz and Ranzato 2017, Gradient Episodic Memory", "as little as possible shall be changed"
+        "gradients",
+        "Lopez-Paz and Ranzato 2017, Gradient Episodic Memory",
+        "as little as possible shall be changed",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {}
 
@@ -165,6 +179,7 @@ class ConFIG(PreferringMethod):
         "gradients",
         "Liu et al. 2025, ConFIG: Towards Conflict-free Training",
         "losses whose gradients differ in length and conflict",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {}
 
@@ -180,6 +195,7 @@ class SDMGrad(PreferringMethod):
         "between the mean (large λ) and MGDA (λ = 0)",
         state="weights of the tasks",
         differs="one batch's Gramian in place of the product of two independent batches' gradients",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {"lambda_": Between(0.1, 10, log=True)}
 
@@ -199,6 +215,7 @@ class GradNorm(GradientMethod):
         "tasks that learn at different speed",
         state="weights and their Adam's moments, first losses",
         differs="norms over all shared parameters; the paper takes the last shared layer's",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {"alpha": Between(0.1, 3, log=True)}
 
@@ -210,7 +227,9 @@ class GradNorm(GradientMethod):
 class NormalizedGradients(GramianMethod):
     """Every gradient scaled to the mean of their norms, then summed."""
 
-    ABOUT: ClassVar[About] = About("gradients", "–", "to see whether length alone is the trouble, before direction")
+    ABOUT: ClassVar[About] = About(
+        "gradients", "–", "to see whether length alone is the trouble, before direction", gradients="each"
+    )
     SEARCH: ClassVar[Ranges] = {}
 
     name: Literal["normalized"] = "normalized"

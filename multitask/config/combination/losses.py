@@ -4,6 +4,7 @@ from typing import ClassVar, Literal
 
 from pydantic import Field, field_validator
 
+from multitask.config.base import ByName
 from multitask.config.combination.about import About
 from multitask.config.combination.base import LossMethod, Method, not_negative
 from multitask.config.search import Between, PerTask, Ranges
@@ -44,7 +45,7 @@ class LossWeights(LossMethod):
     SEARCH: ClassVar[Ranges] = {"loss_weights": PerTask(0.25, 4)}
 
     name: Literal["loss_weights"] = "loss_weights"
-    loss_weights: dict[str, float] = Field(description=_WEIGHTS)
+    loss_weights: ByName[float] = Field(description=_WEIGHTS)
 
     _not_negative = field_validator("loss_weights")(not_negative)
 
@@ -55,8 +56,8 @@ class Scheduled(LossMethod):
     ABOUT: ClassVar[About] = About("losses", "–", "a task that should help first and leave later")
 
     name: Literal["scheduled"] = "scheduled"
-    start: dict[str, float] = Field(description=_WEIGHTS)
-    end: dict[str, float] = Field(description=_WEIGHTS)
+    start: ByName[float] = Field(description=_WEIGHTS)
+    end: ByName[float] = Field(description=_WEIGHTS)
 
     _not_negative = field_validator("start", "end")(not_negative)
 
@@ -130,6 +131,7 @@ class FAMO(LossMethod):
         "many tasks, at the price of one gradient each but no Gramian",
         state="logits and their Adam's moments, each task's last loss",
         differs="the loss after a step is that of the task's next batch; the paper runs the same batch again",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {"lr": Between(1e-3, 1e-1, log=True)}
 
@@ -142,7 +144,10 @@ class GeometricMean(LossMethod):
     """The geometric mean of the losses, times the number of tasks."""
 
     ABOUT: ClassVar[About] = About(
-        "losses", "Chennupati et al. 2019, MultiNet++", "losses of different scale; none may be negative"
+        "losses",
+        "Chennupati et al. 2019, MultiNet++",
+        "losses of different scale; none may be negative",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {}
 
@@ -156,12 +161,13 @@ class STCH(LossMethod):
         "losses",
         "Lin et al. 2024, Smooth Tchebycheff Scalarization",
         "the worst task matters; losses must be comparable",
+        gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {"mu": Between(0.01, 1, log=True)}
 
     name: Literal["stch"] = "stch"
     mu: float = Field(default=0.1, gt=0, description="μ: the smaller, the more the worst loss counts")
-    preference: dict[str, float] | None = Field(
+    preference: ByName[float] | None = Field(
         default=None,
         description="task to what its loss is multiplied with inside, every task of the recipe; 1/K if not given",
     )
