@@ -24,7 +24,7 @@ def show_methods(found: Sequence[Mapping[str, Any]]) -> None:
             if own["kind"] == kind:
                 table.add_row(own["name"], own["when"], own["paper"])
         console.print(table)
-    console.print("One in full: concord methods NAME. Search them: concord sweep main --space combination")
+    console.print("One in full: concord methods pcgrad. Search them: concord sweep main --space combination")
 
 
 def show_method(found: Mapping[str, Any], model: type[Method]) -> None:

@@ -27,10 +27,10 @@ class DWACombination(LossCombination):
         self._windows = torch.zeros(4, len(setting.tasks), dtype=torch.float64)
 
     def weights(self, tasks: Sequence[str], step: int) -> Tensor:
-        own = self._windows[:, numbers(self.setting.tasks, tuple(tasks))]
+        own, every = self._windows, self.setting.tasks
         known = (own[_LAST] > 0) & (own[_BEFORE] > 0)
         rates = torch.where(known, own[_LAST] / own[_BEFORE].clamp(min=1e-300), 1.0)
-        return len(tasks) * (rates / self.config.temperature).softmax(0)
+        return len(every) * (rates / self.config.temperature).softmax(0)[numbers(every, tuple(tasks))]
 
     def learn(self, facts: Facts) -> None:
         for task, loss in zip(numbers(self.setting.tasks, facts.tasks), facts.losses, strict=True):

@@ -5,6 +5,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
+from multitask.combination.learned import numbers
 from multitask.combination.losses.combination import LossCombination
 from multitask.keys import generator_key
 
@@ -14,4 +15,6 @@ class RandomWeightsCombination(LossCombination):
 
     def weights(self, tasks: Sequence[str], step: int) -> Tensor:
         generator = torch.Generator().manual_seed(generator_key(self.setting.seed, "random weights", step))
-        return len(tasks) * torch.randn(len(tasks), generator=generator).softmax(0)
+        every = self.setting.tasks
+        weights = len(every) * torch.randn(len(every), generator=generator).softmax(0)
+        return weights[numbers(every, tuple(tasks))]

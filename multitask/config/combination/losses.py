@@ -63,7 +63,7 @@ class Scheduled(LossMethod):
 
 
 class RandomWeights(LossMethod):
-    """Weights drawn at each step: a softmax of standard normal numbers, times the number of tasks."""
+    """Weights drawn at each step: a softmax of standard normal numbers, times the number of tasks of the recipe."""
 
     ABOUT: ClassVar[About] = About(
         "losses",
@@ -134,6 +134,7 @@ class FAMO(LossMethod):
         gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {"lr": Between(1e-3, 1e-1, log=True)}
+    NEEDS_SEVERAL_TASKS: ClassVar[bool] = True
 
     name: Literal["famo"] = "famo"
     lr: float = Field(default=0.025, gt=0, description="learning rate of the logits")
@@ -150,6 +151,7 @@ class GeometricMean(LossMethod):
         gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {}
+    NEEDS_SEVERAL_TASKS: ClassVar[bool] = True
 
     name: Literal["geometric_mean"] = "geometric_mean"
 
@@ -164,6 +166,7 @@ class STCH(LossMethod):
         gradients="each",
     )
     SEARCH: ClassVar[Ranges] = {"mu": Between(0.01, 1, log=True)}
+    NEEDS_SEVERAL_TASKS: ClassVar[bool] = True
 
     name: Literal["stch"] = "stch"
     mu: float = Field(default=0.1, gt=0, description="μ: the smaller, the more the worst loss counts")

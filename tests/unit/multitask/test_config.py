@@ -65,6 +65,8 @@ def test_overrides_read_numbers_lists_and_choices() -> None:
     assert other.combination.model_dump() == {
         "name": "loss_weights",
         "loss_weights": {"sst": 1, "quora": 2, "sts": 0.5},
+        "strength": 1,
+        "after": 0,
     }
 
 
@@ -202,7 +204,7 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
             "tasks.quora.kind.labels=[no, yes]",
             "tasks.quora.kind.labels: must be texts, but YAML reads false: quote yes, no",
         ),
-        ("combination.groups=[[sst, quora, sts]]", "combination.groups has one group: there is nothing to project"),
+        ("combination.groups=[[sst, quora, sts]]", "combination.groups has one group: there is nothing to compare"),
         ("optimizer={name: lamb, options: {betas: 5}}", "optimizer.options: lamb cannot be used so"),
         ("encoder.adapter.name=lara", "encoder.adapter.name: unknown 'lara'; valid: none, lora, projected_attention"),
         ("tasks.sst.head={name: mlp, link: identity}", "tasks.sst: head.link is for kind regression"),

@@ -8,10 +8,10 @@ from multitask.config import load_recipe
 from tune_spaces import open_space
 
 SHIPPED = {
-    "default": "1891e99ee933aef18931d2f61b7fe9a5b993227ef87ce69545470f395f0ab7c7",
+    "default": "0f5fde819731525d6b2626fd4760cc86a38ca97c5b04ac31357a8bdbe2fae6cb",
     "learning_rate": "6e4c2577d9edaad3e8c8794071c43a9a5c9d193a680cc603e9aa0432cc38025b",
     "sampling": "ed2c8d5f3aeba2475a5504d6c4d0fa17f43a6ed089eb596981816249c6e21303",
-    "combination": "4c0ee9e057258894e565b9e99a01bf6e4781339c0097b51a5a068d943fe0b133",
+    "combination": "b5e571d11a5b91c68e54a9138fa69d85fb3ebc45539e2c8be9de2959e2a2838a",
     "encodings": "068971dc2d05c4162cc38b78738828433802fcd2f8b978e824e5ed8f2dcc752d",
     "population": "417ca5cd4a44e2d62f6ad8ae3a13dc14e63e440d791de8d4531e4b63368b1365",
     "paper_a_hyperparameters": "8c87a5e92a7f73be7adb4fbe97bc28c5933f2fc3615dda1a82a882d36b59d2e9",

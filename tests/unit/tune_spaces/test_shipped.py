@@ -24,6 +24,16 @@ SPACES = {
     "population",
 }
 DRAWN = {"uniform", "square_root", "temperature", "annealed", "draw_weights"}
+# Combinations that may train one task in a step, and those that compare several.
+ALONE = {"sum", "size_weighted", "loss_weights", "random", "uncertainty", "imtl_l", "dwa"}
+COMPARING = {
+    *("famo", "geometric_mean", "stch", "pcgrad", "gradvac", "cagrad", "mgda", "aligned_mtl", "imtl_g", "nash_mtl"),
+    *("fairgrad", "upgrad", "dualproj", "config", "sdmgrad", "gradnorm", "normalized", "graddrop"),
+}
+COMBINATION_PARAMETERS = {
+    *("uncertainty.lr", "imtl_l.lr", "dwa.temperature", "famo.lr", "stch.mu", "gradvac.beta", "cagrad.c"),
+    *("fairgrad.alpha", "sdmgrad.lambda_", "gradnorm.alpha", "graddrop.leak"),
+}
 STRATEGIES = DRAWN | {"round_robin", "scaled_batch_sizes", "proportional"}
 
 
@@ -91,7 +101,7 @@ def test_the_default_space_of_the_main_recipe_by_hand() -> None:
     assert described["optimizer.lr"] == {"kind": "float", "low": 1e-6, "high": 1e-3, "log": True, "when": {}}
     assert described["encoder.dropout"] == {"kind": "float", "low": 0.0, "high": 0.5, "log": False, "when": {}}
     assert set(described["sampling.name"]["values"]) == STRATEGIES
-    assert set(described["combination.name"]["values"]) == {"sum", "size_weighted", "loss_weights", "pcgrad"}
+    assert set(described["combination.name"]["values"]) == ALONE | COMPARING
     tasks = ("sst", "quora", "sts")
     assert set(described) == {
         "optimizer.lr",
@@ -109,6 +119,7 @@ def test_the_default_space_of_the_main_recipe_by_hand() -> None:
         "sampling.annealed.end",
         *(f"sampling.draw_weights.{task}" for task in tasks),
         *(f"combination.loss_weights.{task}" for task in tasks),
+        *(f"combination.{parameter}" for parameter in COMBINATION_PARAMETERS),
     }
 
 
@@ -116,7 +127,7 @@ def test_how_many_tasks_a_step_trains_follows_the_combination() -> None:
     seen = set()
     for _, config in configs("default", load_recipe("extra-tasks"), 600):
         sampling = config.phases[0].sampling
-        surgery, drawn = config.combination.name == "pcgrad", sampling.name in DRAWN
+        surgery, drawn = config.combination.name in COMPARING, sampling.name in DRAWN
         seen.add((surgery, drawn, tasks_in_one_step(sampling, 6)))
     # Six tasks: 1 … 6, drawn 1 … 5; with surgery from 2.
     expected = {(surgery, drawn, n) for surgery in (0, 1) for drawn in (0, 1) for n in range(1 + surgery, 7 - drawn)}
@@ -204,11 +215,11 @@ def test_methods_that_a_recipe_cannot_be_trained_with_are_left_out() -> None:
     own_batch_sizes = names("sampling", load_recipe("e-mix"), "sampling.name")
     assert own_batch_sizes == STRATEGIES - {"scaled_batch_sizes"}
     one_a_step = names("combination", load_recipe("proportional"), "combination.name")
-    assert one_a_step == {"sum", "size_weighted", "loss_weights"}
+    assert one_a_step == ALONE
     both = names("default", load_recipe("proportional"), "combination.name")
     assert "pcgrad" in both, "the number of tasks in a step follows"
     optimizer_per_task = names("default", load_recipe("e-seq"), "combination.name")
-    assert optimizer_per_task == {"sum", "size_weighted", "loss_weights"}
+    assert optimizer_per_task == ALONE
 
 
 def test_a_number_of_batches_gives_way_to_the_largest_batch() -> None:
