@@ -214,7 +214,7 @@ def test_a_fixed_value_may_lie_outside_of_the_range(base: RunConfig) -> None:
 
 def test_a_fixed_value_that_rules_out_a_choice_is_refused_by_its_name(base: RunConfig) -> None:
     with pytest.raises(
-        UserError, match=r"combination\.name=pcgrad can never be trained: .*needs several tasks in a step"
+        UserError, match=r"combination\.name=famo can never be trained: .*needs several tasks in a step"
     ):
         check_space(open_space("default", base, {"sampling.name": "sequential"}), base)
     check_space(open_space("default", base, {"sampling.name": "sequential", "combination.name": "sum"}), base)

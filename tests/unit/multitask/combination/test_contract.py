@@ -53,7 +53,6 @@ def test_one_task_in_the_round_is_trained_by_its_gradient(tiny_tasks: dict[str, 
         "dwa",
         "graddrop",
         "trimmed_mean",
-        "random",
         "imtl_l",
         "geometric_mean",
     ):
