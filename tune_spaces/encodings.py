@@ -33,7 +33,7 @@ def space(base: RunConfig) -> dict[str, Parameter]:
             continue
         when: dict[str, tuple] = {}
         if task.is_pair:
-            numbers = () if task.kind.name == "classification" else NUMBERS
+            numbers = () if task.kind.name in ("classification", "multi_label") else NUMBERS
             parameters.append(Parameter(f"encoding.{name}", tune.choice([*VECTORS, *numbers])))
             when = {f"encoding.{name}": VECTORS}
             if task.kind.name == "regression" and not _is_frozen(base, name):

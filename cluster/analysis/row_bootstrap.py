@@ -107,6 +107,7 @@ def _quadratic_kappa(counts: np.ndarray, labels: np.ndarray, predictions: np.nda
 
 _SCORES = {
     "accuracy": _accuracy,
+    "exact_match": _accuracy,
     "macro_f1": _macro_f1,
     "matthews": _matthews,
     "quadratic_kappa": _quadratic_kappa,

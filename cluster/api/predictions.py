@@ -3,8 +3,9 @@
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
-from multitask.config.kind import class_names, label_places
+from multitask.config.kind import MultiLabel, class_names, label_places
 from multitask.errors import UserError
+from multitask.label_sets import set_members
 
 if TYPE_CHECKING:
     from multitask.export import Predictor
@@ -24,7 +25,9 @@ def predict_texts(predictor: "Predictor", task: str, rows: Sequence[Any]) -> dic
     found: dict[str, Any] = {"task": task, "texts": list(rows), "predictions": predictions}
     if names:
         chances = predictor.predict(task, rows, probabilities=True)
-        found["predictions"] = [names.index(value) for value in predictions]
+        several = [value if isinstance(value, list) else [value] for value in predictions]
+        numbers = [[names.index(name) for name in own] for own in several]
+        found["predictions"] = numbers if _has_sets(predictor, task) else [own for [own] in numbers]
         found["probabilities"] = [list(own.values()) for own in chances]
     return _labelled(predictor, found)
 
@@ -39,7 +42,9 @@ def predict_split(predictor: "Predictor", task: str, split: str) -> dict[str, An
         raise UserError(f"--split: task {task} has no files for {split!r}")
     table, evaluation = predictor.evaluate(task, split)
     values = evaluation.predictions.tolist()
-    if predictor.config.tasks[task].kind.classes:
+    if _has_sets(predictor, task):
+        values = [set_members(value) for value in values]
+    elif predictor.config.tasks[task].kind.classes:
         values = [int(value) for value in values]
     return _labelled(predictor, {"task": task, "ids": table.ids(list(range(table.rows))), "predictions": values})
 
@@ -54,4 +59,13 @@ def submission_lines(predictor: "Predictor", found: dict[str, Any]) -> list[str]
 def _labelled(predictor: "Predictor", found: dict[str, Any]) -> dict[str, Any]:
     kind = predictor.config.tasks[found["task"]].kind
     names = class_names(kind) if label_places(kind) else ()
-    return found | ({"labels": [names[value] for value in found["predictions"]]} if names else {})
+    if not names:
+        return found
+    if isinstance(kind, MultiLabel):
+        return found | {"labels": [[names[k] for k in own] for own in found["predictions"]]}
+    return found | {"labels": [names[value] for value in found["predictions"]]}
+
+
+def _has_sets(predictor: "Predictor", task: str) -> bool:
+    """Whether a prediction is a list of classes."""
+    return isinstance(predictor.config.tasks[task].kind, MultiLabel)

@@ -104,6 +104,12 @@ def _lines(found: dict[str, Any], json: bool) -> list[str]:
     chances, names = found.get("probabilities"), found.get("labels")
     lines = []
     for number, (row, value) in enumerate(zip(rows, found["predictions"], strict=True)):
+        if isinstance(value, list):
+            told = names[number] if names else value
+            sureness = [f" ({chances[number][k]:.0%})" if chances else "" for k in value]
+            shown = ", ".join(f"{own}{sure}" for own, sure in zip(told, sureness, strict=True)) or "none"
+            lines.append(f"{shown}\t{row}")
+            continue
         shown = names[number] if names else f"{value:.3f}" if isinstance(value, float) else str(value)
         sure = f" ({chances[number][int(value)]:.0%})" if chances else ""
         lines.append(f"{shown}{sure}\t{row}")

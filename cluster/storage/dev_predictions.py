@@ -25,8 +25,8 @@ def write_dev_predictions(folder: RunFolder, step: int, tasks: Mapping[str, Task
     """Replace the predictions by those after `step` steps."""
     arrays = {_STEP: np.array([step], np.int64)}
     for task, own in tasks.items():
-        arrays[f"{_LABELS}/{task}"] = np.asarray(own.labels, np.float32)
-        arrays[f"{_PREDICTIONS}/{task}"] = np.asarray(own.predictions, np.float32)
+        arrays[f"{_LABELS}/{task}"] = np.asarray(own.labels)
+        arrays[f"{_PREDICTIONS}/{task}"] = np.asarray(own.predictions, np.asarray(own.labels).dtype)
     folder.storage.write(FILE, save(arrays))
 
 

@@ -58,7 +58,7 @@ def task_table(progress: Progress) -> Table:
 def dev_table(progress: Progress) -> Table:
     """The dev scores of the latest evaluation: each task's own metric, its change, and its other metrics."""
     table = _table("task", "metric", "score", "change", "others", left=2)
-    table.columns[-1].justify = "left"
+    table.columns[-1].justify, table.columns[-1].no_wrap = "left", False
     for task, key, others in _scores(progress.run, progress.dev):
         rest = "  ".join(f"{name} {number(progress.dev[f'dev/{task}/{name}'])}" for name in others)
         score, before = progress.dev.get(key), progress.previous_dev.get(key)

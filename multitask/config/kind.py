@@ -1,4 +1,4 @@
-"""What a task asks for: a class, yes or no, a number, or embeddings that tell texts apart."""
+"""What a task asks for: a class, yes or no, several classes, a number, or embeddings that tell texts apart."""
 
 from typing import Annotated, Literal
 
@@ -6,6 +6,7 @@ from pydantic import BeforeValidator, Field, ValidationInfo, field_validator, mo
 
 from multitask.config.base import Config
 from multitask.config.messages import shown
+from multitask.label_sets import MOST_CLASSES
 
 
 def _texts(labels: object) -> object:
@@ -82,6 +83,29 @@ def _distinct(labels: Labels | None, classes: int) -> Labels | None:
     return labels
 
 
+class MultiLabel(Config):
+    """Any number of `classes` classes at once, none included.
+
+    A label is a list of names or numbers (JSON, Parquet, Python), or a text of them with `separator` between; an empty one is
+    no class.
+    """
+
+    name: Literal["multi_label"] = "multi_label"
+    classes: int = Field(ge=2, le=MOST_CLASSES, description="C")
+    labels: LabelNames | None = Field(default=None, description=_LABELS)
+    separator: str = Field(default=",", min_length=1, description="what stands between a row's labels in text files")
+
+    @property
+    def metrics(self) -> tuple[str, ...]:
+        """Names of the scores."""
+        return ("micro_f1", "macro_f1", "exact_match", "auc")
+
+    @field_validator("labels")
+    @classmethod
+    def _one_for_each_class(cls, labels: Labels | None, info: ValidationInfo) -> Labels | None:
+        return _distinct(labels, info.data.get("classes", 0))
+
+
 class Regression(Config):
     """A number between `low` and `high`."""
 
@@ -131,7 +155,7 @@ class Contrastive(Config):
         return ()
 
 
-Kind = Annotated[Classification | Binary | Regression | Contrastive, Field(discriminator="name")]
+Kind = Annotated[Classification | Binary | MultiLabel | Regression | Contrastive, Field(discriminator="name")]
 
 ClassName = str | int
 

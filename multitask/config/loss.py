@@ -24,7 +24,7 @@ _WEIGHTS = (
 
 
 class CrossEntropy(Config):
-    """−log p of the row's class; for multi_label the sum over the labels of the binary cross-entropy of each."""
+    """−log p of the row's class; for multi_label the mean over the labels of the binary cross-entropy of each."""
 
     name: Literal["cross_entropy"] = "cross_entropy"
     class_weights: ClassWeights = Field(default=None, description=_WEIGHTS)
@@ -108,6 +108,7 @@ LossConfig = Annotated[
 LOSSES: dict[str, tuple[type[Config], ...]] = {
     "classification": (CrossEntropy, Focal, Corn, CumulativeLink),
     "binary": (CrossEntropy, Focal),
+    "multi_label": (CrossEntropy, Focal),
     "regression": (SquaredError, Huber, CoSENT, AnglE),
 }
 
@@ -132,6 +133,8 @@ def check_loss(loss: LossConfig, kind: Kind, pair_encoding: PairEncoding | None,
     weights = loss.class_weights if isinstance(loss, CrossEntropy | Focal) else None
     if isinstance(weights, tuple) and len(weights) != kind.classes:
         raise ValueError(f"loss.class_weights must hold {kind.classes} numbers, one for each class, got {len(weights)}")
+    if weights == "balanced" and kind.name == "multi_label":
+        raise ValueError("loss.class_weights=balanced is for one class a row: give a list of numbers")
     if between_rows(loss):
         features = pair_encoding.features if isinstance(pair_encoding, BiEncoder) else None
         fitting = ("cosine",) if isinstance(loss, AnglE) else ("cosine", "pearson")

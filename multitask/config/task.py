@@ -156,6 +156,8 @@ class TaskConfig(Config):
         self.layout.check(format for format in formats if format is not None and None not in formats)
         if self.thresholds is not None:
             steps = self.thresholds
+            if self.kind.name == "multi_label":
+                raise ValueError("thresholds make one class of a number: use them with kind classification or binary")
             if len(steps) != self.kind.classes - 1 or list(steps) != sorted(set(steps)):
                 raise ValueError(
                     f"thresholds must be {max(self.kind.classes - 1, 0)} rising numbers for {self.kind.classes} classes, got {list(steps)}"
@@ -176,7 +178,7 @@ class TaskConfig(Config):
 
     def _check_head(self) -> None:
         one_number, head = self._reads_one_number, self.head
-        if one_number and self.kind.name == "classification":
+        if one_number and self.kind.name in ("classification", "multi_label"):
             raise ValueError("pair_encoding.features gives one number: use it with kind binary or regression")
         if isinstance(head, ScaledHead) and not (one_number and self.kind.name == "regression"):
             raise ValueError("head.name=scaled is for regression on pair_encoding.features=cosine or pearson")

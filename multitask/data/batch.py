@@ -17,7 +17,7 @@ from multitask.data.table import RowNumbers, TaskTable
 class Batch:
     """B rows as S padded sequences of L tokens.
 
-    `input_ids`, `attention_mask` (1 on real tokens), `token_type_ids`: (S, L) int64. `labels` (B,) float32, NaN where there
+    `input_ids`, `attention_mask` (1 on real tokens), `token_type_ids`: (S, L) int64. `labels` (B,) as in the table, NaN where there
     is none. `rows` (B,) int64: row numbers in the table. S = `sequences` · B: a row of a bi-encoder or of contrastive pairs
     has 2 sequences, one with a negative 3; first come the B first texts, then the B second ones, … L is the longest
     sequence of this batch.

@@ -9,11 +9,13 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from multitask.config import SPLITS, RunConfig
+from multitask.config.kind import Kind, MultiLabel
 from multitask.data.encoding import pairing_of, uncut_lengths
 from multitask.data.reading import SplitStream
 from multitask.data.schema import BadRow
 from multitask.data.tokenizer import load_tokenizer
 from multitask.errors import UserError
+from multitask.label_sets import set_indicators
 
 _QUANTILES = {"minimum": 0.0, "lower_quartile": 0.25, "median": 0.5, "upper_quartile": 0.75, "maximum": 1.0}
 
@@ -133,7 +135,7 @@ def _count(
 def _report(task: str, split: str, stream: SplitStream, tally: _Tally, max_length: int) -> SplitReport:
     lengths, labels = np.concatenate(tally.lengths), np.concatenate(tally.labels)
     classes = stream.task.kind.classes
-    counts = np.bincount(labels.astype(int), minlength=classes) if classes and len(labels) else None
+    counts = _class_counts(stream.task.kind, labels) if classes and len(labels) else None
     measured = not classes and len(labels)
     repeated = stream.repeated_ids()
     return SplitReport(
@@ -151,6 +153,12 @@ def _report(task: str, split: str, stream: SplitStream, tally: _Tally, max_lengt
         train_overlap=None if tally.train is None else tally.overlap,
         train_overlap_swapped=None if tally.train is None else tally.swapped,
     )
+
+
+def _class_counts(kind: Kind, labels: np.ndarray) -> np.ndarray:
+    if isinstance(kind, MultiLabel):
+        return set_indicators(labels, kind.classes).sum(0)
+    return np.bincount(labels.astype(int), minlength=kind.classes)
 
 
 def _token_lengths(lengths: np.ndarray, max_length: int) -> TokenLengths:

@@ -3,10 +3,14 @@
 import math
 import re
 from bisect import bisect_right
+from collections.abc import Sequence
+
+import numpy as np
 
 from multitask.config import TaskConfig
-from multitask.config.kind import Regression, label_places
+from multitask.config.kind import Kind, MultiLabel, Regression, label_places
 from multitask.data.values import RowError, shown, spelled
+from multitask.label_sets import set_members, set_number
 
 _DECIMAL_COMMA = re.compile(r"\s*[-+]?\d+,\d+\s*")
 # HF data sets write it where a test split has no labels.
@@ -20,7 +24,7 @@ class LabelDroppedError(ValueError):
 
 class LabelReader:
     """Reads the labels of one split: a whole number in range for classes, or the place of a name, or how many thresholds a
-    number reaches; a finite number in range for regression.
+    number reaches; a finite number in range for regression; the number of a set (`multitask.label_sets`) for several classes.
 
     A label of a test split may be missing: empty, or −1 where that is no label of the task.
     """
@@ -50,12 +54,30 @@ class LabelReader:
             return number
 
     def _read(self, value: object) -> float | None:
+        if isinstance(self._kind, MultiLabel):
+            return self._set(value, self._kind)
         spelling = spelled(value).strip()
         if spelling in self._dropped:
             raise LabelDroppedError(spelling)
         if self._optional and (not spelling or (spelling == _UNLABELLED and not self._is_label(spelling))):
             return None
         return self._judged(value, spelling)
+
+    def _set(self, value: object, kind: MultiLabel) -> float | None:
+        if value is None and self._optional:
+            return None
+        if isinstance(value, str):
+            items: list[object] = [item for item in value.split(kind.separator) if item.strip()]
+        elif isinstance(value, Sequence | np.ndarray):
+            items = list(value)
+        else:
+            items = [] if value is None or spelled(value) == "" else [value]
+            if value is None:
+                raise RowError(f"missing field {self._column!r}")
+        spellings = [(item, spelled(item).strip()) for item in items]
+        if dropped := [spelling for _, spelling in spellings if spelling in self._dropped]:
+            raise LabelDroppedError(dropped[0])
+        return set_number(int(self._judged(item, spelling)) for item, spelling in spellings)
 
     def _is_label(self, spelling: str) -> bool:
         try:
@@ -114,6 +136,11 @@ class LabelReader:
             return "; for a decimal comma set the task's layout.decimal to ','"
         is_word = isinstance(value, str) and self._kind.classes and self._thresholds is None and value.strip().isalpha()
         return "; for labels that are words give kind.labels" if is_word else ""
+
+
+def classes_of(kind: Kind, label: float) -> list[int]:
+    """The classes that a label of a task with classes stands for."""
+    return set_members(label) if isinstance(kind, MultiLabel) else [int(label)]
 
 
 def _plain(number: float) -> str:

@@ -10,7 +10,7 @@ import pyarrow as pa
 from multitask.config import RunConfig
 from multitask.config.files import HoldOut
 from multitask.data.identifiers import IdLedger, Place
-from multitask.data.labels import LabelDroppedError
+from multitask.data.labels import LabelDroppedError, classes_of
 from multitask.data.schema import CHUNK_ROWS, SCHEMA, BadRow, Reader, Record
 from multitask.data.selection import Filter, held_out_split
 from multitask.data.source import FileSource, RowSource
@@ -165,7 +165,7 @@ class SplitStream:
         if self.task.columns.id is not None:
             self._ids.add(row.id, place)
         if row.label is not None and self._split == "train" and self.task.kind.classes:
-            self._classes.add(int(row.label))
+            self._classes.update(classes_of(self.task.kind, row.label))
 
     def _check_stems(self) -> None:
         stems = [self._source.stem(part) for part in range(len(self.files))]

@@ -63,7 +63,7 @@ class TaskTable:
 
     @cached_property
     def labels(self) -> MappedColumn:
-        """(rows,) float32, NaN where the file has no labels."""
+        """(rows,) float32, NaN where the file has no labels; sets of classes as numbers (`multitask.label_sets`) in float64."""
         return self._numbers("label")
 
     def ids(self, rows: RowNumbers) -> list[str]:

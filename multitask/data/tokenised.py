@@ -15,6 +15,7 @@ import pyarrow as pa
 from transformers import PreTrainedTokenizerFast
 
 from multitask.config import RunConfig
+from multitask.config.kind import Kind, MultiLabel
 from multitask.data.encoding import SEQUENCES, Pairing, encode, lengths, pairing_of
 from multitask.data.reading import SplitStream
 from multitask.data.source import RowSource
@@ -105,7 +106,7 @@ def _write(path: Path, stream: SplitStream, tokenizer: PreTrainedTokenizerFast, 
 
 def _write_batches(file: object, stream: SplitStream, tokenizer: PreTrainedTokenizerFast, about: dict) -> None:
     """Rows as they are tokenised; then an empty record batch whose metadata tells what is known only at the end."""
-    schema = _schema(about["pairing"])
+    schema = _schema(about["pairing"], stream.task.kind)
     rows = truncated = 0
     with pa.ipc.new_file(file, schema) as writer:
         for batch in stream.batches():
@@ -124,9 +125,11 @@ def _write_batches(file: object, stream: SplitStream, tokenizer: PreTrainedToken
         writer.write_batch(empty, custom_metadata=pa.KeyValueMetadata({"concord": closing}))
 
 
-def _schema(pairing: Pairing) -> pa.Schema:
+def _schema(pairing: Pairing, kind: Kind) -> pa.Schema:
     tokens = pa.list_(pa.int32())
-    fields = [("id", pa.string()), ("text", pa.string()), ("text_pair", pa.string()), ("label", pa.float32())]
+    # The number of a set has a bit for each class.
+    label = pa.float64() if isinstance(kind, MultiLabel) else pa.float32()
+    fields = [("id", pa.string()), ("text", pa.string()), ("text_pair", pa.string()), ("label", label)]
     fields += [("length", pa.int32()), ("input_ids", tokens)]
     fields += [(column, tokens) for column in TOKEN_COLUMNS[1 : SEQUENCES[pairing]]]
     fields += [("second_start", pa.int16())] if pairing == "cross" else []
@@ -140,7 +143,9 @@ def _tokenise(
     encoded, cut = encode(tokenizer, texts, about["pairing"], about["max_length"], about["special_tokens"])
     columns = {name: batch.column(name) for name in ("id", "text", "text_pair")}
     # Nulls, which unlabelled files have, become NaN.
-    columns["label"] = pa.array(batch.column("label").to_numpy(zero_copy_only=False).astype(np.float32))
+    columns["label"] = pa.array(
+        batch.column("label").to_numpy(zero_copy_only=False).astype(schema.field("label").type.to_pandas_dtype())
+    )
     for name, sequences in zip(TOKEN_COLUMNS, encoded.input_ids, strict=False):
         columns[name] = _token_lists(sequences)
     if encoded.second_start is not None:

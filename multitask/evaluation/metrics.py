@@ -8,7 +8,9 @@ from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, matthews_corrcoef, roc_auc_score
 
 from multitask.config import RunConfig, TaskConfig
+from multitask.config.kind import MultiLabel
 from multitask.evaluation.evaluate import Evaluation
+from multitask.label_sets import set_indicators
 
 Metric = Callable[[TaskConfig, Evaluation, np.ndarray], float]
 
@@ -32,8 +34,22 @@ def accuracy(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
     return accuracy_score(labels, found.predictions)
 
 
+def exact_match(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
+    """Share of the rows whose set of classes is predicted as it is."""
+    return float((labels == found.predictions).mean())
+
+
+def micro_f1(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
+    """F1 over all pairs of a row and a class, of tasks with several classes a row."""
+    true, said = (set_indicators(own, task.kind.classes) for own in (labels, found.predictions))
+    return f1_score(true, said, average="micro", zero_division=0)
+
+
 def macro_f1(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
     """Mean F1 over all declared classes; one that neither occurs nor is predicted counts as 0."""
+    if isinstance(task.kind, MultiLabel):
+        true, said = (set_indicators(own, task.kind.classes) for own in (labels, found.predictions))
+        return f1_score(true, said, average="macro", zero_division=0)
     classes = np.arange(task.kind.classes)
     return f1_score(labels, found.predictions, labels=classes, average="macro", zero_division=0)
 
@@ -55,8 +71,9 @@ def auc(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
     assert chances is not None, "a task with classes has probabilities"
     if not np.isfinite(chances).all():
         return math.nan
-    classes = [1] if task.kind.classes == 2 else range(task.kind.classes)
-    areas = [roc_auc_score(labels == c, chances[:, c]) for c in classes if 0 < (labels == c).sum() < len(labels)]
+    classes = np.arange(task.kind.classes)
+    true = set_indicators(labels, len(classes)) if isinstance(task.kind, MultiLabel) else labels[:, None] == classes
+    areas = [roc_auc_score(true[:, c], chances[:, c]) for c in classes if 0 < true[:, c].sum() < len(labels)]
     return float(np.mean(areas)) if areas else 0.5
 
 
@@ -87,6 +104,8 @@ def _says_nothing(found: Evaluation, labels: np.ndarray) -> bool:
 
 
 METRICS: dict[str, Metric] = {
+    "micro_f1": micro_f1,
+    "exact_match": exact_match,
     "accuracy": accuracy,
     "macro_f1": macro_f1,
     "matthews": matthews,

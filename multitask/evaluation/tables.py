@@ -6,9 +6,10 @@ import numpy as np
 from sklearn.metrics import confusion_matrix
 
 from multitask.config import TaskConfig
-from multitask.config.kind import class_names
+from multitask.config.kind import MultiLabel, class_names
 from multitask.data import TaskTable
 from multitask.evaluation.evaluate import Evaluation
+from multitask.label_sets import set_indicators, set_members
 
 WORST = 20
 POINTS = 2000
@@ -17,10 +18,12 @@ POINTS = 2000
 def error_tables(task: str, config: TaskConfig, table: TaskTable, evaluation: Evaluation) -> dict[str, Any]:
     """Tables by name: `worst/<task>`, and by kind
 
-    - with classes: `confusion/<task>`,
+    - one class a row: `confusion/<task>`,
     - binary: `false_positives/<task>` and `false_negatives/<task>`, the surest first,
     - regression: `scatter/<task>`, labels and predictions of at most 2,000 rows that lie evenly over the table.
     """
+    if isinstance(config.kind, MultiLabel):
+        return {f"worst/{task}": _worst_sets(config.kind, table, evaluation)}
     errors = _errors(table, evaluation)
     tables: dict[str, Any] = {f"worst/{task}": _worst(table, evaluation, errors)}
     labels = np.asarray(table.labels)
@@ -52,6 +55,16 @@ def _errors(table: TaskTable, evaluation: Evaluation) -> np.ndarray:
         return np.abs(evaluation.predictions - labels)
     true = evaluation.probabilities[np.arange(len(labels)), labels.astype(int)]
     return np.where(evaluation.predictions == labels, -1.0, 1.0 - true)
+
+
+def _worst_sets(kind: MultiLabel, table: TaskTable, evaluation: Evaluation) -> dict[str, Any]:
+    """The rows with most classes wrong, label and prediction by name."""
+    labels = np.asarray(table.labels)
+    true, said = (set_indicators(own, kind.classes) for own in (labels, evaluation.predictions))
+    worst, names = _worst(table, evaluation, (true != said).sum(1)), class_names(kind)
+    for row in worst["rows"]:
+        row[3:] = [", ".join(str(names[k]) for k in set_members(number)) for number in row[3:]]
+    return worst
 
 
 def _worst(table: TaskTable, evaluation: Evaluation, errors: np.ndarray) -> dict[str, Any]:

@@ -11,7 +11,7 @@ from torch import Tensor
 from transformers import PreTrainedTokenizerFast
 
 from multitask.config import RunConfig, parse_written
-from multitask.config.kind import ClassName, class_names
+from multitask.config.kind import ClassName, MultiLabel, class_names
 from multitask.config.model import LoRA, NoAdapter
 from multitask.data import Batch, Pairing, TaskTable, encode_texts, load_tokenizer, pairing_of, prepare, tokenizer_id
 from multitask.errors import UserError
@@ -19,6 +19,7 @@ from multitask.evaluation import Evaluation, evaluate
 from multitask.evaluation.evaluate import predict_raw
 from multitask.export.checking import check_export
 from multitask.export.writer import DESCRIPTION, HEADS
+from multitask.label_sets import set_members
 from multitask.model import MultitaskModel, assemble_model, load_encoder
 
 Text = str | Sequence[str]
@@ -47,18 +48,18 @@ class Predictor:
     @overload
     def predict(
         self, task: str, texts: Sequence[Text], *, probabilities: Literal[False] = False
-    ) -> list[ClassName] | list[float]: ...
+    ) -> list[ClassName] | list[float] | list[list[ClassName]]: ...
     @overload
     def predict(
         self, task: str, texts: Sequence[Text], *, probabilities: Literal[True]
     ) -> list[dict[ClassName, float]]: ...
     def predict(
         self, task: str, texts: Sequence[Text], *, probabilities: bool = False
-    ) -> list[ClassName] | list[float] | list[dict[ClassName, float]]:
+    ) -> list[ClassName] | list[float] | list[list[ClassName]] | list[dict[ClassName, float]]:
         """One prediction per text, or per pair of texts.
 
-        A class is its name where `kind.labels` names the classes, else its number from 0; a task of numbers gives floats in its
-        range. With `probabilities` each prediction is a mapping of every class, in their order, to its probability instead.
+        A class is its name where `kind.labels` names the classes, else its number from 0; a task of several classes a row gives a
+        list of them, a task of numbers floats in its range. With `probabilities` each prediction is a mapping of every class, in their order, to its probability instead.
 
         Raises:
             UserError: there is no such task, the texts are not of its shape, or `probabilities` of a task without classes.
@@ -69,6 +70,8 @@ class Predictor:
         raw = self._raw(task, texts)
         if not probabilities:
             values = [value for part in raw for value in head.predict(part).tolist()]
+            if isinstance(self.config.tasks[task].kind, MultiLabel):
+                return [[names[k] for k in set_members(value)] for value in values]
             return [names[value] for value in values] if names else values
         chances = [row for part in raw for row in _of_classes(head.probabilities(part)).tolist()]
         return [dict(zip(names, row, strict=True)) for row in chances]

@@ -99,6 +99,45 @@ class BinaryHead(ClassHead):
         return (p.sigmoid() - q.sigmoid()) * (p - q)
 
 
+class MultiLabelHead(LabelHead):
+    """A logit for each of C classes, any of which a row may have; a set of classes is a number (`multitask.label_sets`).
+
+    The loss is the mean over the classes of the binary cross-entropy or focal loss of each.
+    """
+
+    def __init__(self, task: TaskConfig, width: int, dropout: float) -> None:
+        self.outputs = task.kind.classes
+        super().__init__(task, width, dropout)
+        criterion = task.loss or CrossEntropy()
+        assert isinstance(criterion, CrossEntropy | Focal)
+        self.criterion: CrossEntropy | Focal = criterion
+        weights = criterion.class_weights
+        self.class_weights = weights if isinstance(weights, tuple) else None
+
+    def loss(self, raw: Tensor, labels: Tensor) -> Tensor:
+        logits, places = raw.float(), torch.arange(self.outputs, device=raw.device)
+        own = (labels.long()[:, None] >> places) % 2
+        if isinstance(self.criterion, Focal):
+            both = torch.stack([torch.zeros_like(logits), logits], dim=-1)
+            losses = focal_loss(both.flatten(0, 1), own.flatten(), self.criterion.gamma).view_as(logits)
+        else:
+            smoothing = self.criterion.label_smoothing
+            target = own.float() * (1 - smoothing) + smoothing / 2
+            losses = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
+        return (losses if self.class_weights is None else losses * losses.new_tensor(self.class_weights)).mean(-1)
+
+    def predict(self, raw: Tensor) -> Tensor:
+        return ((raw > 0).double() * 2.0 ** torch.arange(self.outputs, device=raw.device).double()).sum(-1)
+
+    def probabilities(self, raw: Tensor) -> Tensor:
+        """Of each class (B, C); they do not sum to 1."""
+        return raw.float().sigmoid()
+
+    def divergence(self, raw_p: Tensor, raw_q: Tensor) -> Tensor:
+        p, q = raw_p.float(), raw_q.float()
+        return ((p.sigmoid() - q.sigmoid()) * (p - q)).sum(-1)
+
+
 class OrdinalHead(ClassHead):
     """C ordered classes, from outputs (B, C − 1) that tell how likely each step is passed.
 

@@ -6,7 +6,7 @@ from torch import Tensor, nn
 
 from multitask.config.kind import Contrastive
 from multitask.config.task import TaskConfig
-from multitask.model.class_heads import build_class_head
+from multitask.model.class_heads import MultiLabelHead, build_class_head
 from multitask.model.head import Head
 from multitask.model.number_heads import build_number_head
 
@@ -35,6 +35,7 @@ class ContrastiveHead(Head):
 HEADS: dict[str, Callable[[TaskConfig, int, float], Head]] = {
     "classification": build_class_head,
     "binary": build_class_head,
+    "multi_label": MultiLabelHead,
     "regression": build_number_head,
     "contrastive": ContrastiveHead,
 }

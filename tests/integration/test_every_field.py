@@ -59,6 +59,7 @@ def _optimizer(**changes: Any) -> Tree:
 
 LORA = {"encoder": {"adapter": {"name": "lora", "rank": 2}}}
 PAL = {"encoder": {"adapter": {"name": "projected_attention", "width": 8, "heads": 2}}}
+_MOODS = _task("sst", kind={"name": "multi_label"})
 _ORDERED = _task("sst", kind={"ordered": True})
 _SCALED = _pair(head={"name": "scaled"})
 _ANGLE = merge(_SCALED, _loss("sts", name="angle"))
@@ -118,6 +119,9 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
     "MLPHead.link": (_task("sts", head={"name": "mlp"}), _task("sts", head={"link": "identity"})),
     "ScaledHead.name": (_pair(), _pair(head={"name": "scaled"})),
     "ScaledHead.scale": (_pair(head={"name": "scaled"}), _pair(head={"name": "scaled", "scale": "sigmoid"})),
+    "MultiLabel.classes": (_MOODS, _task("sst", kind={"classes": 9})),
+    "MultiLabel.labels": (_MOODS, _task("sst", kind={"labels": ["4", "3", "2", "1", "0"]})),
+    "MultiLabel.separator": (_MOODS, _task("sst", kind={"separator": "0"})),
     "Classification.ordered": ({}, _task("sst", kind={"ordered": True})),
     "CrossEntropy.class_weights": ({}, _loss("quora", name="cross_entropy", class_weights=[1.0, 3.0])),
     "CrossEntropy.label_smoothing": ({}, _loss("sst", name="cross_entropy", label_smoothing=0.2)),

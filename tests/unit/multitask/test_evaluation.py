@@ -8,6 +8,7 @@ import pytest
 import torch
 
 from multitask.config import RunConfig, TaskConfig, parse_config
+from multitask.config.kind import MultiLabel
 from multitask.data import TaskTable, collate, load_tokenizer, prepare, prepare_tables, tokenizer_id
 from multitask.evaluation import (
     Evaluation,
@@ -83,6 +84,24 @@ def test_binary_scores(config: RunConfig) -> None:
     assert found == {name: pytest.approx(value) for name, value in wanted.items()}
     lost = _said([0, 0, 0, 0], np.full((4, 2), np.nan))
     assert np.isnan(task_scores(config.tasks["quora"], lost, labels)["auc"])
+
+
+def test_scores_of_several_classes_a_row(config: RunConfig) -> None:
+    kind = MultiLabel(classes=3, labels=("joy", "anger", "fear"))
+    task = config.tasks["sst"].model_copy(update={"kind": kind})
+    # {joy}, {}, {joy, fear}, {anger} beside {joy, anger}, {}, {fear}, {}.
+    labels, said = np.array([1.0, 0, 5, 2]), np.array([3.0, 0, 4, 0])
+    chances = np.array([[0.9, 0.6, 0.1], [0.3, 0.2, 0.2], [0.2, 0.4, 0.8], [0.1, 0.5, 0.3]])
+    found = task_scores(task, Evaluation(said, chances), labels)
+    # Joy: 1 right, 1 missed; anger: 1 wrong, 1 missed; fear: 1 right.
+    wanted = {"micro_f1": 4 / 7, "macro_f1": (2 / 3 + 0 + 1) / 3, "exact_match": 1 / 4, "auc": (3 / 4 + 2 / 3 + 1) / 3}
+    assert found == {name: pytest.approx(value) for name, value in wanted.items()}
+    table = _table(config, "sst")
+    many = Evaluation(np.full(table.rows, 3.0), np.full((table.rows, 3), 0.5))
+    worst = error_tables("sst", task, table, many)
+    assert list(worst) == ["worst/sst"]
+    # Classes 0 … 4 of the file read as sets: 4 = {fear} has three wrong, 0 two.
+    assert worst["worst/sst"]["rows"][0][3:] == ["fear", "joy, anger"]
 
 
 def test_scores_of_numbers(config: RunConfig) -> None:

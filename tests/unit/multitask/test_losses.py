@@ -20,6 +20,7 @@ KINDS: dict[str, dict[str, Any]] = {
     "classification": {"name": "classification", "classes": 5},
     "ordered": {"name": "classification", "classes": 5, "ordered": True},
     "binary": {"name": "binary"},
+    "multi_label": {"name": "multi_label", "classes": 4},
     "regression": {"name": "regression", "low": 0.0, "high": 5.0},
 }
 
@@ -90,6 +91,31 @@ def test_focal_loss_is_that_of_its_paper(kind: str, gamma: float) -> None:
     head.loss(certain, labels.float()).sum().backward()
     assert certain.grad is not None
     assert certain.grad.isfinite().all()
+
+
+SETS = torch.tensor([[0, 0, 0, 0], [1, 0, 1, 0], [0, 1, 1, 1], [1, 1, 1, 1], [0, 0, 0, 1]])
+NUMBERS = torch.tensor([0.0, 5, 14, 15, 8], dtype=torch.float64)
+
+
+@pytest.mark.parametrize("smoothing", [0.0, 0.2])
+def test_several_labels_are_trained_as_transformers_does(smoothing: float) -> None:
+    head = _head("multi_label", {"name": "cross_entropy", "label_smoothing": smoothing})
+    raw = _draw(5, 4).requires_grad_()
+    target = SETS * (1 - smoothing) + smoothing / 2
+    _agree(head.loss(raw, NUMBERS).mean(), torch.nn.BCEWithLogitsLoss()(raw, target), raw)
+    assert head.predict(raw).tolist() == ((raw > 0) * torch.tensor([1.0, 2, 4, 8])).sum(1).tolist()
+    torch.testing.assert_close(head.probabilities(raw), raw.sigmoid())
+    p, q = (torch.distributions.Bernoulli(logits=own) for own in (raw, raw.flip(0)))
+    kl = torch.distributions.kl_divergence
+    torch.testing.assert_close(head.divergence(raw, raw.flip(0)), (kl(p, q) + kl(q, p)).sum(1))
+
+
+def test_several_labels_have_weights_and_a_focal_loss() -> None:
+    weights = torch.tensor([1.0, 0.5, 3.0, 2.0])
+    head = _head("multi_label", {"name": "focal", "gamma": 1.5, "class_weights": weights.tolist()})
+    raw = _draw(5, 4).requires_grad_()
+    p_t = torch.where(SETS == 1, raw.sigmoid(), 1 - raw.sigmoid())
+    _agree(head.loss(raw, NUMBERS), (-weights * (1 - p_t) ** 1.5 * p_t.log()).mean(1), raw)
 
 
 def test_balanced_classes_count_alike() -> None:

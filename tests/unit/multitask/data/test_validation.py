@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from multitask.config.kind import Binary, Classification, Kind, Regression, class_names
+from multitask.config.kind import Binary, Classification, Kind, MultiLabel, Regression, class_names
 from multitask.config.task import TaskConfig
 from multitask.data.labels import LabelDroppedError, LabelReader
 from multitask.data.validation import Row, RowReader
@@ -42,6 +42,38 @@ FIVE, YES_NO, SCORE = Classification(classes=5), Binary(), Regression(low=-1, hi
 )
 def test_labels_of_the_kind_are_taken(kind: Kind, value: object, expected: float) -> None:
     assert parse_label(value, kind) == expected
+
+
+MOODS = MultiLabel(classes=3, labels=("joy", "anger", "fear"))
+
+
+@pytest.mark.parametrize(
+    ("kind", "value", "expected"),
+    [
+        (MOODS, "anger, joy", 1 + 2),
+        (MOODS, ["fear"], 4),
+        (MOODS, "", 0),
+        (MOODS, [], 0),
+        (MOODS, ("joy", "joy"), 1),
+        (MultiLabel(classes=3), [2, 0], 4 + 1),
+        (MultiLabel(classes=3), 1, 2),
+        (MultiLabel(classes=3, separator="|"), "0|2", 1 + 4),
+        (MultiLabel(classes=52), [51], 2.0**51),
+    ],
+)
+def test_sets_of_classes_are_numbers(kind: Kind, value: object, expected: float) -> None:
+    assert parse_label(value, kind) == expected
+    assert parse_label(None, kind, "test") is None
+
+
+@pytest.mark.parametrize(
+    ("value", "reason"),
+    [("joy, grief", "y must be one of joy, anger, fear, got ' grief'"), (None, "missing field 'y'")],
+)
+def test_a_set_with_a_class_that_is_none_is_refused(value: object, reason: str) -> None:
+    with pytest.raises(RowError) as error:
+        parse_label(value, MOODS)
+    assert str(error.value) == reason
 
 
 @pytest.mark.parametrize(

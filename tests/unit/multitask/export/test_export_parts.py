@@ -109,6 +109,21 @@ def test_head_is_carried(folder: Path, tmp_path: Path, features: str, head: dict
     _check(model, _export(model, config, tmp_path / "export"), config)
 
 
+def test_several_classes_a_row_are_lists(folder: Path, tmp_path: Path) -> None:
+    kind = {"name": "multi_label", "classes": 5, "labels": list("abcde")}
+    config = _config(folder, tasks={"sst": {"kind": kind}})
+    model = _trained(config)
+    predictor = _export(model, config, tmp_path / "export")
+    texts, batch = _batch(config, "sst")
+    with torch.no_grad():
+        yes = model(task="sst", batch=batch).sigmoid()
+    assert predictor.predict("sst", texts) == [
+        [n for n, own in zip("abcde", row, strict=True) if own > 0.5] for row in yes
+    ]
+    chances = [list(own.values()) for own in predictor.predict("sst", texts, probabilities=True)]
+    np.testing.assert_allclose(chances, yes, atol=1e-5)
+
+
 @pytest.mark.parametrize("loss", ["corn", "cumulative_link", "angle"])
 def test_heads_with_a_loss_of_their_own_are_carried(folder: Path, tmp_path: Path, loss: str) -> None:
     sts = {"pair_encoding": {"name": "bi_encoder", "features": "cosine"}, "head": {"name": "scaled"}}
