@@ -39,6 +39,7 @@ def train_record(step: int, loss: float = 1.213) -> dict[str, Any]:
         "step": step,
         "epoch": step / 400,
         "phase": 0,
+        "train/rows": 32 * step,
         "train/loss/sst": loss,
         "train/loss/sts": 0.93,
         "train/share/sst": 0.5,
