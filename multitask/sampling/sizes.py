@@ -28,7 +28,8 @@ def task_sizes(config: RunConfig, phase: int, table_rows: Mapping[str, int]) -> 
         drawn[task] = min(rows[task], own.rows_per_pass or rows[task])
     sampling = config.phases[phase].sampling
     if isinstance(sampling, ScaledBatchSizes):
-        sizes = _scaled_batch_sizes(sampling, drawn)
+        scaled = _scaled_batch_sizes(sampling, drawn)
+        sizes = {task: max(size, config.tasks[task].least_rows) for task, size in scaled.items()}
     else:
         sizes = {task: config.batch_size(task) for task in drawn}
     return {

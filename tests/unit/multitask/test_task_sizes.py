@@ -36,6 +36,15 @@ def test_batch_sizes_of_paper_c(tiny_tasks: dict[str, Any]) -> None:
     assert (few.batch_size, few.batches) == (1, 100)
 
 
+def test_rows_that_are_compared_are_at_least_two(tiny_tasks: dict[str, Any]) -> None:
+    columns = {"text": "sentence1", "text_pair": "sentence2"}
+    texts = {"kind": {"name": "contrastive"}, "columns": columns, "files": {"train": "a"}}
+    tasks = tiny_tasks["tasks"] | {"texts": texts}
+    config = _config(tiny_tasks, {"sampling": {"name": "scaled_batch_sizes", "batches": 500}}, tasks=tasks)
+    sizes = task_sizes(config, 0, {"sst": 100, "quora": 283010, "sts": 6040, "texts": 101})
+    assert (sizes["sst"], sizes["texts"]) == (TaskSize(100, 1, 100), TaskSize(101, 2, 50))
+
+
 def test_batch_sizes_differ_by_phase(tiny_tasks: dict[str, Any]) -> None:
     even = {"sampling": {"name": "scaled_batch_sizes", "batches": 5}}
     config = _config(tiny_tasks, {"tasks": ["quora"]}, even)
