@@ -4,7 +4,7 @@ import itertools
 import re
 import secrets
 import time
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from typing import Any
@@ -19,8 +19,12 @@ from cluster.sweeps.plan import plain_sample
 from cluster.sweeps.records import Options, Sweep
 from cluster.sweeps.search import Search, reopen_search
 from cluster.sweeps.store import SweepStore
+from multitask.config.cluster import MOST_CHARACTERS
 from multitask.errors import UserError
 from tune_spaces import Space
+
+# Characters that the longest name of a trial may have behind that of its sweep.
+_ROOM = 32
 
 
 @dataclass(frozen=True)
@@ -37,10 +41,18 @@ class OpenedSweep:
     confirms: bool = False
 
 
-def check_name(name: str) -> None:
-    """Raises:
-    UserError: `name` cannot name a folder.
+def check_name(name: str, tasks: Iterable[str] = ()) -> None:
+    """`tasks`: those of which it trains baselines.
+
+    Raises:
+        UserError: `name` cannot name a folder, or its trials would have names that W&B does not take.
     """
+    most = MOST_CHARACTERS - max([_ROOM, *(len(f"-base-{task}-r99") for task in tasks)])
+    if len(name) > most:
+        raise UserError(
+            f"--name may have {most} characters at most, as its trials' names are longer and W&B takes {MOST_CHARACTERS}, "
+            f"got {len(name)}: {name}"
+        )
     if not re.fullmatch(r"[A-Za-z0-9][A-Za-z0-9_.-]*", name):
         raise UserError(
             f"--name may hold letters, digits, '.', '_' and '-' and starts with a letter or digit, got {name!r}"
@@ -84,7 +96,7 @@ def open_sweep(
         LeaseHeldError: another process is at the sweep.
         UserError: the name cannot be a folder's, it is another plan's, or the options cannot work.
     """
-    check_name(name)
+    check_name(name, search.base.tasks if options.baselines else ())
     if not resume:
         check_options(options, search)
     if new:

@@ -2,7 +2,7 @@
 
 from typing import Annotated, Any, Literal
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, field_validator, model_validator
 
 from multitask.config.base import ByName, Config
 from multitask.config.messages import shown
@@ -57,6 +57,11 @@ class ClusterConfig(Config):
         return self.workers if isinstance(self.workers, int) else self.workers[1]
 
 
+# What W&B's library takes (`wandb.Settings`, and its artifacts for the name of a run's model).
+MOST_CHARACTERS, MOST_TAG_CHARACTERS = 128, 64
+_NOT_IN_PROJECTS = "/\\#?%:"
+
+
 class TrackingConfig(Config):
     """Weights & Biases. `auto` is online where the user is logged in and offline otherwise."""
 
@@ -70,3 +75,19 @@ class TrackingConfig(Config):
     job_type: str = Field(default="train", description="what W&B calls the kind of run, as `trial` in a sweep")
     extra: dict[str, Any] = Field(default={}, description="added to the W&B run's config under its own keys")
     log_model: bool = Field(default=True, description="upload the exported best model as an artifact")
+
+    @model_validator(mode="after")
+    def _names_are_such_as_wandb_takes(self) -> "TrackingConfig":
+        if self.mode == "disabled":
+            return self
+        if not 1 <= len(self.project) <= MOST_CHARACTERS or set(self.project) & set(_NOT_IN_PROJECTS):
+            raise ValueError(
+                f"project must have 1 to {MOST_CHARACTERS} characters and none of {' '.join(_NOT_IN_PROJECTS)}, as W&B wants it, "
+                f"got {shown(self.project)}"
+            )
+        for tag in self.tags:
+            if not 1 <= len(tag) <= MOST_TAG_CHARACTERS:
+                raise ValueError(
+                    f"tags must have 1 to {MOST_TAG_CHARACTERS} characters each, as W&B wants it, got {shown(tag)}"
+                )
+        return self

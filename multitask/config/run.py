@@ -7,7 +7,7 @@ import re
 from pydantic import Field, field_validator, model_validator
 
 from multitask.config.base import ByName, Config
-from multitask.config.cluster import ClusterConfig, TrackingConfig
+from multitask.config.cluster import MOST_CHARACTERS, ClusterConfig, TrackingConfig
 from multitask.config.combination import CombinationConfig, Sum
 from multitask.config.consistency import (
     check_batch_sizes,
@@ -20,6 +20,7 @@ from multitask.config.consistency import (
     check_train_scores,
 )
 from multitask.config.data import DataConfig
+from multitask.config.messages import shown
 from multitask.config.model import EncoderConfig, HeadDefaults, LoRA
 from multitask.config.regularization import RegularizationConfig
 from multitask.config.sampling import PhaseConfig
@@ -80,6 +81,10 @@ class RunConfig(Config):
 
     @model_validator(mode="after")
     def _choices_work_together(self) -> "RunConfig":
+        if self.tracking.mode != "disabled" and len(self.name) > MOST_CHARACTERS:
+            raise ValueError(
+                f"name: W&B takes {MOST_CHARACTERS} characters at most, got {len(self.name)}: {shown(self.name)}"
+            )
         for index, phase in enumerate(self.phases):
             check_phase(f"phases.{index}", phase, self.tasks, self.encoder)
             check_tasks_in_step(f"phases.{index}", phase, self.tasks, self.combination)
