@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from multitask.config import RunConfig
 from multitask.config.model import ProjectedAttention
 from multitask.data import Batch, TaskTable
+from multitask.model.by_task import ModulesByTask
 from multitask.model.class_heads import ClassHead
 from multitask.model.encoder import Encoder
 from multitask.model.freezing import lowest_layer_ever_trained
@@ -30,8 +31,8 @@ class MultitaskModel(nn.Module):
     ) -> None:
         super().__init__()
         self.encoder = encoder
-        self.heads = nn.ModuleDict(heads)
-        self.adapters = nn.ModuleDict(adapters or {})
+        self.heads = ModulesByTask(heads)
+        self.adapters = ModulesByTask(adapters or {})
         self.number_of_layers = len(encoder_layers(encoder.model))
         self._layers = {f"encoder.model.{name}": n for name, n in layer_numbers(encoder.model).items()}
 

@@ -10,14 +10,15 @@ from multitask.config.training import LibraryOptimizer, OptimizerConfig
 from multitask.model import MultitaskModel
 from multitask.optimization.library import adamw_rate
 
-SHARED = "shared"
+# No task can be called so.
+SHARED = "(shared)"
 
 
 def parameter_groups(model: MultitaskModel, config: RunConfig) -> list[dict[str, Any]]:
     """Groups of trainable parameters: shared ones and each task's own, each with and without weight decay.
 
     Biases and normalisation weights (everything with fewer than two dimensions) are not decayed. A group's `owner` is
-    `shared` or the task whose own it is, `layer` the lowest layer in it (`MultitaskModel.layer_of`), `lr_scale` the factor
+    `SHARED` or the task whose own it is, `layer` the lowest layer in it (`MultitaskModel.layer_of`), `lr_scale` the factor
     of its learning rate: layerdecay^(n + 1 − layer) (Clark et al. 2020, ELECTRA, section 3.1). `names`: of its parameters.
     """
     owners = {SHARED: model.shared_parameters()} | {task: model.head_parameters(task) for task in model.heads}

@@ -17,6 +17,7 @@ from transformers import AutoModel
 import multitask
 from multitask.config import parse_config
 from multitask.data import prepare_tables
+from multitask.model import build_model
 from multitask.trainer.saved import SavedSteps
 from multitask.trainer.trainer import Trainer
 from tests.builders import merge
@@ -36,6 +37,28 @@ multitask.train(json.load(open(sys.argv[1])), folder=sys.argv[2], on_step=kill, 
 def _final(folder: Path) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
     newest = max(folder.glob("step-*"))
     return load_file(newest / "tensors.safetensors"), json.loads((newest / "state.json").read_text())
+
+
+@pytest.mark.parametrize("adapter", [{}, {"name": "projected_attention", "width": 8, "heads": 2}], ids=["none", "own"])
+def test_a_task_may_have_any_name(adapter: dict[str, Any], tiny_tasks: dict[str, Any], tmp_path: Path) -> None:
+    """Those of attributes of a module, and those that the code itself uses."""
+    names = dict(zip(("sst", "quora", "sts"), ("type", "shared", "training"), strict=True))
+    tree = merge(tiny_tasks, {"encoder": {"adapter": adapter or {"name": "none"}}, "optimizer": {"lr": 0.01}})
+    tree["tasks"] = {names[task]: own for task, own in tree["tasks"].items()} | {"values": tree["tasks"]["sst"]}
+    tree["phases"] = [{"epochs": 1, "steps_per_epoch": 2}]
+    config = parse_config(tree, "test")
+    start = {name: value.detach().clone() for name, value in build_model(config).named_parameters()}
+    trained = multitask.train(config, folder=tmp_path / "run", progress=False, device="cpu")
+    after = dict(trained.weights)
+    parts = {".".join(name.split(".")[:2]) for name in after}
+    assert {f"heads.{task}" for task in tree["tasks"]} <= parts
+    for part in (*(f"heads.{task}." for task in tree["tasks"]), "encoder.model.encoder.layer.0.attention"):
+        assert any(not torch.equal(after[n], start[n]) for n in after if n.startswith(part)), part
+    trained.export(tmp_path / "export")
+    model = multitask.load(tmp_path / "export")
+    assert model.tasks == tuple(tree["tasks"])
+    for task in ("type", "values"):
+        assert model.predict(task, ["a superb film"]) == trained.predict(task, ["a superb film"])
 
 
 @pytest.mark.parametrize("case", ["adamw with a teacher", "qhadam", "moments by task"])
