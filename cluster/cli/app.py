@@ -18,6 +18,7 @@ from cluster.cli.methods import methods
 from cluster.cli.predict import predict
 from cluster.cli.recipes import recipes
 from cluster.cli.report import report
+from cluster.cli.streams import check_encoding, prepare_streams
 from cluster.cli.sweep import sweep
 from cluster.cli.train import train
 from cluster.cli.wandb import wandb
@@ -83,7 +84,9 @@ def main() -> None:
     sys.excepthook = _show_traceback
     # The tokenizer's threads and the data loader's fork do not go together; tokenising happens once.
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "true")
+    prepare_streams()
     try:
+        check_encoding(sys.argv[1:])
         check_this_job()
         app()
     except UserError as error:

@@ -47,7 +47,7 @@ def start_time(pid: int) -> str:
     One that has ended, and whose parent has not asked for its exit code, does not run.
     """
     try:
-        fields = Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()
+        fields = Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()
     except OSError:
         return ""
     return "" if fields[0] in "ZX" else fields[19]
@@ -55,6 +55,8 @@ def start_time(pid: int) -> str:
 
 def _boot() -> str:
     try:
-        return f"{Path('/proc/sys/kernel/random/boot_id').read_text().strip()} {os.readlink('/proc/self/ns/pid')}"
+        return (
+            f"{Path('/proc/sys/kernel/random/boot_id').read_text('utf-8').strip()} {os.readlink('/proc/self/ns/pid')}"
+        )
     except OSError:
         return ""

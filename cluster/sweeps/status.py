@@ -74,6 +74,6 @@ def is_alive(state: dict[str, Any]) -> bool:
 def _is_zombie(pid: int) -> bool:
     """Whether the process has ended, and its parent has not asked for its exit code."""
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rpartition(")")[2].split()[0] == "Z"
+        return Path(f"/proc/{pid}/stat").read_text("utf-8", "replace").rpartition(")")[2].split()[0] == "Z"
     except OSError:
         return False

@@ -57,7 +57,7 @@ def write_definition(definition: dict[str, Any], output: Path) -> None:
         UserError: it cannot be written.
     """
     try:
-        output.write_text(yaml.safe_dump(definition, sort_keys=False, allow_unicode=True))
+        output.write_text(yaml.safe_dump(definition, sort_keys=False, allow_unicode=True), encoding="utf-8")
     except OSError as error:
         raise UserError(f"--output: {output} cannot be written: {error.strerror}") from None
 

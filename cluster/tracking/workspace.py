@@ -85,7 +85,7 @@ def write_spec(workspace: "ws.Workspace", file: Path) -> None:
     """
     try:
         file.parent.mkdir(parents=True, exist_ok=True)
-        file.write_text(json.dumps(spec_of(workspace), indent=1, ensure_ascii=False) + "\n")
+        file.write_text(json.dumps(spec_of(workspace), indent=1, ensure_ascii=False) + "\n", encoding="utf-8")
     except OSError as error:
         raise UserError(f"{file} cannot be written: {error.strerror}") from None
 
@@ -100,7 +100,7 @@ def _save(workspace: "ws.Workspace", file: Path) -> str:
 
 def _read_spec(file: Path) -> dict[str, Any]:
     try:
-        known: dict[str, Any] = json.loads(file.read_text())
+        known: dict[str, Any] = json.loads(file.read_text(encoding="utf-8"))
     except (OSError, ValueError):
         return {}
     return known
