@@ -12,7 +12,7 @@ from multitask.config.training import AdamW as AdamWConfig
 from multitask.config.training import LibraryOptimizer
 from multitask.errors import UserError
 from multitask.model import build_model
-from multitask.optimization import build_optimizer, parameter_groups
+from multitask.optimization import SHARED, build_optimizer, parameter_groups
 from multitask.optimization.library import check_library_optimizer
 
 
@@ -21,7 +21,7 @@ def test_biases_and_norms_are_not_decayed(tiny_tasks: dict[str, Any]) -> None:
     model = build_model(config)
     names = {id(p): n for n, p in model.named_parameters()}
     groups = parameter_groups(model, config)
-    assert [g["owner"] for g in groups] == [o for o in ("shared", "sst", "quora", "sts") for _ in range(2)]
+    assert [g["owner"] for g in groups] == [o for o in (SHARED, "sst", "quora", "sts") for _ in range(2)]
     decayed = {names[id(p)] for g in groups if g["weight_decay"] for p in g["params"]}
     spared = {names[id(p)] for g in groups if not g["weight_decay"] for p in g["params"]}
     assert decayed | spared == {n for n, p in model.named_parameters() if p.requires_grad}
@@ -97,7 +97,7 @@ def test_active_group_moves_as_under_torchs_own_adamw() -> None:
     ours = [torch.nn.Parameter(start.clone()), torch.nn.Parameter(other.clone())]
     theirs = [torch.nn.Parameter(start.clone()), torch.nn.Parameter(other.clone())]
     groups = [
-        {"params": [ours[0]], "owner": "shared", "weight_decay": 0.2},
+        {"params": [ours[0]], "owner": SHARED, "weight_decay": 0.2},
         {"params": [ours[1]], "owner": "sst", "weight_decay": 0.0},
     ]
     optimizer = build_optimizer(groups, config)
