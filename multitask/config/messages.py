@@ -103,7 +103,8 @@ def _rule(error: Mapping) -> str:
     """What must be, and what was given."""
     kind, given = error["type"], error["input"]
     if kind == "value_error":
-        return _lower_first(error["msg"].removeprefix("Value error, "))
+        told = _lower_first(error["msg"].removeprefix("Value error, "))
+        return told.removesuffix(repr(given)) + shown(given) if told.endswith(f"got {given!r}") else told
     if kind in ("too_short", "too_long"):
         least = "at least" if kind == "too_short" else "at most"
         number = error["ctx"]["min_length" if kind == "too_short" else "max_length"]

@@ -6,7 +6,6 @@ from typing import Annotated, ClassVar, Literal
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
 from multitask.config.base import ByName, Config
-from multitask.config.messages import shown
 from multitask.config.search import Between, OneOf, PerTask, Ranges, TasksInStep
 
 
@@ -18,7 +17,7 @@ class Sequential(Config):
 
 def _number_or_all(value: object) -> object:
     if value != "all" and (isinstance(value, bool) or not isinstance(value, int)):
-        raise ValueError(f"must be a number of tasks or 'all', got {shown(value)}")
+        raise ValueError(f"must be a number of tasks or 'all', got {value!r}")
     return value
 
 

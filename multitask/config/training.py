@@ -5,7 +5,6 @@ from typing import Annotated, Any, ClassVar, Literal
 from pydantic import Discriminator, Field, Tag, field_validator, model_validator
 
 from multitask.config.base import Config
-from multitask.config.messages import shown
 
 Beta = Annotated[float, Field(ge=0, lt=1)]
 
@@ -114,7 +113,7 @@ class TrainingConfig(Config):
         is_steps = isinstance(value, int) and not isinstance(value, bool) and value >= 1
         if value is None or value == "auto" or is_steps:
             return value
-        raise ValueError(f"must be a number of steps, 1 or more, or auto, got {shown(value)}")
+        raise ValueError(f"must be a number of steps, 1 or more, or auto, got {value!r}")
 
     @model_validator(mode="after")
     def _one_interval(self) -> "TrainingConfig":
