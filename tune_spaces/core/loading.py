@@ -37,7 +37,7 @@ def open_space(spec: str, base: RunConfig, fixed: Mapping[str, Any] | None = Non
     """The space `spec` around the recipe `base`: the name of a shipped one, FILE.yaml, or package.module:function.
 
     The function is one like `space` of a shipped module: it takes the recipe and gives names to Ray Tune domains or
-    `Parameter`s. `to_config`, `allowed`, `own_value`, `POINTS` and `MUTABLE` of its module are used if they are there.
+    `Parameter`s. `to_config`, `allowed`, `own_value`, `points` or `POINTS`, and `MUTABLE` of its module are used if they are there.
     `fixed`: names or keys of parameters to the values that they are held at.
 
     Raises:
@@ -102,7 +102,7 @@ def _from_module(spec: str, module: ModuleType, attribute: str, base: RunConfig)
         to_config=getattr(module, "to_config", configured),
         allowed=getattr(module, "allowed", always),
         own=getattr(module, "own_value", own_value),
-        points=tuple(getattr(module, "POINTS", ())),
+        points=tuple(module.points(base) if hasattr(module, "points") else getattr(module, "POINTS", ())),
         mutable=tuple(getattr(module, "MUTABLE", ())),
     )
 

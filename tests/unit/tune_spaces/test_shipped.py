@@ -275,6 +275,10 @@ def test_the_grid_of_paper_a_has_its_twelve_configurations() -> None:
     assert len(made) == 12
     assert found == {(e, lr, p) for e in (10, 20) for lr in (1e-3, 1e-5, 1e-7) for p in (0.3, 0.4)}
     assert all(config.combination == base.combination for config in made)
+    rows = ("epochs-20", "lr-1e-3", "lr-1e-7", "dropout-04")
+    tried = [space.config(base, sample).trajectory() for sample in space.first]
+    assert tried == [load_recipe(f"a-pears-wl-{row}").trajectory() for row in rows], "the recipe itself is trial 0"
+    assert len(open_space("paper_a_hyperparameters", load_recipe("c-b2")).first) == 5
 
 
 def test_the_grid_of_paper_b_has_its_five_optimizers() -> None:
