@@ -278,7 +278,7 @@ def test_the_grid_of_paper_a_has_its_twelve_configurations() -> None:
     rows = ("epochs-20", "lr-1e-3", "lr-1e-7", "dropout-04")
     tried = [space.config(base, sample).trajectory() for sample in space.first]
     assert tried == [load_recipe(f"a-pears-wl-{row}").trajectory() for row in rows], "the recipe itself is trial 0"
-    assert len(open_space("paper_a_hyperparameters", load_recipe("c-b2")).first) == 5
+    assert len(open_space("paper_a_hyperparameters", load_recipe("main")).first) == 5
 
 
 def test_the_grid_of_paper_b_has_its_five_optimizers() -> None:
