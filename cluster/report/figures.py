@@ -66,8 +66,8 @@ def _learned_by_heart(source: Source, task: str, metric: str) -> tuple[str, str,
     return f"{task}: score on training and dev rows", caption, lines, "score"
 
 
-def confusion_figure(task: str, table: Mapping[str, Any]) -> Figure:
-    """Counts by true and predicted class; shades are shares of the true class."""
+def confusion_figure(task: str, table: Mapping[str, Any], *, ordered: bool) -> Figure:
+    """Counts by true and predicted class; shades are shares of the true class. Of `ordered` classes also how errors lie."""
     matrix = np.array(table["matrix"], dtype=float)
     count = len(matrix)
     shares = matrix / np.maximum(matrix.sum(1, keepdims=True), 1)
@@ -85,8 +85,19 @@ def confusion_figure(task: str, table: Mapping[str, Any]) -> Figure:
     caption = (
         "Each row holds the dev rows of one true class, each column those that were predicted as one class. Right ones lie on the "
         "diagonal. The stronger the colour, the larger the share of the true class."
-    )
+    ) + (estimates(table["matrix"]) if ordered else "")
     return draw(f"{task}: predicted against true classes", caption, paint, height=3.2)
+
+
+def estimates(matrix: Sequence[Sequence[int]]) -> str:
+    """How many rows of classes in order, by true and predicted class, were judged too high and too low."""
+    counts = np.array(matrix, dtype=int)
+    over, under = int(np.triu(counts, 1).sum()), int(np.tril(counts, -1).sum())
+    far = int(np.triu(counts, 2).sum() + np.tril(counts, -2).sum())
+    return (
+        f" Right of it, {over:,} rows are over-estimated; left of it, {under:,} under-estimated; "
+        f"{far:,} in all by more than one class."
+    )
 
 
 def _square(x: int, y: int, share: float) -> Any:

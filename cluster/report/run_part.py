@@ -10,6 +10,7 @@ from cluster.report.drawing import Figure
 from cluster.report.figures import class_figure, confusion_figure, cost_figure, scatter_figure, training_figures
 from cluster.report.gradient_figures import constant_weights, gradient_figures
 from cluster.report.source import Source
+from multitask.config.kind import Classification
 
 _ERRORS = {
     "worst": "Worst errors",
@@ -128,7 +129,8 @@ def _task_part(source: Source, task: str) -> TaskPart:
     config, tables = source.config.tasks[task], source.tables
     figures = []
     if (confusion := tables.get(f"confusion/{task}")) is not None:
-        figures += [confusion_figure(task, confusion), class_figure(task, confusion)]
+        ordered = isinstance(config.kind, Classification) and config.kind.ordered
+        figures += [confusion_figure(task, confusion, ordered=ordered), class_figure(task, confusion)]
     if (scatter := tables.get(f"scatter/{task}")) and scatter["rows"]:
         figures.append(scatter_figure(task, scatter, source.scores.get(f"dev/{task}/pearson")))
     pairs = f", {config.pair_encoding.name.replace('_', '-')} pairs" if config.pair_encoding else ""

@@ -200,6 +200,35 @@ def test_names_of_classes_and_tasks_may_hold_anything(tmp_path: Path, tiny_tasks
     assert "<i>" not in page
 
 
+def test_classes_in_order_are_counted_by_the_side_on_which_they_are_wrong(
+    tmp_path: Path, tiny_tasks: dict[str, Any]
+) -> None:
+    matrix = [[5, 1, 2, 0, 0], [3, 9, 0, 0, 0], [0, 0, 9, 4, 0], [1, 0, 0, 9, 0], [0, 6, 0, 0, 9]]
+    over, under = 1 + 2 + 4, 3 + 1 + 6
+    pages = []
+    for ordered in (True, False):
+        tiny_tasks["tasks"]["sst"]["kind"]["ordered"] = ordered
+        run = _write(tmp_path / f"run{ordered}", tiny_tasks)
+        tables = json.loads((run / "best_tables.json").read_text())
+        tables["confusion/sst"]["matrix"] = matrix
+        (run / "best_tables.json").write_text(json.dumps(tables))
+        pages.append(_page(run, output=tmp_path / "page.html"))
+    said = f"Right of it, {over} rows are over-estimated; left of it, {under} under-estimated; {2 + 1 + 6} in all by more than one"
+    assert pages[0].count(said) == 1
+    assert "over-estimated" not in pages[1]
+
+
+def test_scores_of_training_rows_stand_beside_those_of_dev_rows(tmp_path: Path, tiny_tasks: dict[str, Any]) -> None:
+    run = _write(tmp_path / "run", tiny_tasks | {"training": {"score_train_rows": 7}})
+    history = json.loads((run / "history.json").read_text())
+    for point in history["dev"]:
+        point["train/sst/accuracy"] = 0.9
+    (run / "history.json").write_text(json.dumps(history))
+    page = _page(run, output=tmp_path / "page.html")
+    assert [title for title in _titles(page) if "training and dev" in title] == ["sst: score on training and dev rows"]
+    assert "By accuracy; the same 7 training rows" in page
+
+
 def test_many_long_class_names_are_thinned(tmp_path: Path, tiny_tasks: dict[str, Any]) -> None:
     tiny_tasks["tasks"]["sst"]["kind"]["classes"] = 30
     run = _write(tmp_path / "run", tiny_tasks)
