@@ -143,7 +143,7 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
         ("tasks.sst.kind={}", "tasks.sst.kind.name is missing"),
         (
             "tasks.sst.metric=pearson",
-            "metric must be one of accuracy, macro_f1, matthews, auc for kind classification, got pearson",
+            "metric must be one of accuracy, macro_f1, matthews, auc, quadratic_kappa, negative_mae for kind classification, got pearson",
         ),
         ("tasks.sst.files.val=[a]", "tasks.sst.files: a key must be 'train', 'dev' or 'test', got 'val'"),
         ("seed.x=1", "seed is 11711, it has no keys below it"),
@@ -208,7 +208,10 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
         ("optimizer={name: lamb, options: {betas: 5}}", "optimizer.options: lamb cannot be used so"),
         ("encoder.adapter.name=lara", "encoder.adapter.name: unknown 'lara'; valid: none, lora, projected_attention"),
         ("tasks.sst.head={name: mlp, link: identity}", "tasks.sst: head.link is for kind regression"),
-        ("tasks.sst.loss.name=corn", "tasks.sst: loss.name=corn is for classes in order: say kind.ordered=true"),
+        (
+            "tasks.sst.kind.ordered=false tasks.sst.loss.name=corn",
+            "tasks.sst: loss.name=corn is for classes in order: say kind.ordered=true",
+        ),
         (
             "tasks.sst.loss.name=huber",
             "loss.name=huber is not for kind classification: use one of cross_entropy, focal",
