@@ -8,6 +8,7 @@ from cluster.storage.storage import Storage
 from cluster.sweeps.records import Options, Sweep
 from cluster.sweeps.store import SweepStore
 from cluster.tracking.workspace import build_workspace, spec_of
+from cluster.tracking.workspace_panels import dev_curves
 from multitask.config import load_recipe
 from multitask.errors import UserError
 
@@ -57,7 +58,9 @@ def test_the_workspace_has_a_section_for_every_question(sweep):
     assert list(shown) == ["dev scores", "parameters", "conflicts between tasks", "confusion", "cost"]
     curves = {tuple(panel["metrics"]): panel["xAxis"] for panel in shown["dev scores"][2:]}
     assert curves == {
-        tuple(f"dev/sst/{own}" for own in ("accuracy", "macro_f1", "matthews", "auc")): "train/rows",
+        tuple(
+            f"dev/sst/{own}" for own in ("accuracy", "macro_f1", "matthews", "auc", "quadratic_kappa", "negative_mae")
+        ): "train/rows",
         tuple(f"dev/quora/{own}" for own in ("accuracy", "macro_f1", "matthews", "auc")): "train/rows",
         ("dev/sts/pearson", "dev/sts/spearman", "dev/sts/negative_mae"): "train/rows",
     }
@@ -76,6 +79,11 @@ def test_the_workspace_has_a_section_for_every_question(sweep):
     assert [task in table for task, table in zip(("sst", "quora"), tables, strict=True)] == [True, True]
     assert shown["cost"][0]["metrics"] == ["throughput/tokens_per_s"]
     assert "seconds/forward/backward" in shown["cost"][2]["metrics"]
+
+
+def test_scores_of_training_rows_are_curves_beside_those_of_dev_rows():
+    curves = dev_curves(load_recipe("main", ["training.score_train_rows=9"]))
+    assert {"dev/sts/pearson", "train/sts/pearson"} <= set(curves[-1].y)
 
 
 def test_the_spec_is_valid_to_the_library_and_the_same_each_time(sweep):
