@@ -83,6 +83,16 @@ def _negative_mae(counts: np.ndarray, labels: np.ndarray, predictions: np.ndarra
     return -(counts @ off.T) / len(labels)
 
 
+def _retrieval_accuracy(counts: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    """Predictions are ranks."""
+    return _accuracy(counts, np.ones_like(labels), predictions)
+
+
+def _mrr(counts: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
+    found: np.ndarray = counts @ (1 / predictions).T / len(labels)
+    return found
+
+
 def _matthews(counts: np.ndarray, labels: np.ndarray, predictions: np.ndarray) -> np.ndarray:
     """R_K of Gorodkin 2004 from how often each class occurs, is said, and both."""
     classes, rows = np.union1d(labels, predictions), len(labels)
@@ -112,6 +122,8 @@ _SCORES = {
     "matthews": _matthews,
     "quadratic_kappa": _quadratic_kappa,
     "negative_mae": _negative_mae,
+    "retrieval_accuracy": _retrieval_accuracy,
+    "mrr": _mrr,
     "pearson": _pearson,
     "spearman": _spearman,
 }

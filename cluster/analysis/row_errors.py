@@ -33,7 +33,7 @@ def row_half_widths(
         models.append(predictions)
     if not same_rows(models):
         return None, "the configurations were not scored on the same dev rows"
-    if strange := [key for key in _keys(ranking) if not is_resampled(key.split("/")[2])]:
+    if strange := [key for key in _keys(ranking) if not key.startswith("dev/") or not is_resampled(key.split("/")[2])]:
         return None, f"the predictions that are kept do not give {strange[0]}"
     scores = _resampled(ranking, models).reshape(-1, len(cells), len(cells[0])).mean(-1)
     if not np.isfinite(scores).all():

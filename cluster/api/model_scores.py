@@ -7,7 +7,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from cluster.api.models import open_model
-from multitask.config import SPLITS, Overrides, RunConfig, override_config
+from multitask.config import Overrides, RunConfig, override_config
+from multitask.config.files import is_split
 from multitask.errors import UserError
 from multitask.evaluation import task_scores
 
@@ -38,8 +39,8 @@ def evaluate_model(
     Raises:
         UserError: there is no such model, split or task, or rows without a label.
     """
-    if split not in SPLITS:
-        raise UserError(f"--split must be one of {', '.join(SPLITS)}, got {split!r}")
+    if not is_split(split):
+        raise UserError(f"--split must be train, dev, dev_NAME or test, got {split!r}")
     with open_model(model) as predictor:
         config = override_config(predictor.config, overrides)
         wanted = _with_files(predictor, config, split, tasks)
@@ -51,7 +52,7 @@ def _with_files(predictor: "Predictor", config: RunConfig, split: str, wanted: S
     for name in wanted or ():
         if name not in predictor.tasks:
             raise UserError(f"--task: the model has no task {name!r}; tasks: {', '.join(predictor.tasks)}")
-    found = [name for name in wanted or predictor.tasks if config.tasks[name].files.get(split)]  # type: ignore[call-overload]
+    found = [name for name in wanted or predictor.tasks if config.tasks[name].files.get(split)]
     if not found:
         raise UserError(f"--split {split}: no task has files for it")
     return found

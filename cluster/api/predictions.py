@@ -38,7 +38,7 @@ def predict_split(predictor: "Predictor", task: str, split: str) -> dict[str, An
     Raises:
         UserError: the task has no files for it.
     """
-    if not predictor.config.tasks[task].files.get(split):  # type: ignore[call-overload]
+    if not predictor.config.tasks[task].files.get(split):
         raise UserError(f"--split: task {task} has no files for {split!r}")
     table, evaluation = predictor.evaluate(task, split)
     values = evaluation.predictions.tolist()

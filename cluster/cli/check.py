@@ -20,11 +20,12 @@ def check(
 ) -> None:
     """Read and validate the files of RECIPE, and show what is in it."""
     from multitask.config import SPLITS, load_recipe
+    from multitask.config.files import is_split
     from multitask.data import check as check_data
 
     config = load_recipe(recipe, overrides or [])
-    if wrong := next((name for name in split or () if name not in SPLITS), None):
-        raise UserError(f"--split must be one of {', '.join(SPLITS)}, got {wrong!r}")
+    if wrong := next((name for name in split or () if not is_split(name)), None):
+        raise UserError(f"--split must be train, dev, dev_NAME or test, got {wrong!r}")
     reports = check_data(config, split or SPLITS)
     if json:
         print_json({"splits": [report.to_dict() for report in reports]})

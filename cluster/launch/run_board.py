@@ -13,6 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.launch.worker_failures import describe_failure, restart_reason
 from cluster.training.observer import Observer, ObserverGroup, Outcome, RunInfo, one_line
+from multitask.dev_scores import is_dev_score
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle
@@ -109,7 +110,7 @@ class ControllerObserver(ControllerCallback):
             selection=selection,
             best_step=self._best.get("step"),
             best_score=self._best.get(selection),
-            dev={key: value for key, value in self._best.items() if key.startswith("dev/") and key != "dev/best"},
+            dev={key: value for key, value in self._best.items() if is_dev_score(key)},
             files={"run folder": self._run.folder} if self._run else {},
         )
 

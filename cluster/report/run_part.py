@@ -116,10 +116,10 @@ def _scores(source: Source) -> list[Score]:
     before: Mapping[str, float] = source.result.get("baseline", {})
     found = []
     for key, value in source.scores.items():
-        _, task, *metric = key.split("/")
+        split, task, *metric = key.split("/")
         if metric:
-            own = source.config.tasks[task].selection_metric
-            found.append(Score(task, metric[0], before.get(key), value, metric[0] == own))
+            own, place = source.config.tasks[task].selection_metric, task if split == "dev" else f"{task} ({split})"
+            found.append(Score(place, metric[0], before.get(key), value, metric[0] == own))
     if "dev/mean" in source.scores:
         found.append(Score("mean", "", before.get("dev/mean"), source.scores["dev/mean"], True))
     return found

@@ -86,7 +86,7 @@ def _of_export(place: str) -> Source:
     predictor = load_export(Path(place))
     notes = ["This is an exported model: the curves of its training are in its run folder."]
     tables: dict[str, Any] = {}
-    for task in predictor.config.scored_tasks:
+    for task in (own for own in predictor.config.scored_tasks if own in predictor.tasks):
         try:
             table, evaluation = predictor.evaluate(task, "dev")
             tables |= error_tables(task, predictor.config.tasks[task], table, evaluation)

@@ -12,6 +12,7 @@ from cluster.storage.shard_file import load_weights
 from cluster.storage.storage import Storage
 from cluster.zero.engine import import_deepspeed
 from multitask.config import RunConfig, parse_written
+from multitask.dev_scores import is_dev_score
 from multitask.errors import UserError
 from multitask.export import write_export
 from multitask.export.versions import installed_versions
@@ -48,7 +49,7 @@ def export_checkpoint(folder: RunFolder, step: int, target: Path | None = None) 
     model = build_model(config)
     _overlay(model, load_weights(storage, path))
     history = [h for h in state["progress"]["history"] if h["step"] == step]
-    scores = {k: v for k, v in history[-1].items() if k.startswith("dev/")} if history else {}
+    scores = {k: v for k, v in history[-1].items() if is_dev_score(k)} if history else {}
     about: dict[str, Any] = {"scores": scores, "data_hashes": state["data"], "versions": installed_versions()}
 
     def write(place: Path) -> None:

@@ -14,6 +14,7 @@ from cluster.storage.fence import written_by
 from cluster.storage.storage import Storage
 from cluster.storage.store_error import StoreError
 from multitask.config import RunConfig, parse_written
+from multitask.dev_scores import is_dev_score
 from multitask.errors import UserError
 from multitask.plain_json import encode_json
 
@@ -139,7 +140,7 @@ class RunFolder:
         """The dev scores of the best evaluation that `result.json` tells of; empty before the first."""
         result = self.result() or {}
         found = [point for point in result.get("history", []) if point["step"] == result.get("best_step")]
-        return {key: value for key, value in found[-1].items() if key.startswith("dev/")} if found else {}
+        return {key: value for key, value in found[-1].items() if is_dev_score(key)} if found else {}
 
     def write_record(self, name: str, record: Mapping[str, Any]) -> None:
         """Replace a JSON file of the folder, which names the attempt that wrote it."""

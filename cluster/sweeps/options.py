@@ -45,8 +45,7 @@ def check_options(options: Options, search: Search) -> None:
 
 def reported_metrics(base: RunConfig) -> list[str]:
     """The dev scores that trials of the recipe report."""
-    task_metrics = [f"dev/{task}/{metric}" for task in base.scored_tasks for metric in base.tasks[task].metrics]
-    return ["dev/mean", *task_metrics]
+    return list(base.score_names)
 
 
 def _check_population(options: Options, search: Search) -> None:

@@ -5,6 +5,7 @@ from dataclasses import replace
 
 from cluster.storage.run_folder import INHERITED, RunFolder
 from cluster.sweeps.records import Generation, Report, Trial
+from multitask.dev_scores import is_dev_score
 
 
 def with_history(trial: Trial, folder: RunFolder) -> Trial:
@@ -15,9 +16,7 @@ def with_history(trial: Trial, folder: RunFolder) -> Trial:
     inherited = trial.generations[-1].iteration if trial.generations else 0
     for iteration, point in enumerate((folder.result() or {}).get("history", []), start=1):
         if iteration > inherited and iteration not in known:
-            scores = {
-                key: math.nan if value is None else value for key, value in point.items() if key.startswith("dev/")
-            }
+            scores = {key: math.nan if value is None else value for key, value in point.items() if is_dev_score(key)}
             position = (point["step"], point["rows"], point["tokens"])
             known[iteration] = Report(iteration, *position, trial.seconds, scores, run, sample)
     earlier = (report for report in trial.reports if report.run != run)

@@ -23,6 +23,7 @@ from cluster.sweeps.search import Search
 from cluster.sweeps.store import TRIALS, SweepStore
 from multitask.config import RunConfig
 from multitask.data import Tables
+from multitask.dev_scores import is_dev_score
 
 # A trial that the cluster has ended so often is tried again; once more, and it has failed.
 MAX_RETRIES = 2
@@ -166,7 +167,7 @@ class TrialLedger:
             rows=values["train/rows"],
             tokens=values["train/tokens"],
             seconds=round(seconds, 1),
-            scores={key: value for key, value in values.items() if key.startswith("dev/") and key != "dev/best"},
+            scores={key: value for key, value in values.items() if is_dev_score(key)},
             run=trial.current_run,
             sample=trial.current_sample,
         )

@@ -21,6 +21,7 @@ from cluster.terminal.run_tables import (
     start_table,
 )
 from cluster.training.observer import Outcome, RunInfo
+from multitask.dev_scores import is_dev_score
 
 
 class PlainLines:
@@ -48,7 +49,7 @@ class PlainLines:
         self._progress.update(metrics)
         if "train/rows" in metrics:
             self._print("  ".join(_parts(self._progress, metrics)))
-        if any(key.startswith("dev/") for key in metrics):
+        if any(is_dev_score(key) for key in metrics):
             self._print(dev_title(self._progress))
             self._print(dev_table(self._progress))
 

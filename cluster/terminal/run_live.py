@@ -25,6 +25,7 @@ from cluster.terminal.run_tables import (
     task_table,
 )
 from cluster.training.observer import Outcome, RunInfo
+from multitask.dev_scores import is_dev_score
 
 
 class LiveView:
@@ -52,7 +53,7 @@ class LiveView:
         if self._progress is None:
             return
         self._progress.update(metrics)
-        if any(key.startswith("dev/") for key in metrics):
+        if any(is_dev_score(key) for key in metrics):
             self._console.print(dev_title(self._progress), dev_table(self._progress), Text(""), sep="\n")
 
     def finish(self, outcome: Outcome) -> None:

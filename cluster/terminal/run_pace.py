@@ -7,6 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.training.observer import RunInfo
+from multitask.dev_scores import is_dev_score
 
 SMOOTHING = 0.9
 RATE_WINDOW = 20
@@ -59,7 +60,7 @@ class Progress:
         for task, average in self.losses.items():
             if (loss := metrics.get(f"train/loss/{task}")) is not None:
                 average.add(loss)
-        scores = {key: value for key, value in metrics.items() if key.startswith("dev/") and key != "dev/best"}
+        scores = {key: value for key, value in metrics.items() if is_dev_score(key)}
         if scores:
             self.previous_dev, self.dev = self.dev, scores
 

@@ -60,7 +60,7 @@ def dev_table(progress: Progress) -> Table:
     table = _table("task", "metric", "score", "change", "others", left=2)
     table.columns[-1].justify, table.columns[-1].no_wrap = "left", False
     for task, key, others in _scores(progress.run, progress.dev):
-        rest = "  ".join(f"{name} {number(progress.dev[f'dev/{task}/{name}'])}" for name in others)
+        rest = "  ".join(f"{_metric(other)} {number(progress.dev[other])}" for other in others)
         score, before = progress.dev.get(key), progress.previous_dev.get(key)
         table.add_row(task, _metric(key), number(score), change(score, before), Text(rest, "dim"))
     return table
@@ -77,7 +77,7 @@ def closing_table(run: RunInfo, outcome: Outcome) -> Table:
     columns = ("before", "after", "change") if outcome.baseline_dev else ("score",)
     table = _table("task", "metric", *columns, left=2)
     for task, key, others in _scores(run, outcome.dev):
-        for name in (key, *(f"dev/{task}/{other}" for other in others)):
+        for name in (key, *others):
             before, after = outcome.baseline_dev.get(name), outcome.dev.get(name)
             row = (number(before), number(after), change(after, before)) if outcome.baseline_dev else (number(after),)
             table.add_row(task if name == key else "", _metric(name), *row)
@@ -150,11 +150,13 @@ def _table(*names: str, left: int = 1) -> Table:
 
 
 def _scores(run: RunInfo, dev: dict[str, float]) -> Iterator[tuple[str, str, list[str]]]:
-    """Each scored task with the key of its own metric and the names of its other ones; the mean comes last."""
+    """Each dev set of each scored task with the key of the task's own metric and those of its other ones; the mean comes last."""
+    splits = dict.fromkeys(key.split("/")[0] for key in dev)
     for task, about in run.tasks.items():
-        names = [key.removeprefix(f"dev/{task}/") for key in dev if key.startswith(f"dev/{task}/")]
-        if names:
-            yield task, f"dev/{task}/{about['metric']}", [name for name in names if name != about["metric"]]
+        for split in splits:
+            own, keys = f"{split}/{task}/{about['metric']}", [key for key in dev if key.startswith(f"{split}/{task}/")]
+            if keys:
+                yield task if split == "dev" else f"{task} {split}", own, [key for key in keys if key != own]
     if "dev/mean" in dev:
         yield "mean", "dev/mean", []
 

@@ -132,7 +132,7 @@ def trial_table(sweep: Sweep, trials: Sequence[Trial]) -> Table:
     table = Table("trial", "state", "evals", box=None, padding=(0, 1, 0, 0), expand=True)
     table.columns[0].no_wrap = True
     for metric in metrics:
-        table.add_column(metric.removeprefix("dev/").split("/")[0], justify="right")
+        table.add_column(_column(metric), justify="right")
     table.add_column("what", no_wrap=True, overflow="ellipsis", ratio=1)
     for trial in trials:
         best = trial.best(sweep.options.selection)
@@ -223,3 +223,9 @@ def _done(trial: Trial) -> str:
 
 def _number(value: float | None) -> str:
     return "" if value is None else f"{value:.3f}"
+
+
+def _column(metric: str) -> str:
+    """A score's task, and its dev set where that is not the first."""
+    split, task, *_ = metric.split("/")
+    return task if split == "dev" else f"{task} {split}"

@@ -7,13 +7,15 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from multitask.dev_scores import is_dev_score
+
 TRAIN = ("train/", "combination/", "throughput/")
 
 
 def kinds_of(row: Mapping[str, Any]) -> set[str]:
     """What a row holds of a step: `train` records, `dev` scores, both or neither."""
     kinds = {"train"} if any(key.startswith(TRAIN) for key in row) else set()
-    return kinds | {"dev"} if any(key.startswith("dev/") for key in row) else kinds
+    return kinds | {"dev"} if any(is_dev_score(key) for key in row) else kinds
 
 
 class ResumeState:
@@ -40,7 +42,7 @@ class ResumeState:
         """Take over the best scores of the summary that W&B's server holds, where no file could be kept."""
         self.continued = True
         for key, known in summary.items():
-            if key.startswith("dev/") and isinstance(known, Mapping) and "max" in known:
+            if is_dev_score(key) and isinstance(known, Mapping) and "max" in known:
                 self.scores[key] = {"max": known["max"], "last": known.get("last", known["max"])}
 
     def keep(self) -> None:
@@ -63,7 +65,7 @@ class ResumeState:
         for kind in kinds_of(metrics):
             self.steps[kind] = metrics["step"]
         for key, score in metrics.items():
-            if key.startswith("dev/") and isinstance(score, int | float):
+            if is_dev_score(key) and isinstance(score, int | float):
                 self.add_score(key, score)
         self.keep()
 

@@ -17,6 +17,7 @@ from cluster.tracking.tracked_config import agent_settings, tracked_config
 from cluster.training.observer import Observer, Outcome, RunInfo, one_line
 from multitask.config import RunConfig
 from multitask.config.cluster import TrackingConfig
+from multitask.dev_scores import is_dev_score
 from multitask.redaction import without_secrets
 
 if TYPE_CHECKING:
@@ -120,7 +121,8 @@ class WandbTracker:
         run.define_metric("step")
         for group in ("train/*", "combination/*", "throughput/*"):
             run.define_metric(group, step_metric="step")
-        run.define_metric("dev/*", step_metric="step", summary="none" if self._agent else "max,last")
+        for group in ("dev/*", "dev_*"):
+            run.define_metric(group, step_metric="step", summary="none" if self._agent else "max,last")
         run.summary.update({"state": "running", **self._best_scores()})
 
     def _best_scores(self) -> dict[str, Any]:
@@ -191,7 +193,7 @@ class WandbTracker:
         # Without commit the row stays open in memory until the next one, and a kill would lose it.
         self._run.log(row, step=number, commit=True)
         self._resume_state.take(number, row)
-        if (self._resume_state.continued or self._agent) and any(key.startswith("dev/") for key in row):
+        if (self._resume_state.continued or self._agent) and any(is_dev_score(key) for key in row):
             self._run.summary.update(self._best_scores())
 
     def _log_conflicts(self) -> None:

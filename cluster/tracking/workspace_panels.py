@@ -48,7 +48,8 @@ def dev_curves(recipe: RunConfig) -> "list[wr.LinePlot]":
     """The mean and each task's metrics, over training rows, which mean the same in every trial, and the mean over steps."""
     curves = [_line("dev/mean", ["dev/mean"], "train/rows"), _line("dev/mean by step", ["dev/mean"], "step")]
     for task in recipe.scored_tasks:
-        names = [f"dev/{task}/{metric}" for metric in recipe.tasks[task].metrics]
+        own = recipe.tasks[task]
+        names = [f"{split}/{task}/{metric}" for split in own.dev_sets for metric in own.metrics]
         if recipe.training.score_train_rows is not None:
             names += [name.replace("dev/", "train/", 1) for name in names]
         curves.append(_line(task, names, "train/rows"))

@@ -9,7 +9,7 @@ import torch
 from cluster.storage.dev_predictions import TaskPredictions
 from multitask.config import RunConfig
 from multitask.data import Tables
-from multitask.evaluation import dev_scores, error_tables, evaluate, task_scores, train_scores
+from multitask.evaluation import dev_scores, error_tables, evaluate, further_scores, task_scores, train_scores
 from multitask.model import MultitaskModel
 
 
@@ -35,5 +35,7 @@ def evaluate_dev(
         scores[task] = task_scores(own, found, labels)
         if is_told:
             wrong |= error_tables(task, own, table, found)
-            predictions[task] = TaskPredictions(labels, found.predictions)
-    return DevEvaluation(dev_scores(config, scores) | train_scores(model, config, tables, device), wrong, predictions)
+            # Rows without labels are the same rows none the less.
+            predictions[task] = TaskPredictions(np.nan_to_num(labels), found.predictions)
+    others = further_scores(model, config, tables, device) | train_scores(model, config, tables, device)
+    return DevEvaluation(dev_scores(config, scores) | others, wrong, predictions)

@@ -1,5 +1,6 @@
 """One frozen tree of pydantic models, validated whole before anything starts."""
 
+from multitask.config.files import SPLITS
 from multitask.config.loading import (
     Overrides,
     Recipe,
@@ -14,7 +15,7 @@ from multitask.config.loading import (
     recipe_files,
 )
 from multitask.config.run import RunConfig
-from multitask.config.task import SPLITS, TaskConfig
+from multitask.config.task import TaskConfig
 from multitask.config.training import Precision
 
 __all__ = [

@@ -129,12 +129,22 @@ def check_selection(selection: str, tasks: Mapping[str, TaskConfig]) -> None:
         raise ValueError(
             "tasks: every task is auxiliary or contrastive; one with dev files must choose the best checkpoint"
         )
-    valid = [
-        "dev/mean",
-        *(f"dev/{name}/{metric}" for name, task in scored.items() for metric in task.metrics),
-    ]
+    valid = score_names(tasks)
     if selection not in valid:
         raise ValueError(f"training.selection must be one of {', '.join(valid)}, got {selection!r}")
+
+
+def score_names(tasks: Mapping[str, TaskConfig]) -> tuple[str, ...]:
+    """The scores that an evaluation gives: the mean, those of the tasks' first dev sets, and those of further ones."""
+    first = [f"dev/{name}/{metric}" for name, task in tasks.items() if task.is_scored for metric in task.metrics]
+    further = [
+        f"{split}/{name}/{metric}"
+        for name, task in tasks.items()
+        for split in task.dev_sets
+        if split != "dev"
+        for metric in task.metrics
+    ]
+    return ("dev/mean", *first, *further)
 
 
 def check_train_scores(training: TrainingConfig, tasks: Mapping[str, TaskConfig]) -> None:

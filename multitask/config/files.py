@@ -1,15 +1,36 @@
 """How a task's files are written, and which of their rows a split has."""
 
 import codecs
+import re
 from collections.abc import Iterable, Mapping
 from pathlib import PurePosixPath
 from typing import Annotated, Literal, get_args
 
-from pydantic import BeforeValidator, Field, field_validator, model_validator
+from pydantic import AfterValidator, BeforeValidator, Field, field_validator, model_validator
 
 from multitask.config.base import Config
 
-Split = Literal["train", "dev", "test"]
+SPLITS = ("train", "dev", "test")
+_SPLIT = re.compile(r"train|dev(_[A-Za-z0-9]\w*)?|test", re.ASCII)
+
+
+def is_split(name: object) -> bool:
+    """Whether a split may have this name: train, dev, test, or dev_NAME for another dev set."""
+    return isinstance(name, str) and _SPLIT.fullmatch(name) is not None
+
+
+def is_dev(split: str) -> bool:
+    """Whether rows of the split are scored while training."""
+    return split == "dev" or split.startswith("dev_")
+
+
+def _split(name: str) -> str:
+    if not is_split(name):
+        raise ValueError(f"must be train, dev, test, or dev_NAME for another dev set, got {name!r}")
+    return name
+
+
+Split = Annotated[str, AfterValidator(_split)]
 FileFormat = Literal["cs224n", "glue", "csv", "tsv", "jsonl", "json", "parquet", "arrow", "lines"]
 Quoting = Literal["standard", "none"]
 FORMATS: tuple[str, ...] = get_args(FileFormat)
@@ -107,7 +128,7 @@ def _as_lists(where: object) -> object:
     if not isinstance(where, Mapping):
         return where
     for split, columns in where.items():
-        if split not in get_args(Split) or not isinstance(columns, Mapping):
+        if not is_split(split) or not isinstance(columns, Mapping):
             raise ValueError(
                 f"is a mapping of splits to columns and the values that their rows have, as {{train: {{split: train}}}}, got {where!r}"
             )

@@ -18,6 +18,7 @@ from multitask.config.consistency import (
     check_selection,
     check_tasks_in_step,
     check_train_scores,
+    score_names,
 )
 from multitask.config.data import DataConfig
 from multitask.config.messages import shown
@@ -119,6 +120,11 @@ class RunConfig(Config):
     def scored_tasks(self) -> tuple[str, ...]:
         """The tasks with dev rows and metrics."""
         return tuple(name for name, task in self.tasks.items() if task.is_scored)
+
+    @property
+    def score_names(self) -> tuple[str, ...]:
+        """The scores that an evaluation gives, `dev/mean` first."""
+        return score_names(self.tasks)
 
     @property
     def selected_tasks(self) -> tuple[str, ...]:

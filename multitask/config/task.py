@@ -3,7 +3,7 @@
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from multitask.config.base import Config
-from multitask.config.files import FileFormat, HoldOut, Layout, Split, Where, suffix_format
+from multitask.config.files import FileFormat, HoldOut, Layout, Split, Where, is_dev, suffix_format
 from multitask.config.head import BiEncoder, HeadConfig, LinearHead, MLPHead, PairEncoding, ScaledHead
 from multitask.config.kind import Kind
 from multitask.config.loss import LossConfig, between_rows, check_loss
@@ -11,7 +11,6 @@ from multitask.config.messages import shown
 
 Files = tuple[str, ...]
 
-SPLITS = ("train", "dev", "test")
 # In place of files: the rows are in memory.
 MEMORY = "memory:"
 
@@ -38,7 +37,7 @@ class TaskConfig(Config):
     files: dict[Split, Files] = Field(
         default={},
         description="split to a file or several: paths under data.root, absolute paths, package:NAME/FILE or URIs, folders "
-        "and patterns (part-*.csv.gz); memory: where Python gives the rows, as for train and dev if nothing is given",
+        "and patterns (part-*.csv.gz); dev_NAME: another dev set, scored beside dev; memory: where Python gives the rows, as for train and dev if nothing is given",
     )
     format: FileFormat | None = Field(default=None, description="by the file's suffix when not given")
     layout: Layout = Field(default=Layout(), description="how the files are written where the format leaves it open")
@@ -126,6 +125,8 @@ class TaskConfig(Config):
     def _consistent(self) -> "TaskConfig":
         if not self.files.get("train"):
             raise ValueError("files.train is missing: a task needs training files")
+        if not self.files.get("dev") and self.dev_sets:
+            raise ValueError(f"files.{self.dev_sets[0]} is a further dev set: name the first as files.dev")
         self._check_reading()
         if self.kind.name == "contrastive":
             self._check_contrastive()
@@ -143,11 +144,14 @@ class TaskConfig(Config):
         self._check_head()
         if self.loss is not None:
             check_loss(self.loss, self.kind, self.pair_encoding, self.head)
+        self._check_metric()
+        return self
+
+    def _check_metric(self) -> None:
         if self.metric is not None and self.metric not in self.metrics:
             raise ValueError(
                 f"metric must be one of {', '.join(self.metrics)} for kind {self.kind.name}, got {self.metric}"
             )
-        return self
 
     def _check_reading(self) -> None:
         names = [name for files in self.files.values() for name in files if name != MEMORY]
@@ -166,11 +170,12 @@ class TaskConfig(Config):
             raise ValueError("drop_labels needs columns.label")
 
     def _check_contrastive(self) -> None:
-        for key in ("pair_encoding", "head", "loss", "metric"):
+        for key in ("pair_encoding", "head", "loss"):
             if getattr(self, key) is not None:
                 raise ValueError(f"{key} has no meaning for a contrastive task: leave it out")
-        if self.files.get("dev"):
-            raise ValueError("files.dev has no meaning for a contrastive task, which has no score: leave it out")
+        if self.files.get("dev") and not self.is_pair:
+            raise ValueError("files.dev of a contrastive task needs columns.text_pair, the positive that is looked for")
+        self._check_metric()
         if self.columns.label is not None:
             raise ValueError("columns.label has no meaning for a contrastive task: leave it out")
         if self.columns.negative is not None and self.columns.text_pair is None:
@@ -206,6 +211,11 @@ class TaskConfig(Config):
     def is_scored(self) -> bool:
         """Whether the task has dev rows and metrics."""
         return bool(self.files.get("dev"))
+
+    @property
+    def dev_sets(self) -> tuple[str, ...]:
+        """Splits that are scored while training; the first enters `dev/mean`."""
+        return tuple(split for split, files in self.files.items() if is_dev(split) and files)
 
     @property
     def metrics(self) -> tuple[str, ...]:

@@ -46,7 +46,7 @@ class LibraryOptimizer(_Optimizer):
     decay: Literal["decoupled", "library"] = Field(
         default="decoupled",
         description="decoupled: a step takes rate · weight_decay · w off each weight w beside the update (Loshchilov and "
-        "Hutter 2019); library: as the class does it, in the gradient (L2) or inside LAMB's trust ratio",
+        "Hutter 2019); library: as the class does it by itself, often in the gradient (L2)",
     )
 
 

@@ -9,6 +9,7 @@ import numpy as np
 from transformers import PreTrainedTokenizerFast
 
 from multitask.config import SPLITS, RunConfig
+from multitask.config.files import is_dev
 from multitask.config.kind import Kind, MultiLabel
 from multitask.data.encoding import pairing_of, uncut_lengths
 from multitask.data.reading import SplitStream
@@ -78,7 +79,10 @@ def check(config: RunConfig, splits: Sequence[str] = SPLITS) -> list[SplitReport
     for task, declared in config.tasks.items():
         train: set[bytes] | None = None
         named = {split for split, files in declared.files.items() if files}
-        for split in (split for split in SPLITS if split in splits and split in named):
+        ordered = [*SPLITS, *(split for split in declared.dev_sets if split not in SPLITS)]
+        for split in (split for split in ordered if (is_dev(split) and "dev" in splits) or split in splits):
+            if split not in named:
+                continue
             try:
                 stream = SplitStream(config, task, split)
                 tally = _count(stream, config, tokenizer, train)

@@ -5,7 +5,7 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from multitask.config import SPLITS, RunConfig, TaskConfig
-from multitask.config.files import Split
+from multitask.config.files import Split, is_split
 from multitask.config.messages import valid_names
 from multitask.config.task import MEMORY
 from multitask.data.fingerprint import columns_read, values_hash
@@ -65,10 +65,12 @@ def declare_memory(config: RunConfig, tables: MemoryTables) -> RunConfig:
         if not isinstance(splits, Mapping):
             raise UserError(f"tables.{name} must be a dict of splits to rows, got {type(splits).__name__}")
         for split in splits:
-            if split not in SPLITS:
+            if not is_split(split):
                 raise UserError(f"tables.{name}.{split}: there is no such split; {valid_names(split, SPLITS)}")
-        if "dev" in splits and tasks[name].kind.name == "contrastive":
-            raise UserError(f"tables.{name}.dev: a contrastive task has no score: leave its dev rows out")
+        if "dev" in splits and tasks[name].kind.name == "contrastive" and not tasks[name].is_pair:
+            raise UserError(
+                f"tables.{name}.dev: without columns.text_pair there is no positive to look for: leave it out"
+            )
         if twice := next((split for split in _drawn(tasks[name]) if split in splits), None):
             raise UserError(
                 f"tables.{name}.{twice}: tasks.{name}.hold_out draws these rows from the training rows: leave it out"

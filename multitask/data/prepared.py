@@ -17,13 +17,20 @@ from multitask.errors import UserError
 class Tables:
     """Training tables by task, dev tables by scored task, and the tokenizer's padding id.
 
-    `test`: test tables, of rows in memory alone; those in files are opened when they are asked for.
+    `test`: test tables, of rows in memory alone; those in files are opened when they are asked for. `more_dev`: dev tables beside
+    the first, by split and task.
     """
 
     train: dict[str, TaskTable]
     dev: dict[str, TaskTable]
     pad_id: int
     test: dict[str, TaskTable] = field(default_factory=dict)
+    more_dev: dict[str, dict[str, TaskTable]] = field(default_factory=dict)
+
+    def further(self) -> Iterator[tuple[str, str, TaskTable]]:
+        """Split, task and table of each dev set beside the first."""
+        for split, own in self.more_dev.items():
+            yield from ((split, task, table) for task, table in own.items())
 
     def hashes(self) -> dict[str, str]:
         """`task/split` of train and dev to the hash of what was read."""
@@ -36,7 +43,7 @@ class Tables:
         ]
 
     def _read(self) -> Iterator[tuple[str, str, dict[str, Any]]]:
-        for split, own in (("train", self.train), ("dev", self.dev)):
+        for split, own in (("train", self.train), ("dev", self.dev), *self.more_dev.items()):
             yield from ((task, split, table.metadata) for task, table in own.items())
 
 
@@ -69,11 +76,19 @@ def prepare_tables(config: RunConfig, sources: Mapping[tuple[str, str], RowSourc
         "dev": config.scored_tasks,
         "test": tuple(task for task, split in given if split == "test"),
     }
+    more = dict.fromkeys(split for own in config.tasks.values() for split in own.dev_sets if split != "dev")
+    wanted |= {split: tuple(task for task, own in config.tasks.items() if split in own.dev_sets) for split in more}
     opened = {
         split: {task: prepare(config, task, split, tokenizer, identity, given.get((task, split))) for task in tasks}
         for split, tasks in wanted.items()
     }
-    return Tables(opened["train"], opened["dev"], int(tokenizer.pad_token_id), opened["test"])
+    return Tables(
+        opened["train"],
+        opened["dev"],
+        int(tokenizer.pad_token_id),
+        opened["test"],
+        {split: opened[split] for split in more},
+    )
 
 
 def check_same_rows(config: RunConfig, before: Mapping[str, str], now: Mapping[str, str], mend: str) -> None:

@@ -1,7 +1,7 @@
 """Dev scores: every row once, whatever the number of ranks."""
 
 from multitask.evaluation.evaluate import Evaluation, evaluate
-from multitask.evaluation.metrics import dev_scores, task_scores
+from multitask.evaluation.metrics import dev_scores, further_scores, task_scores
 from multitask.evaluation.tables import confusion_table, error_tables, worst_errors
 from multitask.evaluation.train_rows import is_score, train_scores
 
@@ -11,6 +11,7 @@ __all__ = [
     "dev_scores",
     "error_tables",
     "evaluate",
+    "further_scores",
     "is_score",
     "task_scores",
     "train_scores",

@@ -4,13 +4,16 @@ import math
 from collections.abc import Callable, Mapping
 
 import numpy as np
+import torch
 from scipy.stats import pearsonr, spearmanr
 from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, matthews_corrcoef, roc_auc_score
 
 from multitask.config import RunConfig, TaskConfig
 from multitask.config.kind import MultiLabel
-from multitask.evaluation.evaluate import Evaluation
+from multitask.data import Tables
+from multitask.evaluation.evaluate import Evaluation, evaluate
 from multitask.label_sets import set_indicators
+from multitask.model import MultitaskModel
 
 Metric = Callable[[TaskConfig, Evaluation, np.ndarray], float]
 
@@ -27,6 +30,16 @@ def dev_scores(config: RunConfig, scores: Mapping[str, Mapping[str, float]]) -> 
         np.mean([scores[task][config.tasks[task].selection_metric] for task in config.selected_tasks])
     )
     return flat
+
+
+def further_scores(model: MultitaskModel, config: RunConfig, tables: Tables, device: torch.device) -> dict[str, float]:
+    """`dev_NAME/<task>/<metric>` of the dev sets beside the first; with a process group all ranks take part and have them."""
+    scores: dict[str, float] = {}
+    for split, task, table in tables.further():
+        found = evaluate(model, task, table, tables.pad_id, device, config.precision)
+        own = task_scores(config.tasks[task], found, np.asarray(table.labels))
+        scores |= {f"{split}/{task}/{name}": value for name, value in own.items()}
+    return scores
 
 
 def accuracy(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
@@ -89,6 +102,16 @@ def negative_mae(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> flo
     return -float(np.abs(found.predictions - labels).mean())
 
 
+def retrieval_accuracy(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
+    """Share of the rows whose positive is nearest of all candidates."""
+    return float(np.where(np.isnan(found.predictions), np.nan, found.predictions == 1).mean())
+
+
+def mrr(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
+    """The mean reciprocal rank of the rows' positives."""
+    return float((1 / found.predictions).mean())
+
+
 def pearson(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
     """The correlation; 0 where predictions or labels are all the same: a constant says nothing about the order."""
     return 0.0 if _says_nothing(found, labels) else pearsonr(found.predictions, labels).statistic
@@ -112,6 +135,8 @@ METRICS: dict[str, Metric] = {
     "auc": auc,
     "quadratic_kappa": quadratic_kappa,
     "negative_mae": negative_mae,
+    "retrieval_accuracy": retrieval_accuracy,
+    "mrr": mrr,
     "pearson": pearson,
     "spearman": spearman,
 }

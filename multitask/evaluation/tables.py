@@ -21,7 +21,11 @@ def error_tables(task: str, config: TaskConfig, table: TaskTable, evaluation: Ev
     - one class a row: `confusion/<task>`,
     - binary: `false_positives/<task>` and `false_negatives/<task>`, the surest first,
     - regression: `scatter/<task>`, labels and predictions of at most 2,000 rows that lie evenly over the table.
+
+    None for contrastive tasks, which have no labels.
     """
+    if config.kind.name == "contrastive":
+        return {}
     if isinstance(config.kind, MultiLabel):
         return {f"worst/{task}": _worst_sets(config.kind, table, evaluation)}
     errors = _errors(table, evaluation)

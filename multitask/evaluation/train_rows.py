@@ -6,6 +6,7 @@ import torch
 from multitask.config import RunConfig
 from multitask.data import Tables
 from multitask.data.permutation import Permutation
+from multitask.dev_scores import is_dev_score
 from multitask.evaluation.evaluate import evaluate
 from multitask.evaluation.metrics import task_scores
 from multitask.model import MultitaskModel
@@ -22,7 +23,7 @@ def train_scores(model: MultitaskModel, config: RunConfig, tables: Tables, devic
     """
     scores: dict[str, float] = {}
     for task, table in tables.train.items():
-        if not config.tasks[task].metrics or config.training.score_train_rows is None:
+        if config.tasks[task].kind.name == "contrastive" or config.training.score_train_rows is None:
             continue
         rows = scored_rows(config, task, table.rows)
         found = evaluate(model, task, table, tables.pad_id, device, config.precision, rows)
@@ -41,4 +42,4 @@ def scored_rows(config: RunConfig, task: str, total: int) -> np.ndarray:
 
 def is_score(key: str) -> bool:
     """Whether a metric is a score of dev or training rows."""
-    return key.startswith("dev/") or (key.startswith("train/") and key.count("/") == 2 and not key.startswith(_RECORDS))
+    return is_dev_score(key) or (key.startswith("train/") and key.count("/") == 2 and not key.startswith(_RECORDS))

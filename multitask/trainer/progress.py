@@ -6,6 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from multitask.config.training import TrainingConfig
+from multitask.dev_scores import is_dev_score
 from multitask.trainer.result import StepResult
 
 
@@ -79,7 +80,7 @@ class Progress:
     def best_scores(self) -> dict[str, float]:
         """The dev scores of the best evaluation; empty before the first."""
         found = [h for h in self.history if h["step"] == self.best_step]
-        return {k: v for k, v in found[-1].items() if k.startswith("dev/")} if found else {}
+        return {k: v for k, v in found[-1].items() if is_dev_score(k)} if found else {}
 
     def to_dict(self) -> dict[str, Any]:
         """Plain values; `from_dict` gives it back, also from JSON, which has null where a score is not a number."""

@@ -58,7 +58,7 @@ class Trained:
         """
         known = {"train": self._tables.train, "dev": self._tables.dev}.get(split)
         if known is None:
-            declared = [task for task, own in self.config.tasks.items() if own.files.get(split)]  # type: ignore[call-overload]
+            declared = [task for task, own in self.config.tasks.items() if own.files.get(split)]
             test = self._tables.test
             known = {task: test[task] if task in test else self.predictor.table(task, split) for task in declared}
         scored = {task: table for task, table in known.items() if self.config.tasks[task].kind.name != "contrastive"}

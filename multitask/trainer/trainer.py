@@ -11,7 +11,7 @@ from multitask.combination import Setting, build_combination
 from multitask.config import RunConfig, load_recipe, parse_config
 from multitask.data import MemoryTables, Tables, declare_memory, prepare_tables, tables_from_memory
 from multitask.errors import UserError
-from multitask.evaluation import dev_scores, evaluate, task_scores, train_scores
+from multitask.evaluation import dev_scores, evaluate, further_scores, task_scores, train_scores
 from multitask.interrupt import interruptible
 from multitask.learning_rate import LearningRate
 from multitask.model import balance_classes, build_model, lowest_trained_layer
@@ -154,7 +154,8 @@ class Trainer:
         for task, table in self.tables.dev.items():
             found = evaluate(self.model, task, table, self.tables.pad_id, self.device, self.config.precision)
             scores[task] = task_scores(self.config.tasks[task], found, np.asarray(table.labels))
-        return dev_scores(self.config, scores) | train_scores(self.model, self.config, self.tables, self.device)
+        others = (self.model, self.config, self.tables, self.device)
+        return dev_scores(self.config, scores) | further_scores(*others) | train_scores(*others)
 
     def _after_step(self) -> dict[str, float]:
         """Record, evaluate and save where the step count says so; the dev scores, if there are new ones."""

@@ -98,13 +98,19 @@ def test_bf16_and_autocast_move_as_fp32_does(
 def test_every_dev_row_is_predicted_once_on_any_number_of_ranks(world: int, folder: Path, tiny_bert: Path) -> None:
     """20 dev rows in batches that do not divide by the ranks, under ZeRO 1 and 3, give one process's predictions."""
     jobs = [_job(folder, tiny_bert, stage, "cross", "sum", 1) for stage in (1, 3)]
-    jobs = [merge(job, {"training": {"score_train_rows": 13}}) for job in jobs]
+    pairs = {
+        "kind": {"name": "contrastive"},
+        "columns": {"id": "id", "text": "sentence1", "text_pair": "sentence2"},
+        "files": {split: [f"sts-{split}.csv"] for split in ("train", "dev")},
+        "format": "cs224n",
+    }
+    jobs = [merge(job, {"training": {"score_train_rows": 13}, "tasks": {"pairs": pairs}}) for job in jobs]
     alone = run_ranks(1, jobs[:1], folder / "eval1", 0)[0]
     config = parse_config(jobs[0], "test")
     plain = train_scores(build_model(config), config, prepare_tables(config), torch.device("cpu"))
-    assert len(plain) == 6
+    assert len(plain) == 4 + 4 + 3
     for result in run_ranks(world, jobs, folder / f"eval{world}", 0):
-        for task in ("sst", "quora", "sts"):
+        for task in ("sst", "quora", "sts", "pairs"):
             assert len(result[f"dev/{task}"]) == 20
             torch.testing.assert_close(torch.from_numpy(result[f"dev/{task}"]), torch.from_numpy(alone[f"dev/{task}"]))
         assert {key: result[f"dev/{key}"].item() for key in plain} == pytest.approx(plain, abs=1e-6)

@@ -247,8 +247,8 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
         _optimizer(name="lamb", options={"betas": [0.5, 0.9]}),
     ),
     "LibraryOptimizer.decay": (
-        _optimizer(name="lamb", weight_decay=0.9),
-        _optimizer(name="lamb", weight_decay=0.9, decay="library"),
+        _optimizer(name="adamax", weight_decay=0.9),
+        _optimizer(name="adamax", weight_decay=0.9, decay="library"),
     ),
     "ScheduleConfig.warmup": ({}, {"schedule": {"warmup": 0.9}}),
     "ScheduleConfig.decay": ({}, {"schedule": {"decay": "constant"}}),

@@ -145,7 +145,10 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
             "tasks.sst.metric=pearson",
             "metric must be one of accuracy, macro_f1, matthews, auc, quadratic_kappa, negative_mae for kind classification, got pearson",
         ),
-        ("tasks.sst.files.val=[a]", "tasks.sst.files: a key must be 'train', 'dev' or 'test', got 'val'"),
+        (
+            "tasks.sst.files.val=[a]",
+            "tasks.sst.files: a key must be train, dev, test, or dev_NAME for another dev set, got 'val'",
+        ),
         ("seed.x=1", "seed is 11711, it has no keys below it"),
         (
             "tasks.quora={kind: {name: classification, classes: 2}, columns: {text: a, text_pair: b, label: c}, "
@@ -242,7 +245,10 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
         ("tasks.sst.columns.label=null", "tasks.sst: columns.label is missing"),
         ("tasks.sst.columns.negative=x", "tasks.sst: columns.negative is for tasks of kind contrastive"),
         ("tasks.sst.files.dev=[]", "files.dev is missing: a task needs dev files, unless it is auxiliary"),
-        ("tasks.sst.kind={name: contrastive}", "files.dev has no meaning for a contrastive task"),
+        ("tasks.sst.kind={name: contrastive}", "files.dev of a contrastive task needs columns.text_pair"),
+        ("tasks.sst.files.dev_=a", "must be train, dev, test, or dev_NAME for another dev set, got 'dev_'"),
+        ("tasks.sst.files.dev=[] tasks.sst.files.dev_hard=a", "files.dev_hard is a further dev set: name the first as"),
+        ("training.selection=dev_hard/sst/auc", "training.selection must be one of dev/mean, dev/sst/accuracy"),
         (
             "tasks.wiki={kind: {name: contrastive}, columns: {text: text, label: x}, files: {train: a}}",
             "columns.label has no meaning for a contrastive task",

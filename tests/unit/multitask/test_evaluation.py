@@ -16,12 +16,14 @@ from multitask.evaluation import (
     dev_scores,
     error_tables,
     evaluate,
+    further_scores,
     is_score,
     tables,
     task_scores,
     train_scores,
     worst_errors,
 )
+from multitask.evaluation.retrieval import retrieval_ranks
 from multitask.evaluation.train_rows import scored_rows
 from multitask.model import build_model
 from multitask.sampling import Schedule
@@ -119,6 +121,56 @@ def test_scores_of_numbers(config: RunConfig) -> None:
 def test_constant_says_nothing(config: RunConfig, predictions: list[float], labels: list[float]) -> None:
     found = task_scores(config.tasks["sts"], Evaluation(np.array(predictions), None), np.array(labels))
     assert (found["pearson"], found["spearman"]) == (0.0, 0.0)
+
+
+def test_ranks_of_positives_among_all_texts() -> None:
+    """Directions in the plane by their angles: first text, positive, negative."""
+    angles = np.radians([[0, 20, 10], [90, 130, 100], [180, 181, 0], [0, 30, 250]])
+    texts = np.stack([np.cos(angles), np.sin(angles)], axis=-1)
+    keys = np.array([[1, 2, 3], [4, 5, 6], [7, 8, 1], [1, 9, 10]])
+    # Of row 0 nearer: 10. Of row 1: 100. Of row 2 none. Of row 3: 10, but 20 is another positive of text 1, and 0 is text 1.
+    assert retrieval_ranks(texts, keys).tolist() == [2, 2, 1, 2]
+    # Without negatives: 30 is known to be none of row 0.
+    assert retrieval_ranks(texts[:, :2], keys[:, :2]).tolist() == [1, 1, 1, 1]
+    apart = np.array([[1, 2], [4, 5], [7, 8], [11, 9]])
+    assert retrieval_ranks(texts[:, :2], apart).tolist() == [1, 1, 1, 2]
+    lost = texts.copy()
+    lost[1, 0] = np.nan
+    assert np.isnan(retrieval_ranks(lost, keys)).tolist() == [False, True, False, False]
+
+
+def test_contrastive_task_with_dev_rows_is_scored_by_what_it_finds(tiny_tasks: dict[str, Any]) -> None:
+    tiny_tasks["tasks"]["pairs"] = {
+        "kind": {"name": "contrastive"},
+        "columns": {"text": "sentence1", "text_pair": "sentence2"},
+        "files": {split: [f"quora-{split}.csv"] for split in ("train", "dev")},
+        "format": "cs224n",
+        "auxiliary": True,
+    }
+    tiny_tasks["tasks"]["sst"]["files"]["dev_train"] = ["sst-train.csv"]
+    config = parse_config(tiny_tasks | {"training": {"selection": "dev_train/sst/auc"}}, "test")
+    tables, model = prepare_tables(config), build_model(config).eval()
+    table = tables.dev["pairs"]
+    found = evaluate(model, "pairs", table, tables.pad_id, CPU, "fp32")
+    with torch.no_grad():
+        texts = model.embed("pairs", collate(table, np.arange(table.rows), tables.pad_id))
+    u, v = torch.nn.functional.normalize(texts, dim=-1).chunk(2)
+    words = [tuple(w.lower() for w in pair) for pair in table.texts(range(table.rows))]
+    assert len(set(words)) == table.rows, "no text stands twice"
+    wanted = [1 + int((own > own[row]).sum()) for row, own in enumerate(u @ v.T)]
+    assert found.predictions.tolist() == wanted
+    scores = task_scores(config.tasks["pairs"], found, np.asarray(table.labels))
+    assert scores == {
+        "retrieval_accuracy": pytest.approx(np.mean([rank == 1 for rank in wanted])),
+        "mrr": pytest.approx(np.mean([1 / rank for rank in wanted])),
+    }
+    assert error_tables("pairs", config.tasks["pairs"], table, found) == {}
+    assert config.selected_tasks == ("sst", "quora", "sts")
+    further = further_scores(model, config, tables, CPU)
+    train = evaluate(model, "sst", tables.train["sst"], tables.pad_id, CPU, "fp32")
+    own = task_scores(config.tasks["sst"], train, np.asarray(tables.train["sst"].labels))
+    assert further == {f"dev_train/sst/{name}": pytest.approx(value) for name, value in own.items()}
+    assert set(tables.hashes()) == {f"{t}/{s}" for t in config.tasks for s in ("train", "dev")} | {"sst/dev_train"}
 
 
 def test_mean_is_over_the_metric_that_each_task_names(tiny_tasks: dict[str, Any]) -> None:

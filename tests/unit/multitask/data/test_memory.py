@@ -296,13 +296,13 @@ def test_held_out_and_filtered_rows_of_memory_are_those_of_a_file(
         tables_from_memory(make_config(files={}, **keys), {"t": {"train": rows, "dev": rows}})
 
 
-def test_a_contrastive_task_has_no_dev_rows(tiny_tasks: dict[str, Any]) -> None:
+def test_a_contrastive_task_of_single_texts_has_no_dev_rows(tiny_tasks: dict[str, Any]) -> None:
     tiny_tasks["encoder"]["dropout"] = 0.1
     tiny_tasks["tasks"]["pairs"] = {"kind": {"name": "contrastive"}, "columns": {"text": "text"}}
     config = parse_config(tiny_tasks, "test")
     assert config.tasks["pairs"].files == {"train": ("memory:",)}
     assert refusal(config, {"pairs": {"dev": []}}) == [
-        "tables.pairs.dev: a contrastive task has no score: leave its dev rows out"
+        "tables.pairs.dev: without columns.text_pair there is no positive to look for: leave it out"
     ]
 
 
