@@ -55,7 +55,10 @@ def concord(place: Path, monkeypatch: pytest.MonkeyPatch, concord: Run) -> Run:
         ("train main optimizer.name=soap", "optimizer.name: soap keeps a list, which a checkpoint cannot hold"),
         ("train main optimizer.name=prodigy", "optimizer.name: prodigy estimates one step size from all tensors"),
         ("train main +sampel", "there is no overlay 'sampel'; valid: sample; did you mean 'sample'?"),
-        ("train recipe.yaml optimizer.lrr=1 --dry-run", "unknown key 'optimizer.lrr'; valid: lr, weight_decay"),
+        (
+            "train recipe.yaml optimizer.lrr=1 --dry-run",
+            "unknown key 'optimizer.lrr' where optimizer.name=adamw; valid: lr, weight_decay",
+        ),
         ("train recipe.yaml tasks.sst.files.dev=absent.csv --dry-run", "absent.csv"),
         ("train recipe.yaml cluster.workers=5000 --dry-run", "cluster.workers=5000 asks for 5000 CPU"),
         (
@@ -73,7 +76,7 @@ def concord(place: Path, monkeypatch: pytest.MonkeyPatch, concord: Run) -> Run:
         ("predict model quora --split test", "--split: task quora has no files for 'test'"),
         ("predict model sst text --output absent/out.csv", "absent/out.csv"),
         ("predict model sst -", "holds no text"),
-        ("evaluate model --split foo", "--split must be one of train, dev, test, got 'foo'"),
+        ("evaluate model --split foo", "--split must be train, dev, dev_NAME or test, got 'foo'"),
         ("evaluate model --task foo", "--task: the model has no task 'foo'"),
         ("evaluate model --split test --task quora", "--split test: no task has files for it"),
         ("evaluate model --split test --task sst", "label"),
@@ -102,7 +105,7 @@ def test_mistake_is_told_to_programs_too(concord: Run) -> None:
     ("task", "row", "told"),
     [
         ("sst", "9\tx\tfine\t7", "sentiment must be a whole number in 0 … 4, got 7"),
-        ("sst", "9\tx\tfine\tgood", "sentiment is not a number: 'good'"),
+        ("sst", "9\tx\tfine\tgood", "sentiment is not a number: 'good'; for labels that are words give kind.labels"),
         ("sst", "9\tx\t \t1", "sentence is empty"),
         ("sts", "9\tx\ta\tb\t5.5", "similarity must lie in [0, 5], got 5.5"),
         ("quora", "9\tx\ta\tb\t", "is_duplicate is empty"),

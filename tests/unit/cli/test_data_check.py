@@ -46,6 +46,6 @@ def test_cut_rows_and_tasks_without_labels_are_told(
     assert "absent.csv" in concord("data", "check", "recipe.yaml").err
     assert concord("data", "check", "recipe.yaml", "--split", "dev").out.count("plain") == 4
     assert (
-        "--split must be one of train, dev, test, got 'devel'"
+        "--split must be train, dev, dev_NAME or test, got 'devel'"
         in concord("data", "check", "recipe.yaml", "--split", "devel").err
     )
