@@ -30,7 +30,20 @@ def renamed_value(path: str, value: object) -> str | None:
 
 def with_present_names(tree: Mapping) -> dict:
     """The plain values of a whole config that any version wrote, with the names of this one."""
-    return {key: _present(value, str(key)) for key, value in tree.items()}
+    present = {key: _present(value, str(key)) for key, value in tree.items()}
+    if isinstance(source := present.get("source"), Mapping):
+        present["source"] = {**source, **_by_split(source)}
+    return present
+
+
+def _by_split(source: Mapping) -> dict[str, object]:
+    """Published scores, which were of dev rows alone, by split."""
+    scores, overall = source.get("scores") or {}, source.get("overall") or {}
+    of_tasks = any(not isinstance(own, Mapping) for own in scores.values())
+    return {
+        "scores": {"dev": scores} if of_tasks else scores,
+        "overall": overall if isinstance(overall, Mapping) else {"dev": overall},
+    }
 
 
 def _present(node: object, path: str) -> object:

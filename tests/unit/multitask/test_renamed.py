@@ -71,3 +71,15 @@ def test_what_an_older_version_wrote_is_read(tiny_tasks: dict[str, Any]) -> None
     assert config.to_dict()["combination"]["loss_weights"] == {"sst": 2, "quora": 2, "sts": 2}
     assert config.tracking.extra == {"weights": "old"}
     assert with_present_names(config.to_dict()) == config.to_dict()
+
+
+@pytest.mark.parametrize("overall", [None, 1.788])
+def test_published_scores_of_older_runs_were_of_dev_rows(overall: float | None) -> None:
+    tree = load_recipe("b-cosine-siar-adamw").to_dict()
+    scores = tree["source"]["scores"]["dev"]
+    tree["source"] |= {"scores": scores, "overall": overall}
+    source = parse_written(tree, "test").source
+    assert source is not None
+    assert (source.scores, source.overall) == ({"dev": scores}, {"dev": overall} if overall else {})
+    with pytest.raises(UserError, match=r"source\.scores"):
+        parse_config(tree, "test")
