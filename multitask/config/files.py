@@ -48,13 +48,15 @@ _BY_SUFFIX: dict[str, FileFormat] = {
 }
 _DELIMITED = ("cs224n", "glue", "csv", "tsv")
 TEXT_FORMATS = (*_DELIMITED, "jsonl", "json", "lines")
+# In place of files: the rows are in memory.
+MEMORY = "memory:"
 _FOLLOWED_BY: dict[str, tuple[str, ...]] = {
     "encoding": TEXT_FORMATS,
     "delimiter": _DELIMITED,
     "quoting": _DELIMITED,
     "header": _DELIMITED,
     "comment": (*_DELIMITED, "lines"),
-    "decimal": (*_DELIMITED, "jsonl", "json"),
+    "decimal": (*_DELIMITED, "jsonl", "json", "parquet", "arrow", MEMORY),
 }
 
 

@@ -3,16 +3,13 @@
 from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from multitask.config.base import Config
-from multitask.config.files import FileFormat, HoldOut, Layout, Split, Where, is_dev, suffix_format
+from multitask.config.files import MEMORY, FileFormat, HoldOut, Layout, Split, Where, is_dev, suffix_format
 from multitask.config.head import BiEncoder, HeadConfig, LinearHead, MLPHead, PairEncoding, ScaledHead
 from multitask.config.kind import Kind
 from multitask.config.loss import LossConfig, between_rows, check_loss
 from multitask.config.messages import shown
 
 Files = tuple[str, ...]
-
-# In place of files: the rows are in memory.
-MEMORY = "memory:"
 
 
 class Columns(Config):
@@ -154,17 +151,17 @@ class TaskConfig(Config):
             )
 
     def _check_reading(self) -> None:
-        names = [name for files in self.files.values() for name in files if name != MEMORY]
-        formats = [self.format or suffix_format(name) for name in names]
+        names = [name for files in self.files.values() for name in files]
+        formats = [name if name == MEMORY else self.format or suffix_format(name) for name in names]
         # A folder or a pattern tells its format only when it is opened.
         self.layout.check(format for format in formats if format is not None and None not in formats)
         if self.thresholds is not None:
             steps = self.thresholds
-            if self.kind.name == "multi_label":
+            if self.kind.name not in ("classification", "binary"):
                 raise ValueError("thresholds make one class of a number: use them with kind classification or binary")
             if len(steps) != self.kind.classes - 1 or list(steps) != sorted(set(steps)):
                 raise ValueError(
-                    f"thresholds must be {max(self.kind.classes - 1, 0)} rising numbers for {self.kind.classes} classes, got {list(steps)}"
+                    f"thresholds must be {self.kind.classes - 1} rising numbers for {self.kind.classes} classes, got {list(steps)}"
                 )
         if self.drop_labels and self.columns.label is None:
             raise ValueError("drop_labels needs columns.label")

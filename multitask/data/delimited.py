@@ -46,7 +46,7 @@ class _Delimited:
     def __init__(self, stream: BinaryIO, file: str, layout: Layout | None = None) -> None:
         layout = layout or Layout()
         csv.field_size_limit(_LONGEST_FIELD)
-        self._file, self._lines = file, Lines(stream, layout)
+        self._file, self._lines, self._comment = file, Lines(stream, layout), layout.comment
         self._delimiter = layout.delimiter or self._declared() or self.delimiter
         self._width = len(layout.header) if layout.header else None
         self._remaining = self._rows(layout.quoting or self.quoting)
@@ -143,6 +143,8 @@ class _Delimited:
         sample = list(islice(lines, SAMPLE_LINES))
         start = lines.start
         lines.put_back(sample)
+        if comment := self._comment:
+            sample = ["\n" if line.startswith(comment) else line for line in sample]
         try:
             return tell_quoting(sample, self._delimiter, self._width, cut=len(sample) == SAMPLE_LINES)
         except MixedQuotingError as mixed:

@@ -12,6 +12,7 @@ from multitask.errors import UserError
 
 # The keys of so many rows stand for the file's columns.
 _ROWS_FOR_COLUMNS = 100
+_DEEPEST_PATH = 20
 
 _Row = tuple[int, dict[str, object], str]
 
@@ -75,7 +76,7 @@ def _row(line: int, values: object, problem: str = "") -> _Row:
 def _paths(values: dict[str, object], before: str = "") -> Iterator[str]:
     for key, value in values.items():
         yield before + key
-        if isinstance(value, dict):
+        if isinstance(value, dict) and before.count(".") < _DEEPEST_PATH:
             yield from _paths(value, f"{before}{key}.")
 
 

@@ -5,9 +5,8 @@ from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 
 from multitask.config import SPLITS, RunConfig, TaskConfig
-from multitask.config.files import Split, is_split
+from multitask.config.files import MEMORY, Split, is_split
 from multitask.config.messages import valid_names
-from multitask.config.task import MEMORY
 from multitask.data.fingerprint import columns_read, values_hash
 from multitask.data.memory_readers import Rows, memory_reader
 from multitask.data.prepared import Tables, prepare_tables

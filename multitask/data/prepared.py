@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from multitask.config import RunConfig
-from multitask.config.task import MEMORY
+from multitask.config.files import MEMORY
 from multitask.data.source import RowSource
 from multitask.data.table import TaskTable
 from multitask.data.tokenised import prepare

@@ -20,9 +20,7 @@ class Filter:
         self.split = "train" if task.hold_out and split in task.hold_out.splits else split
         wanted = next((own for name, own in task.where.items() if name == self.split), {})
         self.columns = tuple(wanted)
-        self._allowed = [
-            frozenset(name for value in values for name in _spellings(value)) for values in wanted.values()
-        ]
+        self._allowed = [frozenset().union(*map(_spellings, values)) for values in wanted.values()]
 
     def keeps(self, values: Sequence[object]) -> bool:
         """Whether the row with these `values` of the columns is one of the split's."""
@@ -38,6 +36,9 @@ def held_out_split(hold_out: HoldOut, text: str, text_pair: str | None) -> str:
     return "dev" if place < hold_out.dev else "test" if place < hold_out.dev + hold_out.test else "train"
 
 
-def _spellings(value: bool | int | float | str) -> tuple[str, ...]:
-    """What stands for `value` in files; of true and false any case."""
-    return (str(value), str(value).lower(), str(value).upper()) if isinstance(value, bool) else (spelled(value),)
+def _spellings(value: bool | int | float | str) -> frozenset[str]:
+    """What stands for `value` in files: for what YAML reads as true or false, all that it reads so."""
+    if not isinstance(value, bool):
+        return frozenset({spelled(value)})
+    words = ("true", "yes", "on") if value else ("false", "no", "off")
+    return frozenset(form for word in words for form in (word, word.upper(), word.title()))

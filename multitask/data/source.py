@@ -7,8 +7,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO, Protocol
 
 from multitask.config import RunConfig
-from multitask.config.files import TEXT_FORMATS, plain_name
-from multitask.config.task import MEMORY
+from multitask.config.files import MEMORY, TEXT_FORMATS, plain_name
 from multitask.data.class_names import kept_class_names, with_class_names
 from multitask.data.columns import Columns
 from multitask.data.compression import DAMAGED, decompressed

@@ -162,6 +162,11 @@ def test_json_keys_inside_keys_are_named_by_paths() -> None:
     assert good(read("jsonl", content, "data.text.en", "y.z")) == [("a", 1), (None, 2), (None, None)]
 
 
+def test_deep_json_has_paths_as_far_as_people_write_them() -> None:
+    content = b'{"text": "x", "a": ' + b'{"a": ' * 600 + b"1" + b"}" * 601
+    assert good(read("jsonl", content, "text")) == [("x",)]
+
+
 def test_json_file_is_an_array_or_lines() -> None:
     rows = [{"text": "a"}, 5, {"text": "c"}]
     for content in (
@@ -232,6 +237,11 @@ def test_file_that_quotes_and_does_not_is_asked_about() -> None:
     for quoting, text in (("standard", 'a "b" c'), ("none", '"a ""b"" c"')):
         reader = READERS["tsv"](io.BytesIO(content), "f", Layout(quoting=quoting))
         assert [record.values[0] for record in reader.records(["text"])][1] == text
+
+
+def test_comments_do_not_tell_how_a_file_quotes() -> None:
+    content = b'#"made" by hand\nid\ttext\tlabel\n#a "comment"\n1\t"a ""b"" c"\t0\n#d "e"\n2\tf\t1\n'
+    assert good(read_with({"comment": "#"}, "tsv", content)) == [("1", 'a "b" c', "0"), ("2", "f", "1")]
 
 
 @pytest.mark.parametrize("name", ["cs224n", "glue"])

@@ -265,7 +265,7 @@ def texts(config: RunConfig, split: str) -> list[str]:
     return read_split(config, "t", split).table.column("text").to_pylist()  # type: ignore[no-any-return]
 
 
-def test_one_file_serves_several_splits(splits_in_one: list[str], make_config: MakeConfig) -> None:
+def test_one_file_serves_several_splits(tmp_path: Path, splits_in_one: list[str], make_config: MakeConfig) -> None:
     one = dict.fromkeys(("train", "dev", "test"), "all.csv")
     config = make_config(files=one, where={split: {"split": split} for split in one})
     for split in one:
@@ -274,6 +274,9 @@ def test_one_file_serves_several_splits(splits_in_one: list[str], make_config: M
     wanted = [line.split(",")[1] for line in splits_in_one if ",test," not in line and "2001" in line]
     assert texts(config, "dev") == wanted
     assert len(texts(config, "test")) == 40
+    write(tmp_path, "flags.csv", "1,a,0,no", "2,b,1,No", "3,c,1,yes", "4,d,0,FALSE", header="id,text,label,clean")
+    config = make_config(files=dict.fromkeys(("train", "dev"), "flags.csv"), where={"train": {"clean": False}})
+    assert texts(config, "train") == ["a", "b", "d"]
 
 
 def test_filter_that_fits_nothing_is_said(splits_in_one: list[str], make_config: MakeConfig) -> None:
