@@ -134,4 +134,7 @@ def _fit_tokenizer(config: EncoderConfig, model: PreTrainedModel) -> None:
             f"encoder.name: the tokenizer of {config.name!r} has {tokens:,} tokens, the encoder's embedding {rows:,} rows; "
             "encoder.resize_embeddings=true adds the rows"
         )
-    model.resize_token_embeddings(tokens)
+    try:
+        model.resize_token_embeddings(tokens)
+    except NotImplementedError as error:
+        raise UserError(f"encoder.resize_embeddings: {first_line(error)}") from None

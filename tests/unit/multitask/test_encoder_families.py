@@ -127,6 +127,15 @@ def test_noise_reaches_the_words_of_a_t5(folder: Path) -> None:
     torch.testing.assert_close(noisy, wanted)
 
 
+def test_embedding_to_which_no_rows_can_be_added(folder: Path) -> None:
+    path = save_family(FAMILIES["I-BERT"], folder, "I-BERT more")
+    tokenizer = AutoTokenizer.from_pretrained(path)
+    tokenizer.add_tokens([f"word{number}" for number in range(200)])
+    tokenizer.save_pretrained(path)
+    with pytest.raises(UserError, match=r"^encoder\.resize_embeddings: .*I-BERT"):
+        build_model(parse_config(family_tree(folder, path, resize_embeddings=True), "test"))
+
+
 @pytest.mark.parametrize("name", ["GPT-2", "Llama"])
 def test_first_token_of_a_decoder_is_no_vector_of_a_text(name: str, folder: Path) -> None:
     path = save_family(FAMILIES[name], folder, f"{name} pooled")
