@@ -129,6 +129,8 @@ def _check_states(encoder: Encoder) -> None:
         raise UserError(f"encoder.name: a {type(encoder.model).__name__} gives no states of tokens")
     if tuple(states.shape) != wanted:
         raise UserError(f"encoder.name: a {kind} gives states of shape {tuple(states.shape)} here, not {wanted}")
+    if not states.isfinite().all():
+        raise UserError("encoder.name: the states that its weights give are not finite")
 
 
 def _check_padding(encoder: Encoder) -> None:
@@ -224,7 +226,8 @@ def _embed(encoder: Encoder, batch: Batch) -> Tensor:
 def _batch(encoder: Encoder, sizes: tuple[int, ...] | list[int], length: int | None = None, first: int = 0) -> Batch:
     """Sequences of so many tokens, the numbers of whose rows begin at `first`, padded to `length` or to the longest."""
     pad_id, words = encoder.pad_id, embedding_rows(encoder.model)
-    known = [number for number in range(words) if number != pad_id][-997:]
+    # From the middle of the vocabulary: the last rows of many are no words, and all alike.
+    known = [number for number in range(words // 2, min(words, words // 2 + 997)) if number != pad_id]
     ids = torch.full((len(sizes), length or max(sizes)), pad_id)
     for row, size in enumerate(sizes):
         places = torch.arange(size) * 13 + (first + row) * 5

@@ -7,6 +7,7 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from tokenizers import Tokenizer
 from tokenizers.models import WordPiece
 from tokenizers.processors import TemplateProcessing
@@ -86,6 +87,21 @@ def test_torn_weights(tmp_path: Path) -> None:
     weights = build_tiny_bert(tmp_path / "encoder") / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-100])
     assert _refusal(_tree(tmp_path)).startswith("encoder.name: cannot load an encoder from ")
+
+
+def test_weights_that_are_not_finite(tmp_path: Path) -> None:
+    weights = build_tiny_bert(tmp_path / "encoder") / "model.safetensors"
+    tensors = load_file(weights)
+    tensors["encoder.layer.1.output.dense.bias"][3] = float("nan")
+    save_file(tensors, weights, {"format": "pt"})
+    assert _refusal(_tree(tmp_path)) == "encoder.name: the states that its weights give are not finite"
+
+
+def test_positions_bind_a_fixed_length_too(tmp_path: Path) -> None:
+    build_tiny_bert(tmp_path / "encoder")
+    build_model(parse_config(_tree(tmp_path, encoder={"padding": "max_length"}, data={"max_length": 64}), "test"))
+    found = _refusal(_tree(tmp_path, encoder={"padding": "max_length"}, data={"max_length": 65}))
+    assert found.endswith("takes at most 64 tokens, got 65")
 
 
 def _more_tokens(folder: Path, words: list[str]) -> tuple[int, int]:
