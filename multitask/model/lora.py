@@ -47,6 +47,8 @@ def add_lora(model: PreTrainedModel, config: LoRA) -> None:
         lora_alpha=config.alpha,  # type: ignore[arg-type]
         lora_dropout=config.dropout,
         target_modules=names,
+        # How peft asks for GPT-2's layers, whose weights lie the other way round.
+        fan_in_fan_out=isinstance(model.get_submodule(names[0]), Conv1D),
     )
     inject_adapter_in_model(lora, model)
 

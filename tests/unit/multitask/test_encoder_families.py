@@ -1,5 +1,6 @@
 """Every family of the table in docs/encoders.md trains, exports and loads back; the table says what was seen."""
 
+import json
 import re
 from pathlib import Path
 from typing import Any
@@ -125,6 +126,15 @@ def test_noise_reaches_the_words_of_a_t5(folder: Path) -> None:
     embedded = encoder.model.shared(ids) + noise
     wanted = encoder.model(inputs_embeds=embedded, attention_mask=inputs[1]).last_hidden_state.mean(1)
     torch.testing.assert_close(noisy, wanted)
+
+
+def test_big_bird_attends_to_all_from_its_first_batch_to_its_export(folder: Path, tmp_path: Path) -> None:
+    config = parse_config(family_tree(folder, save_family(FAMILIES["BigBird"], folder, "all")), "test")
+    assert json.loads((folder / "all" / "config.json").read_text())["attention_type"] == "block_sparse"
+    model = load_encoder(config.encoder, 32).model
+    assert model.attention_type == "original_full"
+    model.save_pretrained(tmp_path)
+    assert json.loads((tmp_path / "config.json").read_text())["attention_type"] == "original_full"
 
 
 def test_embedding_to_which_no_rows_can_be_added(folder: Path) -> None:
