@@ -22,6 +22,7 @@ SHIPPED = (
     "sampling",
     "combination",
     "encodings",
+    "losses",
     "population",
     "paper_a_hyperparameters",
     "paper_b_optimizers",

@@ -19,6 +19,7 @@ SPACES = {
     "sampling",
     "combination",
     "encodings",
+    "losses",
     "paper_a_hyperparameters",
     "paper_b_optimizers",
     "population",
@@ -77,7 +78,7 @@ def test_every_space_passes_its_check_around_every_recipe_that_trains_several_ta
 
 
 @pytest.mark.parametrize("recipe", list_recipes())
-@pytest.mark.parametrize("name", ["default", "sampling", "combination", "encodings", "population"])
+@pytest.mark.parametrize("name", ["default", "sampling", "combination", "encodings", "losses", "population"])
 def test_a_recipe_that_a_space_has_is_made_by_its_own_sample(recipe: str, name: str) -> None:
     base = load_recipe(recipe)
     try:
@@ -296,6 +297,21 @@ def test_the_grid_of_paper_b_has_its_five_optimizers() -> None:
     assert space.config(base, {"optimizer.name": "adamw"}) == base
     for name in ("adamax", "qhadam"):
         assert space.config(base, {"optimizer.name": name}).optimizer == load_recipe(f"b-cosine-siar-{name}").optimizer
+
+
+def test_losses_fit_their_tasks() -> None:
+    plain = configs("losses", load_recipe("main", ["tasks.sst.kind.ordered=false"]))
+    assert {own.tasks["sst"].loss.name for _, own in plain} == {"cross_entropy", "focal"}
+    assert {own.tasks["sts"].loss and own.tasks["sts"].loss.name for _, own in plain} == {None, "huber"}
+    assert {own.tasks["quora"].loss.class_weights for _, own in plain} == {None, "balanced"}
+    assert all(0.05 <= sample["delta.sts"] <= 2.5 for sample, _ in plain if "delta.sts" in sample)
+    cosine = ["tasks.sts.pair_encoding={name: bi_encoder, features: cosine}", "tasks.sts.head.name=scaled"]
+    base = load_recipe("main", [*cosine, "tasks.sst.kind.ordered=true"])
+    assert names("losses", base, "loss.sst") == {"cross_entropy", "focal", "corn", "cumulative_link"}
+    assert names("losses", base, "loss.sts") == {"squared_error", "huber", "cosent", "angle"}
+    assert {own.tasks["sts"].compares_rows for _, own in configs("losses", base)} == {False, True}
+    smooth = load_recipe("main", [*cosine, "regularization.smart={}"])
+    assert names("losses", smooth, "loss.sts") == {"squared_error", "huber"}
 
 
 def test_encodings_give_pairs_and_heads_that_fit() -> None:
