@@ -167,6 +167,17 @@ def test_no_file_needs_pickle(export: Path) -> None:
     assert {path.suffix for path in export.iterdir()} == {".json", ".md", ".safetensors"}
 
 
+def test_export_of_an_older_version_is_read_under_the_new_names(export: Path, tmp_path: Path) -> None:
+    shutil.copytree(export, tmp_path / "model")
+    description = tmp_path / "model" / "concord.json"
+    old = description.read_text().replace("rows_per_pass", "rows_per_epoch")
+    assert old != description.read_text()
+    description.write_text(old)
+    found, wanted = multitask.load(tmp_path / "model"), multitask.load(export)
+    assert found.config == wanted.config
+    assert found.predict("sst", TEXTS) == wanted.predict("sst", TEXTS)
+
+
 def test_later_export_replaces_the_earlier_whole(export: Path, tmp_path: Path) -> None:
     build_tiny_bert(tmp_path / "encoder")
     old = _export(tmp_path / "model", _config(tmp_path))
