@@ -60,8 +60,9 @@ def _describe(error: Mapping, root: type[BaseModel], tree: Mapping) -> str:
     if error["type"] == "missing":
         return f"{where} is missing"
     rule = _rule(error)
-    if path[-1:] == ["[key]"]:
-        return f"{'.'.join(path[:-2])}: a key {rule}"
+    if path[-1:] == ["[key]"] or error["type"] == "invalid_key":
+        above = ".".join(path[: -2 if path[-1] == "[key]" else -1])
+        return f"{above}: a key {rule}" if above else f"a key {rule}"
     return f"{where}: {rule}" if where else rule
 
 
@@ -82,6 +83,7 @@ def _unknown_key(path: list[str], valid: list[str], tree: Mapping) -> str:
 # What to write, by the type of error that pydantic gives.
 _MUST_BE = {
     "string_type": "text",
+    "invalid_key": "text",
     "int_type": "a whole number",
     "int_parsing": "a whole number",
     "int_parsing_size": "a whole number of a usual size",
@@ -116,7 +118,7 @@ def _rule(error: Mapping) -> str:
 def _how_to_write(kind: str, given: object) -> str:
     if kind == "tuple_type" and isinstance(given, str | int | float) and not isinstance(given, bool):
         return f": write [{given}]"
-    if kind == "string_type" and isinstance(given, bool | int | float):
+    if kind in ("string_type", "invalid_key") and isinstance(given, bool | int | float):
         return f': quote it: "{shown(given)}"'
     return ""
 
