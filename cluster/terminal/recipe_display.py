@@ -27,6 +27,7 @@ def _list_table(found: list[dict[str, Any]], origin: str) -> Table:
     # In a narrow terminal the middle columns wrap more; names and scores stay whole.
     for column, width, fixed in zip(rows.columns, (23, 20, 27, 20), (True, False, False, True), strict=True):
         column.max_width, column.min_width, column.no_wrap = width, width if fixed else 8, fixed
+        column.overflow = "fold"
     for summary in found:
         source = source_of(summary)
         rows.add_row(summary["name"], source.get(origin), summary["description"], "\n".join(published_scores(source)))
