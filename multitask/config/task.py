@@ -91,6 +91,12 @@ class TaskConfig(Config):
     def _linear_if_it_has_no_name(cls, head: object) -> object:
         return {"name": "linear"} | head if isinstance(head, dict) else head
 
+    @field_validator("loss", mode="before")
+    @classmethod
+    def _the_usual_one_if_it_has_no_name(cls, loss: object, info: ValidationInfo) -> object:
+        usual = "squared_error" if getattr(info.data.get("kind"), "name", "") == "regression" else "cross_entropy"
+        return {"name": usual} | loss if isinstance(loss, dict) else loss
+
     @field_validator("files")
     @classmethod
     def _memory_stands_alone(cls, files: dict[str, Files]) -> dict[str, Files]:

@@ -51,12 +51,12 @@ class Trained:
         return self.predictor.predict(task, texts)
 
     def evaluate(self, split: str = "dev") -> dict[str, dict[str, float]]:
-        """Scores of a split by task and metric.
+        """Scores of a split by task and metric, of the tasks with labels.
 
         Raises:
             UserError: no task has labelled rows there.
         """
-        known = {"train": self._tables.train, "dev": self._tables.dev}.get(split)
+        known = {"train": self._tables.train, "dev": self._tables.dev, **self._tables.more_dev}.get(split)
         if known is None:
             declared = [task for task, own in self.config.tasks.items() if own.files.get(split)]
             test = self._tables.test

@@ -215,6 +215,7 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
             "tasks.sst.kind.ordered=false tasks.sst.loss.name=corn",
             "tasks.sst: loss.name=corn is for classes in order: say kind.ordered=true",
         ),
+        ("tasks.sts.loss.delta=3", "unknown key 'tasks.sts.loss.delta'"),
         (
             "tasks.sst.loss.name=huber",
             "loss.name=huber is not for kind classification: use one of cross_entropy, focal",
