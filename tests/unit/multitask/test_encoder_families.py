@@ -128,6 +128,18 @@ def test_noise_reaches_the_words_of_a_t5(folder: Path) -> None:
     torch.testing.assert_close(noisy, wanted)
 
 
+def test_fixed_length_hides_what_a_batch_is_padded_with(folder: Path) -> None:
+    """An FNet sees its padding; a tokenizer's may have another id."""
+    path = save_family(FAMILIES["FNet"], folder, "padded")
+    encoder = load_encoder(EncoderConfig(name=str(path), padding="max_length"), 32).eval()
+    ids, mask, types = torch.arange(20, 30).view(2, 5), torch.ones(2, 5, dtype=torch.int64), torch.zeros(2, 5).long()
+    wide, wide_mask = nn.functional.pad(ids, (0, 3), value=77), nn.functional.pad(mask, (0, 3))
+    found = encoder(wide, wide_mask, torch.zeros_like(wide))
+    torch.testing.assert_close(found, encoder(ids, mask, types))
+    whole = nn.functional.pad(ids, (0, 27), value=encoder.pad_id)
+    torch.testing.assert_close(found, encoder.model(input_ids=whole).last_hidden_state[:, :5].mean(1))
+
+
 def test_big_bird_attends_to_all_from_its_first_batch_to_its_export(folder: Path, tmp_path: Path) -> None:
     config = parse_config(family_tree(folder, save_family(FAMILIES["BigBird"], folder, "all")), "test")
     assert json.loads((folder / "all" / "config.json").read_text())["attention_type"] == "block_sparse"
