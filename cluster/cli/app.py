@@ -10,6 +10,7 @@ import typer
 from cluster.cli.best import best
 from cluster.cli.check import check
 from cluster.cli.cluster_init import cluster
+from cluster.cli.diagnose import diagnose
 from cluster.cli.doctor_command import doctor
 from cluster.cli.evaluate import evaluate
 from cluster.cli.export import export
@@ -65,6 +66,7 @@ app.add_typer(wandb, name="wandb")
 app.command()(doctor)
 app.add_typer(recipes, name="recipes")
 app.command()(methods)
+app.command()(diagnose)
 app.add_typer(cluster, name="cluster")
 data.command()(check)
 app.add_typer(data, name="data")

@@ -54,16 +54,19 @@ def render(sources: Sequence[Source]) -> str:
     """The page about runs as one HTML text."""
     comparison = compare_sources(sources) if len(sources) > 1 else None
     title = " · ".join(comparison.names if comparison else [source.name for source in sources])
-    return _render("report.html.j2", title=title, runs=[run_part(source) for source in sources], comparison=comparison)
+    return render_template(
+        "report.html.j2", title=title, runs=[run_part(source) for source in sources], comparison=comparison
+    )
 
 
 def render_sweep(folder: SweepStore) -> str:
     """The page about a sweep as one HTML text."""
     part = sweep_part(folder)
-    return _render("sweep.html.j2", title=part.name, part=part)
+    return render_template("sweep.html.j2", title=part.name, part=part)
 
 
-def _render(template: str, **values: Any) -> str:
+def render_template(template: str, **values: Any) -> str:
+    """The template of that name below `templates`, filled in."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
     environment = Environment(

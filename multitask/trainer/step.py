@@ -181,11 +181,15 @@ class Step:
         with self._autocast(), row_dropout(self.config, task, batch, step):
             return compared_outputs(self.model, task, batch).float()
 
+    def trained_shared(self) -> dict[str, nn.Parameter]:
+        """The shared parameters that take a gradient now."""
+        return {name: p for name, p in self._every_shared.items() if p.requires_grad}
+
     def _freeze_below(self, lowest_layer: int) -> dict[str, nn.Parameter]:
         """The shared parameters that are trained."""
         for name, parameter in self._every_shared.items():
             parameter.requires_grad_(self.model.layer_of(name) >= lowest_layer)
-        return {name: p for name, p in self._every_shared.items() if p.requires_grad}
+        return self.trained_shared()
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self._device.type, torch.bfloat16, enabled=self.config.precision == "autocast")

@@ -1,0 +1,65 @@
+"""`concord diagnose`."""
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from cluster.terminal.json_output import print_json
+from multitask.errors import UserError
+
+
+def diagnose(
+    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.", metavar="RECIPE")],
+    overrides: Annotated[
+        list[str] | None, typer.Argument(help="Changes, such as data.root=…", metavar="[CHANGE]...")
+    ] = None,
+    steps: Annotated[int, typer.Option("--steps", min=2, help="Steps of training, by the sum of the losses.")] = 200,
+    every: Annotated[int, typer.Option("--every", min=1, help="Steps from one look at the gradients to the next.")] = 4,
+    output: Annotated[
+        str | None, typer.Option("--output", "-o", help="HTML page to write, with figures.", metavar="FILE")
+    ] = None,
+    space: Annotated[
+        str | None,
+        typer.Option("--space", help="YAML file to write: a search space of what is worth trying.", metavar="FILE"),
+    ] = None,
+    json: Annotated[bool, typer.Option("--json", help="Print a JSON object.")] = False,
+) -> None:
+    """Measure how the tasks of RECIPE get along, how much of that is noise, and which combinations could make a difference.
+
+    Trains in this process and keeps nothing of it.
+    """
+    import sys
+
+    from multitask.config import load_recipe
+    from multitask.diagnosis import diagnose as run
+
+    config = load_recipe(recipe, overrides or [])
+    found = run(config, steps=steps, every=every, tell=lambda text: print(text, file=sys.stderr))
+    if output is not None:
+        from cluster.report.diagnosis_page import render_diagnosis
+
+        _write("--output", output, render_diagnosis(found))
+    if space is not None:
+        import yaml
+
+        text = yaml.safe_dump(found.space(config.optimizer.lr), sort_keys=False)
+        _write("--space", space, f"# What concord diagnose {recipe} found worth trying.\n{text}")
+    if json:
+        print_json(found.to_dict() | {"page": output, "space": space})
+        return
+    from cluster.terminal.diagnosis_display import show_diagnosis
+
+    show_diagnosis(found)
+    for name, path in (("page", output), ("space", space)):
+        if path is not None:
+            print(f"{name} written to {path}")
+    tried = space or "combination"
+    print(f"\nwhat next: concord sweep {recipe} --space {tried} --trials {4 * len(found.try_next)}")
+
+
+def _write(option: str, path: str, text: str) -> None:
+    try:
+        Path(path).write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise UserError(f"{option}: cannot write {path}: {error.strerror}") from None

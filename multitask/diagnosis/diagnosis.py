@@ -1,0 +1,98 @@
+"""`diagnose`: the probe and what is made of it."""
+
+import time
+from collections.abc import Callable
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import torch
+
+from multitask.config import RunConfig
+from multitask.data import Tables, prepare_tables
+from multitask.diagnosis.conflicts import Pair, TaskNoise, noise, pairs
+from multitask.diagnosis.probe import Look, Probe
+from multitask.diagnosis.replay import Replayed, replay
+from multitask.diagnosis.verdict import verdict, worth_trying
+
+Tell = Callable[[str], None]
+_TIMED = 3
+
+
+@dataclass(frozen=True)
+class Diagnosis:
+    """What was found; `blocks`: names of the layers that `Pair.layers` has cosines of; `try_next`: methods worth a sweep, the sum first."""
+
+    recipe: str
+    steps: int
+    looks: int
+    seconds: float
+    blocks: tuple[str, ...]
+    pairs: tuple[Pair, ...]
+    noise: tuple[TaskNoise, ...]
+    methods: tuple[Replayed, ...]
+    verdict: tuple[str, ...]
+    try_next: tuple[str, ...]
+
+    def to_dict(self) -> dict[str, Any]:
+        """Plain values."""
+        return asdict(self)
+
+    def space(self, lr: float) -> dict[str, Any]:
+        """A search space of the methods that are worth trying, as a YAML file has it, around the learning rate `lr`."""
+        return {
+            "parameters": {
+                "combination.name": {"choice": list(self.try_next)},
+                "optimizer.lr": {"loguniform": [lr / 3, lr * 3]},
+            }
+        }
+
+
+def diagnose(
+    config: RunConfig,
+    *,
+    steps: int = 200,
+    every: int = 4,
+    tables: Tables | None = None,
+    device: str | None = None,
+    tell: Tell = lambda text: None,
+) -> Diagnosis:
+    """Train `steps` steps of `config` by the sum of its losses in this process, and look at the task gradients at every `every`-th.
+
+    Nothing is kept of the training. `tell` is told how long it takes, after a few steps, and how far it is.
+
+    Raises:
+        UserError: as `multitask.train`; no step trains several tasks.
+    """
+    where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    tables = tables or prepare_tables(config)
+    probe = Probe(config, tables, steps, every, where)
+    looks: list[Look] = []
+    began, last = time.perf_counter(), 0.0
+
+    def on_step(done: int) -> None:
+        nonlocal last
+        spent = time.perf_counter() - began
+        if done == _TIMED or spent - last > 60:
+            last = spent
+            tell(f"step {done}/{probe.steps}, about {(probe.steps - done) * spent / done / 60:.1f} minutes to go")
+
+    for look in probe.run(on_step):
+        looks.append(look)
+    rows = {task: table.rows for task, table in tables.train.items()}
+    found, noisy, methods = (
+        pairs(looks, list(config.tasks)),
+        noise(looks, list(config.tasks)),
+        replay(config, looks, rows),
+    )
+    return Diagnosis(
+        recipe=config.name,
+        steps=probe.steps,
+        looks=len(looks),
+        seconds=time.perf_counter() - began,
+        blocks=tuple(probe.block_names()),
+        pairs=tuple(found),
+        noise=tuple(noisy),
+        methods=tuple(methods),
+        verdict=tuple(verdict(found, noisy, methods)),
+        try_next=tuple(worth_trying(found, methods)),
+    )

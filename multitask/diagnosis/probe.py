@@ -1,0 +1,105 @@
+"""A short training that looks at its task gradients, each taken on two halves of its batch."""
+
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+
+import torch
+from torch import Tensor
+
+from multitask.combination.blocks import Blocks
+from multitask.config import RunConfig
+from multitask.config.loading import change_config
+from multitask.data import Tables
+from multitask.errors import UserError
+from multitask.trainer.step import parts_of
+from multitask.trainer.trainer import Trainer
+from multitask.work import MicroBatch
+
+
+@dataclass(frozen=True)
+class Look:
+    """The task gradients of one round of K tasks.
+
+    `inner` (B, 2, 2, K, K) fp64: in block b the inner product of task i's gradient on half x of its batch with task j's on half y,
+    at [b, x, y, i, j]. `losses` (K,) and `rows` (K,): of the whole batches.
+    """
+
+    step: int
+    tasks: tuple[str, ...]
+    inner: Tensor
+    losses: Tensor
+    rows: tuple[int, ...]
+
+    @property
+    def whole(self) -> Tensor:
+        """The Gramian (B, K, K) of the gradients on the whole batches, the means of those on their halves."""
+        return self.inner.mean((1, 2))
+
+
+class Probe:
+    """`steps` steps of a recipe, trained by the sum of its losses in this process, with a look at every `every`-th."""
+
+    def __init__(self, config: RunConfig, tables: Tables, steps: int, every: int, device: torch.device) -> None:
+        """Raises:
+        UserError: none of these steps trains several tasks, each with two rows or more.
+        """
+        # Two micro-batches are two halves of a batch.
+        changes = {"combination": {"name": "sum"}, "training.accumulation": 2, "training.save_every": None}
+        self._trainer = Trainer(change_config(config, changes, "diagnose"), tables, device)
+        self.steps = min(steps, self._trainer.schedule.steps)
+        self.looks = [step for step in range(0, self.steps, every) if self._is_worth_a_look(step)]
+        if not self.looks:
+            raise UserError(
+                f"diagnose: none of the first {self.steps} steps trains several tasks with two rows and more each; "
+                "phases.0.sampling.name=round_robin does"
+            )
+        step = self._trainer.step
+        self.blocks = Blocks(list(self._trainer.model.shared_parameters()), "layer", self._trainer.model.layer_of)
+        self._shared = step.trained_shared()
+
+    def _is_worth_a_look(self, step: int) -> bool:
+        round = self._trainer.schedule.round(step)
+        sizes = self._trainer.source.sizes()[round.phase]
+        return len(round.tasks) > 1 and all(sizes[task].batch_size > 1 for task in round.tasks)
+
+    def block_names(self) -> list[str]:
+        """`embeddings`, `layer 1` … and `pooling`, as far as there are such."""
+        model = self._trainer.model
+        names = {0: "embeddings", model.number_of_layers + 1: "pooling"}
+        layers = sorted({model.layer_of(name) for name in self.blocks.of})
+        return [names.get(layer, f"layer {layer}") for layer in layers]
+
+    def run(self, on_step: Callable[[int], None]) -> Iterator[Look]:
+        """Train and look; `on_step` is told the number of steps done."""
+        for step in range(self.steps):
+            if step in self.looks:
+                yield self._look(step)
+            self._trainer.train_step()
+            on_step(step + 1)
+
+    def _look(self, step: int) -> Look:
+        trainer = self._trainer
+        work = trainer.source.share(trainer.schedule.round(step))
+        trainer.model.train()
+        halves: list[list[Tensor]] = [[], []]
+        losses, rows = [], []
+        for task in work.round.tasks:
+            micros = work.batches[task]
+            found = [self._gradient(task, micro, step) for micro in micros]
+            for half, (gradient, _) in zip(halves, found, strict=True):
+                half.append(gradient)
+            counts = [len(micro.batch.labels) for micro in micros]
+            losses.append(sum(loss * count for (_, loss), count in zip(found, counts, strict=True)) / sum(counts))
+            rows.append(sum(counts))
+        return Look(step, work.round.tasks, self._inner(halves), torch.tensor(losses).double(), tuple(rows))
+
+    def _gradient(self, task: str, micro: MicroBatch, step: int) -> tuple[Tensor, float]:
+        """Gradient (P,) of the mean loss of these rows, and that loss."""
+        alone = MicroBatch(micro.batch, 1 / len(micro.batch.labels))
+        found = self._trainer.step.task_gradient(task, [alone], 1.0, self._shared, step)
+        return found.shared, found.loss
+
+    def _inner(self, halves: list[list[Tensor]]) -> Tensor:
+        tasks, parts = len(halves[0]), parts_of(self._shared)
+        gramian = self.blocks.gramian([*halves[0], *halves[1]], parts).double().cpu()
+        return gramian.unflatten(2, (2, tasks)).unflatten(1, (2, tasks)).transpose(2, 3)
