@@ -13,7 +13,7 @@ from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.launch.worker_failures import describe_failure, restart_reason
 from cluster.training.observer import Observer, ObserverGroup, Outcome, RunInfo, one_line
-from multitask.dev_scores import is_dev_score
+from multitask.score_names import is_dev_score
 
 if TYPE_CHECKING:
     from ray.actor import ActorHandle

@@ -12,11 +12,11 @@ from cluster.storage.shard_file import load_weights
 from cluster.storage.storage import Storage
 from cluster.zero.engine import import_deepspeed
 from multitask.config import RunConfig, parse_written
-from multitask.dev_scores import is_dev_score
 from multitask.errors import UserError
 from multitask.export import write_export
 from multitask.export.versions import installed_versions
 from multitask.model import MultitaskModel, build_model
+from multitask.score_names import is_dev_score
 from multitask.signature import signature_key
 
 

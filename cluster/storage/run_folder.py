@@ -14,9 +14,9 @@ from cluster.storage.fence import written_by
 from cluster.storage.storage import Storage
 from cluster.storage.store_error import StoreError
 from multitask.config import RunConfig, parse_written
-from multitask.dev_scores import is_dev_score
 from multitask.errors import UserError
 from multitask.plain_json import encode_json
+from multitask.score_names import is_dev_score
 
 # Where a run that goes on with another one's weights began: their evaluations, step, rows and tokens.
 INHERITED = "inherited.json"

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 from cluster.storage.run_folder import INHERITED, RunFolder
 from cluster.sweeps.records import Generation, Report, Trial
-from multitask.dev_scores import is_dev_score
+from multitask.score_names import is_dev_score
 
 
 def with_history(trial: Trial, folder: RunFolder) -> Trial:

@@ -23,7 +23,7 @@ from cluster.sweeps.search import Search
 from cluster.sweeps.store import TRIALS, SweepStore
 from multitask.config import RunConfig
 from multitask.data import Tables
-from multitask.dev_scores import is_dev_score
+from multitask.score_names import is_dev_score
 
 # A trial that the cluster has ended so often is tried again; once more, and it has failed.
 MAX_RETRIES = 2

@@ -25,7 +25,7 @@ from cluster.terminal.run_tables import (
     task_table,
 )
 from cluster.training.observer import Outcome, RunInfo
-from multitask.dev_scores import is_dev_score
+from multitask.score_names import is_dev_score
 
 
 class LiveView:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import Any
 
 from cluster.training.observer import RunInfo
-from multitask.dev_scores import is_dev_score
+from multitask.score_names import is_dev_score
 
 SMOOTHING = 0.9
 RATE_WINDOW = 20

@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from multitask.dev_scores import is_dev_score
+from multitask.score_names import is_dev_score
 
 TRAIN = ("train/", "combination/", "throughput/")
 

@@ -17,8 +17,8 @@ from cluster.tracking.tracked_config import agent_settings, tracked_config
 from cluster.training.observer import Observer, Outcome, RunInfo, one_line
 from multitask.config import RunConfig
 from multitask.config.cluster import TrackingConfig
-from multitask.dev_scores import is_dev_score
 from multitask.redaction import without_secrets
+from multitask.score_names import is_dev_score
 
 if TYPE_CHECKING:
     import wandb

@@ -4,7 +4,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from cluster.storage.run_folder import RunFolder
-from multitask.evaluation import is_score
+from multitask.score_names import is_score
 
 if TYPE_CHECKING:
     from multitask.trainer.progress import Progress

@@ -14,7 +14,7 @@ from multitask.data.encoding import Pairing, pairing_of
 from multitask.data.location import resolve_location
 from multitask.data.memory import MemoryTables, declare_memory, tables_from_memory
 from multitask.data.memory_readers import Rows
-from multitask.data.order import EpochBatches, epoch_batches, number_of_batches
+from multitask.data.order import EpochBatches, epoch_batches
 from multitask.data.prepared import Tables, check_same_rows, prepare_tables
 from multitask.data.reading import ReadResult, read_split
 from multitask.data.schema import BadRow
@@ -42,7 +42,6 @@ __all__ = [
     "encode_texts",
     "epoch_batches",
     "load_tokenizer",
-    "number_of_batches",
     "pairing_of",
     "prepare",
     "prepare_tables",

@@ -1,11 +1,11 @@
 """The order in which a task's rows are visited: random, cut from length-sorted pools, a pure function of its key."""
 
-import math
 from collections.abc import Sequence
 from typing import overload
 
 import numpy as np
 
+from multitask.batch_numbers import number_of_batches
 from multitask.data.column import MappedColumn
 from multitask.data.permutation import Permutation
 
@@ -93,10 +93,3 @@ def epoch_batches(
     key = f"{seed}/{task}"
     rows = Permutation(total, key, "rows", number)
     return EpochBatches(lengths, rows, stretch * size, size, batch_size, pool_batches, least_rows, f"{key}/{epoch}")
-
-
-def number_of_batches(rows: int, batch_size: int, rows_per_pass: int | None = None, least_rows: int = 1) -> int:
-    """Batches of one pass, a short one counted that has at least `least_rows`."""
-    drawn = min(rows, rows_per_pass or rows)
-    number = math.ceil(drawn / batch_size)
-    return number - 1 if number > 1 and drawn - (number - 1) * batch_size < least_rows else number

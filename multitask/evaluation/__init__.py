@@ -3,7 +3,7 @@
 from multitask.evaluation.evaluate import Evaluation, evaluate
 from multitask.evaluation.metrics import dev_scores, further_scores, task_scores
 from multitask.evaluation.tables import confusion_table, error_tables, worst_errors
-from multitask.evaluation.train_rows import is_score, train_scores
+from multitask.evaluation.train_rows import train_scores
 
 __all__ = [
     "Evaluation",
@@ -12,7 +12,6 @@ __all__ = [
     "error_tables",
     "evaluate",
     "further_scores",
-    "is_score",
     "task_scores",
     "train_scores",
     "worst_errors",

@@ -6,13 +6,9 @@ import torch
 from multitask.config import RunConfig
 from multitask.data import Tables
 from multitask.data.permutation import Permutation
-from multitask.dev_scores import is_dev_score
 from multitask.evaluation.evaluate import evaluate
 from multitask.evaluation.metrics import task_scores
 from multitask.model import MultitaskModel
-
-# What records of training steps hold under `train/`.
-_RECORDS = ("train/loss/", "train/regularization/", "train/share/")
 
 
 def train_scores(model: MultitaskModel, config: RunConfig, tables: Tables, device: torch.device) -> dict[str, float]:
@@ -38,8 +34,3 @@ def scored_rows(config: RunConfig, task: str, total: int) -> np.ndarray:
     size = min(number for number in wanted if number is not None)
     # The order in which `train_rows` draws, so that what is scored is trained on.
     return np.sort(Permutation(total, f"{config.seed}/{task}", "used")(np.arange(size)))
-
-
-def is_score(key: str) -> bool:
-    """Whether a metric is a score of dev or training rows."""
-    return is_dev_score(key) or (key.startswith("train/") and key.count("/") == 2 and not key.startswith(_RECORDS))

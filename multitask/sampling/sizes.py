@@ -5,9 +5,9 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from fractions import Fraction
 
+from multitask.batch_numbers import number_of_batches
 from multitask.config import RunConfig
 from multitask.config.sampling import ScaledBatchSizes
-from multitask.data import number_of_batches
 
 
 @dataclass(frozen=True)

@@ -6,7 +6,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any
 
 from multitask.config.training import TrainingConfig
-from multitask.dev_scores import is_dev_score
+from multitask.score_names import is_dev_score
 from multitask.trainer.result import StepResult
 
 

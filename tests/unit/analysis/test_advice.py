@@ -24,7 +24,19 @@ from tests.unit.sweeps.tiny_sweeps import TABLES, open_tiny, reported
 
 NOTHING = Importance({})
 # Without weights, which are numbers, the space of combinations is a grid.
-FIXED = tuple(f"combination.loss_weights.{task}=1" for task in ("sst", "quora", "sts"))
+# All that is a number in the space of combinations, so that a grid can go over it.
+FIXED = (
+    *(f"combination.loss_weights.{task}=1" for task in ("sst", "quora", "sts")),
+    *("combination.uncertainty.lr=0.01", "combination.imtl_l.lr=0.01", "combination.dwa.temperature=2"),
+    *(
+        "combination.famo.lr=0.02",
+        "combination.stch.mu=0.1",
+        "combination.gradvac.beta=0.01",
+        "combination.cagrad.c=0.4",
+    ),
+    *("combination.fairgrad.alpha=1", "combination.sdmgrad.lambda_=0.3", "combination.gradnorm.alpha=1.5"),
+    "combination.graddrop.leak=0.1",
+)
 
 
 def _advise(ranking: Ranking, importance: Importance = NOTHING) -> Advice:

@@ -17,7 +17,6 @@ from multitask.evaluation import (
     error_tables,
     evaluate,
     further_scores,
-    is_score,
     tables,
     task_scores,
     train_scores,
@@ -27,6 +26,7 @@ from multitask.evaluation.retrieval import retrieval_ranks
 from multitask.evaluation.train_rows import scored_rows
 from multitask.model import build_model
 from multitask.sampling import Schedule
+from multitask.score_names import is_score
 from multitask.work import WorkSource
 
 CPU = torch.device("cpu")

@@ -4,7 +4,8 @@ from collections import Counter
 import numpy as np
 import pytest
 
-from multitask.data import epoch_batches, number_of_batches
+from multitask.batch_numbers import number_of_batches
+from multitask.data import epoch_batches
 
 
 def random_lengths(rows: int, seed: int = 0) -> np.ndarray:
