@@ -4,6 +4,7 @@
     torchrun --nproc-per-node 2 -m tests.benchmarks.step_speed              # two ranks
     python -m tests.benchmarks.step_speed --ray-workers 2                   # Ray Train workers, Ray's own processes beside
     python -m tests.benchmarks.step_speed --variants sum smart bregman r_drop
+    python -m tests.benchmarks.step_speed --variants sum pcgrad cagrad nash_mtl uncertainty graddrop layers every_4
 
 Three task batches of 8 × 32 tokens per rank. The bare loop is `torch.optim.AdamW(fused=True)` on one process, one
 backward over the three losses summed, on the rows of one rank. All variants take turns within each repetition, so
@@ -30,7 +31,7 @@ from cluster.step.stopwatch import Stopwatch
 from cluster.training.allocator import keep_freed_memory
 from cluster.training.session import LocalSession
 from cluster.zero.engine import start_engine
-from multitask.combination import Setting, build_combination
+from multitask.combination import COMBINATIONS, WEIGHTINGS, Setting, build_combination
 from multitask.config import RunConfig, parse_config
 from multitask.data import Batch
 from multitask.model import EmbeddingTap, MultitaskModel, build_model
@@ -45,9 +46,15 @@ TASKS = {
 }
 
 
+# What a method cannot do without.
+NEEDED: dict[str, dict[str, Any]] = {
+    "loss_weights": {"loss_weights": {"a": 0.5, "b": 2, "c": 1}},
+    "scheduled": {"start": dict.fromkeys(TASKS, 1), "end": dict.fromkeys(TASKS, 2)},
+}
 VARIANTS: dict[str, dict[str, Any]] = {
-    "sum": {},
-    "pcgrad": {"combination": {"name": "pcgrad"}},
+    **{name: {"combination": {"name": name, **NEEDED.get(name, {})}} for name in {**COMBINATIONS, **WEIGHTINGS}},
+    "layers": {"combination": {"name": "pcgrad", "granularity": "layer"}},
+    "every_4": {"combination": {"name": "pcgrad", "every": 4}},
     "smart": {"regularization": {"smart": {}}},
     "bregman": {"regularization": {"bregman": {}}},
     "r_drop": {"regularization": {"r_drop": {}}},
@@ -112,10 +119,10 @@ def our_step(settings: RunConfig, whole: dict[str, Batch], session: Any) -> tupl
     assert embedding is not None
     bregman = settings.regularization.bregman
     teacher = Teacher(model.to(session.device), bregman, 1) if bregman else None
-    tap = EmbeddingTap(embedding[1])
     engine = start_engine(model, settings, session.device)
     watch = Stopwatch(session.device)
     combination = build_combination(settings, Setting(dict.fromkeys(TASKS, 1), 1000, settings.seed))
+    tap = None if combination.coordinatewise else EmbeddingTap(embedding[1])
     objective = RowObjective(settings, engine.model, teacher, lambda: watch("regularization"))
     step = MultitaskStep(engine, combination, settings, tap, objective, watch)
     engine.deepspeed.train()
