@@ -89,6 +89,8 @@ def small(arguments: list[str], folder: Path) -> list[str]:
         return [*kept, *on_sample, "--dry-run"]
     if arguments[0] == "sweep" and arguments[1] not in AS_THEY_STAND:
         return [*(word for word in arguments if word != "--dry-run"), *on_sample, "--dry-run"]
+    if arguments[0] == "diagnose":
+        return [*arguments, *on_sample, "--steps", "4", "--every", "2"]
     if arguments[:2] in (["data", "check"], ["wandb", "sweep"], ["recipes", "show"]):
         return [*arguments, *on_sample]
     if arguments[:2] == ["wandb", "sync"]:
