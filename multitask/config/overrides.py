@@ -36,18 +36,24 @@ def _merge_at(place: Place, base: dict[str, Any], change: dict[str, Any]) -> dic
 def with_choice(node: dict[str, Any], place: Place, name: object) -> dict[str, Any]:
     """The plain values `node`, which stand at `place`, with another `name`.
 
-    A key that both choices have keeps its value, given or not. Where either name is unknown, all keys stay.
+    A key that means the same in both choices, by its description, keeps its value, given or not. Where either name is
+    unknown, all keys stay.
     """
-    before = place.name_of(node)
+    old_name = place.name_of(node)
     models = config_models(place.annotation)
-    old, new = chosen(models, before), chosen(models, name)
-    if before == name or old is None or new is None:
+    old, new = chosen(models, old_name), chosen(models, name)
+    if old_name == name or old is None or new is None:
         return node | {"name": name}
     kept: dict[str, Any] = {"name": name}
     for field, own in new.model_fields.items():
-        if field not in old.model_fields or field in ("name", *getattr(old, "OF_THE_NAME", ())):
+        before = old.model_fields.get(field)
+        if (
+            before is None
+            or before.description != own.description
+            or field in ("name", *getattr(old, "OF_THE_NAME", ()))
+        ):
             continue
-        usual = old.model_fields[field].get_default(call_default_factory=True)
+        usual = before.get_default(call_default_factory=True)
         if field in node:
             kept[field] = node[field]
         elif usual not in (PydanticUndefined, own.get_default(call_default_factory=True)):

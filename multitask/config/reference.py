@@ -22,8 +22,8 @@ A recipe is a YAML file of these keys; on the command line a key is changed by `
 (`concord train main optimizer.lr=1e-5 phases.0.epochs=3`). NAME is a task's name, N a phase's number from 0. A key whose
 default is *needed* must be given. An unknown key or name is refused with the valid ones and the closest match.
 
-Where a mapping has a `name`, that chooses one of several, each with keys of its own. Another name keeps what both have
-(`optimizer.name=lamb` keeps `optimizer.lr`) and forgets the rest. The order of changes does not matter: a part comes before its
+Where a mapping has a `name`, that chooses one of several, each with keys of its own. Another name keeps the keys that mean the
+same in both (`optimizer.name=lamb` keeps `optimizer.lr`) and forgets the rest. The order of changes does not matter: a part comes before its
 keys, and a name before the rest. A key below a part that is off switches it on (`regularization.smart.weight=0.1`), a number is a
 place in a list (`optimizer.betas.0=0.8`), and null takes a task, a file or an element of a list away
 (`tasks.sts.files.test=null`). The same holds for a recipe that extends another, for overlays, for Python and for spaces.

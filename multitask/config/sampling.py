@@ -22,7 +22,7 @@ def _number_or_all(value: object) -> object:
 
 
 TasksPerStep = Annotated[int | Literal["all"], BeforeValidator(_number_or_all)]
-_TASKS_PER_STEP = "tasks that a step trains"
+_TASKS_PER_STEP = "different tasks that a step trains"
 
 
 class RoundRobin(Config):
@@ -76,7 +76,7 @@ class _Drawn(Config):
 
     SEARCH: ClassVar[Ranges] = {"tasks_per_step": TasksInStep(draws=True)}
 
-    tasks_per_step: TasksPerStep = Field(default=1, description="different tasks drawn for a step")
+    tasks_per_step: TasksPerStep = Field(default=1, description=_TASKS_PER_STEP)
 
 
 class Uniform(_Drawn):

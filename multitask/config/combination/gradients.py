@@ -201,7 +201,7 @@ class SDMGrad(PreferringMethod):
 
     name: Literal["sdmgrad"] = "sdmgrad"
     lambda_: float = Field(default=0.3, ge=0, description="λ: how much the mean counts")
-    lr: float = Field(default=10.0, gt=0, description="learning rate of the weights")
+    lr: float = Field(default=10.0, gt=0, description="learning rate of an iteration")
     momentum: float = Field(default=0.5, ge=0, lt=1, description="of the weights' steps")
     iterations: int = Field(default=20, ge=1, description="steps of the weights in one step of the training")
 
@@ -221,7 +221,7 @@ class GradNorm(GradientMethod):
 
     name: Literal["gradnorm"] = "gradnorm"
     alpha: float = Field(default=1.5, ge=0, description="α: how strongly those behind are favoured")
-    lr: float = Field(default=0.025, gt=0, description="learning rate of the weights")
+    lr: float = Field(default=0.025, gt=0, description="learning rate of the weights' Adam")
 
 
 class NormalizedGradients(GramianMethod):

@@ -10,7 +10,9 @@ import yaml
 
 from multitask.config import RunConfig, load_recipe, override_config
 from multitask.config.loading import change_config
+from multitask.config.reference import keys, sections
 from multitask.errors import UserError
+from tune_spaces.core.settings import configured
 
 
 def _changed(text: str, entry: str, folder: Path) -> RunConfig:
@@ -130,6 +132,33 @@ def test_another_choice_keeps_what_both_have_and_forgets_the_rest() -> None:
     assert override_config(lamb, ["optimizer.name=adamax"]).optimizer.model_dump()["options"] == {}
     assert override_config(lamb, ["optimizer.name=lamb"]) == lamb
     assert override_config(base, ["encoder.name=elsewhere"]).encoder.dropout == base.encoder.dropout
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "kept"),
+    [
+        ("fairgrad", "gradnorm", {"alpha": 1.5}),
+        ("famo", "sdmgrad", {"lr": 10.0}),
+        ("sdmgrad", "gradnorm", {"lr": 0.025}),
+    ],
+)
+def test_a_key_of_another_meaning_is_not_kept(old: str, new: str, kept: dict[str, Any]) -> None:
+    base = load_recipe("main", [f"combination={{name: {old}, {next(iter(kept))}: 0.7}}"])
+    for other in (
+        override_config(base, [f"combination.name={new}"]),
+        configured(base, {"combination.name": new}),
+    ):
+        assert other.to_dict()["combination"].items() >= kept.items()
+
+
+def test_keys_that_are_kept_have_one_default() -> None:
+    """A key that two choices describe alike is carried from one to the other: it must mean the same there."""
+    usual: dict[tuple[str, str, str | None], set[str]] = {}
+    for section in sections():
+        for path, field in keys(section) if section.choice else ():
+            usual.setdefault((section.path, path, field.description), set()).add(repr(field.default))
+    odd = {path: found for (_, path, _), found in usual.items() if len(found) > 1}
+    assert odd == {"phases.N.sampling.tasks_per_step": {"'all'", "1"}}
 
 
 def test_a_recipe_over_another_keeps_what_both_choices_have(tmp_path: Path) -> None:
