@@ -1,13 +1,14 @@
 """An encoder from its files, and what does not fit in them."""
 
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 import torch
 from transformers import AutoConfig, AutoModel, AutoModelForTextEncoding, PretrainedConfig, PreTrainedModel
 from transformers.models.auto.modeling_auto import MODEL_FOR_TEXT_ENCODING_MAPPING, MODEL_MAPPING
-from transformers.utils.logging import disable_progress_bar
+from transformers.utils.logging import disable_progress_bar, get_verbosity, set_verbosity, set_verbosity_error
 
 from multitask.config.model import EncoderConfig, LoRA
 from multitask.data.location import resolve_location
@@ -29,32 +30,50 @@ def load_encoder(config: EncoderConfig, max_length: int) -> Encoder:
     Raises:
         UserError: no encoder can be loaded from `config.name`, its files disagree, or it has not what pooling or adapter need.
     """
+    model, loading = _open(config)
+    _check_kind(config, model)
+    _check_loaded(config.name, model, loading)
+    with _quiet():
+        _fit_tokenizer(config, model)
+    if isinstance(config.adapter, LoRA):
+        add_lora(model, config.adapter)
+    length = max_length if config.padding == "max_length" else None
+    return Encoder(model, config.pooling, token_types=config.token_types, length=length)
+
+
+def _open(config: EncoderConfig) -> tuple[PreTrainedModel, Mapping[str, Any]]:
+    """The model, and what transformers says of its weights."""
     location = resolve_location(config.name)
     disable_progress_bar()
     try:
         shape = AutoConfig.from_pretrained(location, trust_remote_code=False)
         set_dropout(shape, config.dropout)
         _attend_to_all(shape)
-        model, loading = auto_class(shape).from_pretrained(
-            location,
-            config=shape,
-            dtype=torch.float32,
-            output_loading_info=True,
-            # What does not fit is told here, by name and shape.
-            ignore_mismatched_sizes=True,
-            trust_remote_code=False,
-            use_safetensors=True,
-        )
+        with _quiet():
+            return auto_class(shape).from_pretrained(
+                location,
+                config=shape,
+                dtype=torch.float32,
+                output_loading_info=True,
+                # What does not fit is told here, by name and shape.
+                ignore_mismatched_sizes=True,
+                trust_remote_code=False,
+                use_safetensors=True,
+            )
     # Whatever a class makes of wrong files is the files' fault.
     except Exception as error:
         raise UserError(f"encoder.name: cannot load an encoder from {config.name!r}: {first_line(error)}") from None
-    _check_kind(config, model)
-    _check_loaded(config.name, model, loading)
-    _fit_tokenizer(config, model)
-    if isinstance(config.adapter, LoRA):
-        add_lora(model, config.adapter)
-    length = max_length if config.padding == "max_length" else None
-    return Encoder(model, config.pooling, token_types=config.token_types, length=length)
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Inside, transformers writes no reports of weights, which are judged here."""
+    before = get_verbosity()
+    set_verbosity_error()
+    try:
+        yield
+    finally:
+        set_verbosity(before)
 
 
 def auto_class(shape: PretrainedConfig) -> type[AutoModel] | type[AutoModelForTextEncoding]:

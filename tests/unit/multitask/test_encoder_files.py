@@ -60,12 +60,15 @@ def _refusal(tree: dict[str, Any]) -> str:
         ({"num_hidden_layers": 1}, "config.json has 1 layers, the weights have encoder.layer.1."),
     ],
 )
-def test_config_and_weights_that_disagree(values: dict[str, Any], told: str, tmp_path: Path) -> None:
+def test_config_and_weights_that_disagree(
+    values: dict[str, Any], told: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     _change(build_tiny_bert(tmp_path / "encoder"), **values)
     found = _refusal(_tree(tmp_path))
     assert found.startswith("encoder.name: ")
     assert "config.json and the weights disagree: " in found
     assert told in found
+    assert caplog.records == []
 
 
 @pytest.mark.parametrize(
