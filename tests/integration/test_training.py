@@ -16,7 +16,7 @@ from cluster.training.session import LocalSession
 from cluster.training.worker import train
 from multitask.config import RunConfig, parse_config
 from multitask.model import build_model
-from multitask.model.heads import RegressionHead
+from multitask.model.number_heads import RegressionHead
 from tests.integration.commands import environment
 
 
