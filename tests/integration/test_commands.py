@@ -128,7 +128,7 @@ def test_half_an_export_is_never_seen_and_a_foreign_folder_not_touched(
     (foreign / "precious").write_text("x")
     with pytest.raises(UserError, match="holds no export"):
         write_export(foreign, model, config, **arguments)
-    monkeypatch.setattr("multitask.export.writer.model_card", lambda _: (_ for _ in ()).throw(OSError("full")))
+    monkeypatch.setattr("multitask.export.writer.model_card", lambda *_: (_ for _ in ()).throw(OSError("full")))
     with pytest.raises(OSError, match="full"):
         write_export(tmp_path / "half", model, config, **arguments)
     assert [p.name for p in tmp_path.iterdir() if "half" in p.name] == []
