@@ -11,7 +11,7 @@ CALLS = {"eval", "exec", "compile", "yaml.load", "yaml.load_all", "yaml.unsafe_l
 CALLS |= {"torch.save", "np.load", "numpy.load", "pd.read_pickle", "os.system", "os.popen"}
 METHODS = {"read_pickle", "to_pickle", "extractall", "unpack_archive", "unsafe_load"}
 # Why each of these is none: both read YAML by a subclass of yaml.SafeLoader.
-ALLOWED = {("multitask/config/loading.py", "yaml.load")}
+ALLOWED = {("multitask/config/yaml_text.py", "yaml.load")}
 
 
 def _name(node: ast.expr) -> str:
@@ -50,23 +50,24 @@ def test_no_module_reads_what_could_run_code() -> None:
 
 
 def test_encoders_and_tokenizers_are_loaded_without_their_own_code() -> None:
-    for file in ("multitask/model/encoder.py", "multitask/data/tokenizer.py"):
-        calls = [node for node in ast.walk(ast.parse((ROOT / file).read_text())) if isinstance(node, ast.Call)]
-        loading = [call for call in calls if _name(call.func).endswith(".from_pretrained")]
-        assert loading
-        for call in loading:
-            assert {k.arg: getattr(k.value, "value", None) for k in call.keywords}["trust_remote_code"] is False
+    loading = []
+    for path in (own for package in ("multitask", "cluster") for own in (ROOT / package).rglob("*.py")):
+        calls = [node for node in ast.walk(ast.parse(path.read_text("utf-8"))) if isinstance(node, ast.Call)]
+        loading += [call for call in calls if _name(call.func).endswith(".from_pretrained")]
+    assert len(loading) > 2
+    for call in loading:
+        assert {k.arg: getattr(k.value, "value", None) for k in call.keywords}["trust_remote_code"] is False
 
 
 def test_recipes_are_read_by_safe_loaders() -> None:
     import yaml
 
-    from multitask.config import loading
+    from multitask.config import yaml_text
     from multitask.errors import UserError
 
-    assert issubclass(loading._Loader, yaml.SafeLoader)
+    assert issubclass(yaml_text._Loader, yaml.SafeLoader)
     with pytest.raises(UserError, match="not valid YAML"):
-        loading.read_value("!!python/object/apply:os.getcwd []")
+        yaml_text.read_value("!!python/object/apply:os.getcwd []")
 
 
 @pytest.mark.parametrize(

@@ -97,14 +97,14 @@ def test_points_come_after_those_of_the_space_where_nothing_has_begun(tmp_path: 
 def test_grid_still_has_every_combination_once(tmp_path: Path) -> None:
     whole = open_tiny(tmp_path / "whole", "paper_a_hyperparameters", search="grid", trials=13)
     _run(whole, 13)
-    _run(open_tiny(tmp_path / "parts", "paper_a_hyperparameters", search="grid", trials=13), 3)
+    _run(open_tiny(tmp_path / "parts", "paper_a_hyperparameters", search="grid", trials=13), 6)
     late = _samples(whole)[9]
     _enqueue(tmp_path / "parts", _listed(tmp_path, late))
     ledger = open_tiny(tmp_path / "parts", "paper_a_hyperparameters")
-    _run(ledger, 10)
+    _run(ledger, 7)
     assert ledger.next() is None
     expected = _samples(whole)
-    assert _samples(ledger) == [*expected[:3], late, *(own for own in expected[3:] if own != late)]
+    assert _samples(ledger) == [*expected[:6], late, *(own for own in expected[6:] if own != late)]
 
 
 def test_what_is_known_is_passed_over(tmp_path: Path, space: str) -> None:

@@ -193,7 +193,7 @@ def test_what_a_space_in_yaml_excludes_is_never_drawn(base: RunConfig, write: An
         ),
         (
             "parameters: {optimizer.lr: {uniform: [true, 1]}}",
-            r"optimizer\.lr\.uniform\.0: must be a finite number, got True",
+            r"optimizer\.lr\.uniform\.0: must be a finite number, got true",
         ),
         (
             "parameters: {optimizer.lr: {uniform: [0.1, 1]}}\nmutable: [lr]",
