@@ -36,11 +36,9 @@ class WandbTracker:
     Steps: W&B ignores rows whose step is not above that of the last row, and an offline run that goes on in a new process
     counts from 0 again. So the training step is a metric of its own, `step`, which all curves are drawn over, and the row
     number is the step or the next free number, whichever is higher; the latter is kept in a file beside the run, with the
-    best dev scores, which the summary holds as `<metric>.max`. Steps that are trained a second time, since a process died
-    after the last checkpoint, are not recorded again: no curve goes back.
+    best dev scores, which the summary holds as `<metric>.max`. Steps that are trained again are not recorded again.
 
-    A run that a W&B agent started takes the id that the agent gave it, also where it is tracked in another process than the
-    one in which the tracker was made.
+    A run that a W&B agent started takes the agent's id, also where it is tracked in another process than the tracker was made in.
     """
 
     def __init__(self, tracking: TrackingConfig, mode: Mode | None = None) -> None:
