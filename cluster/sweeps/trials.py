@@ -25,8 +25,7 @@ from multitask.config import RunConfig
 from multitask.data import Tables
 from multitask.score_names import is_dev_score
 
-# A trial that the cluster has ended so often is tried again; once more, and it has failed.
-MAX_RETRIES = 2
+MAX_RETRIES = 2  # Times that the cluster may end a trial; once more, and it has failed.
 _ORDER: dict[Role, int] = {"recipe": 0, "baseline": 1}
 
 
