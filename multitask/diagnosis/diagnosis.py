@@ -1,7 +1,7 @@
 """`diagnose`: the probe and what is made of it."""
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -66,29 +66,33 @@ def diagnose(
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     tables = tables or prepare_tables(config)
     probe = Probe(config, tables, steps, every, where)
-    looks: list[Look] = []
-    began, last = time.perf_counter(), 0.0
+    began = time.perf_counter()
+    looks = list(probe.run(_progress(probe.steps, began, tell)))
+    return _findings(config, tables, probe, looks, time.perf_counter() - began)
+
+
+def _progress(steps: int, began: float, tell: Tell) -> Callable[[int], None]:
+    """What is called with the number of steps done: tells after a few of them, and every minute, how long it takes."""
+    last = 0.0
 
     def on_step(done: int) -> None:
         nonlocal last
         spent = time.perf_counter() - began
         if done == _TIMED or spent - last > 60:
             last = spent
-            tell(f"step {done}/{probe.steps}, about {(probe.steps - done) * spent / done / 60:.1f} minutes to go")
+            tell(f"step {done}/{steps}, about {(steps - done) * spent / done / 60:.1f} minutes to go")
 
-    for look in probe.run(on_step):
-        looks.append(look)
-    rows = {task: table.rows for task, table in tables.train.items()}
-    found, noisy, methods = (
-        pairs(looks, list(config.tasks)),
-        noise(looks, list(config.tasks)),
-        replay(config, looks, rows),
-    )
+    return on_step
+
+
+def _findings(config: RunConfig, tables: Tables, probe: Probe, looks: Sequence[Look], seconds: float) -> Diagnosis:
+    tasks, rows = list(config.tasks), {task: table.rows for task, table in tables.train.items()}
+    found, noisy, methods = pairs(looks, tasks), noise(looks, tasks), replay(config, looks, rows)
     return Diagnosis(
         recipe=config.name,
         steps=probe.steps,
         looks=len(looks),
-        seconds=time.perf_counter() - began,
+        seconds=seconds,
         blocks=tuple(probe.block_names()),
         pairs=tuple(found),
         noise=tuple(noisy),
