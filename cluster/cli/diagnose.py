@@ -1,12 +1,16 @@
 """`concord diagnose`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from cluster.terminal.json_output import print_json
 from multitask.errors import UserError
+
+if TYPE_CHECKING:
+    from multitask.config import RunConfig
+    from multitask.diagnosis import Diagnosis
 
 
 def diagnose(
@@ -36,6 +40,14 @@ def diagnose(
 
     config = load_recipe(recipe, overrides or [])
     found = run(config, steps=steps, every=every, tell=lambda text: print(text, file=sys.stderr))
+    _write_files(found, config, output, space)
+    if json:
+        print_json(found.to_dict() | {"page": output, "space": space})
+    else:
+        _show(found, recipe, output, space)
+
+
+def _write_files(found: "Diagnosis", config: "RunConfig", output: str | None, space: str | None) -> None:
     if output is not None:
         from cluster.report.diagnosis_page import render_diagnosis
 
@@ -44,18 +56,17 @@ def diagnose(
         import yaml
 
         text = yaml.safe_dump(found.space(config.optimizer.lr), sort_keys=False)
-        _write("--space", space, f"# What concord diagnose {recipe} found worth trying.\n{text}")
-    if json:
-        print_json(found.to_dict() | {"page": output, "space": space})
-        return
+        _write("--space", space, f"# What concord diagnose found worth trying for {config.name}.\n{text}")
+
+
+def _show(found: "Diagnosis", recipe: str, output: str | None, space: str | None) -> None:
     from cluster.terminal.diagnosis_display import show_diagnosis
 
     show_diagnosis(found)
     for name, path in (("page", output), ("space", space)):
         if path is not None:
             print(f"{name} written to {path}")
-    tried = space or "combination"
-    print(f"\nwhat next: concord sweep {recipe} --space {tried} --trials {4 * len(found.try_next)}")
+    print(f"\nwhat next: concord sweep {recipe} --space {space or 'combination'} --trials {4 * len(found.try_next)}")
 
 
 def _write(option: str, path: str, text: str) -> None:
