@@ -78,9 +78,14 @@ class MultitaskStep:
         if not culprits:
             self._optimize(tasks, lr, lowest_layer)
             self.combination.learn(facts)
+        return self._result(plan, facts, factors, totals, norm, culprits)
+
+    def _result(
+        self, plan: Plan, facts: Facts, factors: Factors, totals: "_Totals", norm: float, culprits: tuple[str, ...]
+    ) -> StepResult:
         return StepResult(
-            losses=dict(zip(tasks, totals.losses.tolist(), strict=True)),
-            terms=self._named_terms(tasks, totals.terms),
+            losses=dict(zip(facts.tasks, totals.losses.tolist(), strict=True)),
+            terms=self._named_terms(facts.tasks, totals.terms),
             weights=used_weights(plan, facts, factors),
             groups=plan.groups,
             gramian=facts.gramian.sum(0).float() if len(plan.groups) > 1 else None,
