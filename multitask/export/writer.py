@@ -53,10 +53,7 @@ def write_export(
         load_tokenizer(config.encoder.name).save_pretrained(made)
         save_file(_beside_encoder(model), made / HEADS)
         description = _configured(config) | {
-            "scores": dict(scores),
-            "step": step,
-            "data_hashes": dict(data_hashes),
-            "versions": dict(versions),
+            **{"scores": dict(scores), "step": step, "data_hashes": dict(data_hashes), "versions": dict(versions)},
             "sha256": {file.name: file_hash(file) for file in sorted(made.iterdir())},
         }
         _write_signed(made, encode_json(description))
