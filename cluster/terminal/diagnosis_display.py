@@ -23,7 +23,7 @@ def show_diagnosis(found: Diagnosis) -> None:
 def _table(*headings: str, title: str) -> Table:
     table = Table(box=box.SIMPLE_HEAD, title=title, title_justify="left")
     for number, heading in enumerate(headings):
-        table.add_column(heading, justify="left" if number == 0 else "right", no_wrap=number > 0)
+        table.add_column(heading, justify="left" if number == 0 else "right", no_wrap=number == 0)
     return table
 
 
@@ -34,7 +34,7 @@ def _pairs(found: Diagnosis) -> Table:
     for pair in found.pairs[:_MOST_PAIRS]:
         table.add_row(
             f"{pair.first}–{pair.second}" + (" *" if pair.is_real else ""),
-            f"{pair.cosine:+.3f} ± {pair.error:.3f}",
+            f"{pair.cosine:+.3f}±{pair.error:.3f}",
             "–" if pair.true_cosine is None else f"{pair.true_cosine:+.2f}",
             f"{pair.rate:.0%}",
             f"{pair.both:.0%}",
