@@ -41,8 +41,3 @@ class LearnedNumbers:
 def numbers(tasks: tuple[str, ...], of: tuple[str, ...]) -> list[int]:
     """Where each of `of` lies among `tasks`."""
     return [tasks.index(task) for task in of]
-
-
-def finite(values: Tensor) -> bool:
-    """Whether all of them are."""
-    return bool(torch.isfinite(values).all())
