@@ -17,3 +17,8 @@ def test_every_method_has_a_row() -> None:
     for name, own in method_classes().items():
         assert f"| `{name}`" in text
         assert own.ABOUT.when in text
+
+
+def test_readme_counts_them() -> None:
+    readme = (PAGE.parents[1] / "README.md").read_text(encoding="utf-8")
+    assert f"another of {len(method_classes())} loss combinations" in " ".join(readme.split())
