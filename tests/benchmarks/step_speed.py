@@ -19,7 +19,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Any
 
 import numpy as np
@@ -81,11 +81,11 @@ def config(encoder: str, variant: str, stage: int, precision: str) -> RunConfig:
     )
 
 
-def batches(rows: int, tokens: int, vocabulary: int) -> dict[str, Batch]:
+def batches(rows: int, tokens: int, vocabulary: int, tasks: Iterable[str] = tuple(TASKS)) -> dict[str, Batch]:
     """One batch of random words per task, each row `tokens` long; ids are drawn as Zipf draws them."""
     generator = np.random.default_rng(0)
     made = {}
-    for number, task in enumerate(TASKS):
+    for number, task in enumerate(tasks):
         ids = torch.from_numpy(1000 + generator.zipf(1.2, (rows, tokens)) % (vocabulary - 1000))
         labels = torch.from_numpy(generator.integers(0, 2, rows).astype(np.float32)) + number * 0
         ones = torch.ones_like(ids)
@@ -114,6 +114,21 @@ def bare_loop(settings: RunConfig, whole: dict[str, Batch], device: torch.device
 
 def our_step(settings: RunConfig, whole: dict[str, Batch], session: Any) -> tuple[Callable[[], None], Stopwatch]:
     """One step of the real thing, on this rank's share of `whole`, the global batches."""
+    made = build_step(settings, whole, session)
+    work = share(whole, session.rank, session.world, packed=settings.zero.stage < 3)
+    teacher = made.gradients.objective.teacher
+
+    def run() -> None:
+        assert made.run(work, 1e-5).applied
+        if teacher:
+            with made.engine.whole_weights():
+                teacher.follow(made.engine.model, 0)
+
+    return run, made.watch
+
+
+def build_step(settings: RunConfig, tasks: Iterable[str], session: Any) -> MultitaskStep:
+    """The real thing."""
     model: MultitaskModel = build_model(settings)
     embedding = model.token_embedding()
     assert embedding is not None
@@ -121,23 +136,14 @@ def our_step(settings: RunConfig, whole: dict[str, Batch], session: Any) -> tupl
     teacher = Teacher(model.to(session.device), bregman, 1) if bregman else None
     engine = start_engine(model, settings, session.device)
     watch = Stopwatch(session.device)
-    combination = build_combination(settings, Setting(dict.fromkeys(TASKS, 1), 1000, settings.seed))
+    combination = build_combination(settings, Setting(dict.fromkeys(tasks, 1), 1000, settings.seed))
     tap = None if combination.coordinatewise else EmbeddingTap(embedding[1])
     objective = RowObjective(settings, engine.model, teacher, lambda: watch("regularization"))
-    step = MultitaskStep(engine, combination, settings, tap, objective, watch)
     engine.deepspeed.train()
-    work = _share(whole, session.rank, session.world, packed=settings.zero.stage < 3)
-
-    def run() -> None:
-        assert step.run(work, 1e-5).applied
-        if teacher:
-            with engine.whole_weights():
-                teacher.follow(engine.model, 0)
-
-    return run, watch
+    return MultitaskStep(engine, combination, settings, tap, objective, watch)
 
 
-def _share(whole: dict[str, Batch], rank: int, world: int, *, packed: bool) -> RoundWork:
+def share(whole: dict[str, Batch], rank: int, world: int, *, packed: bool) -> RoundWork:
     costs = [np.full(len(batch.rows), batch.input_ids.shape[1]) for batch in whole.values()]
     shares = split_round(costs, world, packed=packed)
     mine = {}
