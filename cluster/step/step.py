@@ -11,6 +11,7 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from cluster.step.combined_gradient import CombinedGradient
 from cluster.step.exchange import GradientBuffer, buffer_size, exchange_gradients
 from cluster.step.gradient_writer import GradientWriter, SharedFactors
 from cluster.step.layout import StepLayout
@@ -18,8 +19,7 @@ from cluster.step.stopwatch import Stopwatch
 from cluster.step.task_gradients import LocalSums, TaskGradients
 from cluster.step.token_exchange import OwnedTokens
 from cluster.zero.engine import Engine
-from cluster.zero.partition import Fragment
-from multitask.combination import Combination, CoordinateCombination, Factors, Facts, Plan
+from multitask.combination import Combination, Factors, Facts, Plan
 from multitask.combination.base import ones, used_weights
 from multitask.combination.blocks import Blocks
 from multitask.config import RunConfig
@@ -70,7 +70,7 @@ class MultitaskStep:
             facts = Facts(work.round.step, tuple(tasks), plan.groups, totals.losses, totals.gramian, totals.heads)
             culprits = _not_finite(facts)
             factors = ones(facts) if culprits else self.combination.factors(facts)
-            written = self._combine(factors, facts, shards, head, tokens)
+            written = self._update.write(factors, facts, shards, head, tokens)
             norm = self._norm(totals, written)
             culprits = culprits or (() if math.isfinite(norm) else tuple(tasks))
             if not culprits:
@@ -127,6 +127,7 @@ class MultitaskStep:
         if lowest_layer == self._lowest_layer:
             return
         self._layout = StepLayout(self.engine, self._shared, self.tap, lowest_layer)
+        self._update = CombinedGradient(self.engine, self._layout, self.combination, self.blocks)
         self._lowest_layer = lowest_layer
         self._buffers: dict[int, GradientBuffer] = {}
 
@@ -178,35 +179,6 @@ class MultitaskStep:
             for part in written:
                 part.mul_(factor)
 
-    def _combine(
-        self, factors: Factors, facts: Facts, shards: Sequence[Tensor], head: Tensor, tokens: OwnedTokens | None
-    ) -> list[Tensor]:
-        """Write Σ wₖ gₖ of the shared parameters, and the heads' own gradients, into the engine's shards; gives what it wrote."""
-        by_block, written = factors.shared.tolist(), []
-        for name, (_, fragment, at) in self._layout.shared.owned_by(self.rank):
-            out = self._out(fragment)
-            rows = [shard[at : at + fragment.size] for shard in shards]
-            if isinstance(self.combination, CoordinateCombination):
-                out.copy_(self.combination.merge(name, fragment.start, torch.stack(rows), facts.step))
-            else:
-                weigh(rows, by_block[self.blocks.of[name]], out)
-            written.append(out)
-        heads = self._layout.head_factors(dict(zip(facts.tasks, factors.heads.tolist(), strict=True)))
-        for name, (_, fragment, at) in self._layout.heads.owned_by(self.rank):
-            out = self._out(fragment).copy_(head[at : at + fragment.size])
-            if heads.get(name, 1.0) != 1:
-                out.mul_(heads[name])
-            written.append(out)
-        embedding = self._layout.embedding
-        mine = self.engine.partition.owned[self.rank].get(embedding) if embedding else None
-        if tokens is not None and embedding is not None and mine is not None:
-            tokens.write(by_block[self.blocks.of[embedding]], mine, self._out(mine))
-            written.append(self._out(mine))
-        return written
-
-    def _out(self, fragment: Fragment) -> Tensor:
-        return self.engine.shards[fragment.group][fragment.offset : fragment.offset + fragment.size]
-
     def _buffer(self, groups: int) -> GradientBuffer:
         """The buffer for so many group gradients, on memory that is kept from step to step."""
         layout = self._layout
@@ -231,13 +203,6 @@ class _Totals(NamedTuple):
     tokens: int
     slots: int
     extra_tokens: int
-
-
-def weigh(rows: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
-    """Write Σ wᵢ rowᵢ into `out`."""
-    torch.mul(rows[0], weights[0], out=out)
-    for row, weight in zip(rows[1:], weights[1:], strict=True):
-        out.add_(row, alpha=weight)
 
 
 def _not_finite(facts: Facts) -> tuple[str, ...]:

@@ -27,12 +27,15 @@ class OwnedTokens:
         """Inner products (K, K) over this rank's part, as exact as those of the dense gradients: no matrix product, no TF32."""
         return gramian(list(self.rows.flatten(1)))
 
-    def write(self, weights: Sequence[float], fragment: Fragment, out: Tensor) -> None:
-        """Write the sum of the rows, weighted (K), into `out`, the fragment's flat gradient."""
+    def places(self) -> Tensor:
+        """The elements (U · D,) of the flat embedding that the rows are of."""
         width = self.rows.shape[2]
-        combined = self.rows[0] * weights[0]
-        for row, weight in zip(self.rows[1:], weights[1:], strict=True):
-            combined.add_(row, alpha=weight)
+        ids = self.ids.to(self.rows.device)
+        return (ids[:, None] * width + torch.arange(width, device=ids.device)).flatten()
+
+    def write(self, combined: Tensor, fragment: Fragment, out: Tensor) -> None:
+        """Write `combined` (U, D), made of the groups' rows, into `out`, the fragment's flat gradient."""
+        width = self.rows.shape[2]
         out.zero_()
         first = -(-fragment.start // width)
         last = (fragment.start + fragment.size) // width

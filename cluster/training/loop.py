@@ -58,8 +58,7 @@ class Run:
         setting = Setting(self.source.used_rows(), self.schedule.steps, config.seed)
         self.combination = build_combination(config, setting)
         batch = collate(table, range(min(4, table.rows)), tables.pad_id).to(session.device)
-        # What merges coordinates needs the whole gradient of the word embedding.
-        tap = None if self.combination.coordinatewise else tap_embedding(model, batch)
+        tap = tap_embedding(model, batch)
         self.engine: Engine = start_engine(model, config, session.device)
         objective = RowObjective(config, self.engine.model, self.teacher, lambda: watch("regularization"))
         self.step = MultitaskStep(self.engine, self.combination, config, tap, objective, watch)

@@ -3,7 +3,7 @@
 from abc import ABC, abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import ClassVar, Literal, NamedTuple
+from typing import Literal, NamedTuple
 
 import torch
 from torch import Tensor
@@ -67,7 +67,6 @@ class Combination(ABC):
     """
 
     granularity: Granularity = "encoder"
-    coordinatewise: ClassVar[bool] = False
 
     @abstractmethod
     def plan(self, tasks: Sequence[str], step: int) -> Plan:

@@ -137,7 +137,7 @@ def build_step(settings: RunConfig, tasks: Iterable[str], session: Any) -> Multi
     engine = start_engine(model, settings, session.device)
     watch = Stopwatch(session.device)
     combination = build_combination(settings, Setting(dict.fromkeys(tasks, 1), 1000, settings.seed))
-    tap = None if combination.coordinatewise else EmbeddingTap(embedding[1])
+    tap = EmbeddingTap(embedding[1])
     objective = RowObjective(settings, engine.model, teacher, lambda: watch("regularization"))
     engine.deepspeed.train()
     return MultitaskStep(engine, combination, settings, tap, objective, watch)

@@ -2,7 +2,6 @@
 
 from abc import abstractmethod
 from collections.abc import Sequence
-from typing import ClassVar
 
 import torch
 from torch import Tensor
@@ -13,11 +12,12 @@ from multitask.combination.setting import Setting
 from multitask.config.combination import GradDrop, TrimmedMean
 from multitask.keys import generator_key
 
+# Elements that are merged at a time: 128 KiB in fp32, of which a core's cache holds all that is made on the way; a GPU wants more.
+_CHUNK = {"cpu": 1 << 15, "cuda": 1 << 24}
+
 
 class CoordinateCombination(Combination):
-    """Merges G gradients of a part of a parameter into one."""
-
-    coordinatewise: ClassVar[bool] = True
+    """Merges G gradients of some elements of a parameter into one."""
 
     def __init__(self, config: GradDrop | TrimmedMean, setting: Setting) -> None:
         self.config, self._seed = config, setting.seed
@@ -26,17 +26,24 @@ class CoordinateCombination(Combination):
         groups = together(tasks) if step < self.config.after else groups_of(self.config, tasks)
         return Plan(groups, torch.ones(len(tasks)))
 
-    def merge(self, name: str, start: int, rows: Tensor, step: int) -> Tensor:
-        """Elements `start` … of the flat parameter `name`: gradients (G, n) to one (n,)."""
-        total = rows.sum(0)
-        if len(rows) == 1 or self.config.strength == 0:
-            return total
-        merged = self.merged(name, start, rows, step)
-        return merged if self.config.strength == 1 else torch.lerp(total, merged, self.config.strength)
+    def merge(self, name: str, places: Tensor, rows: Sequence[Tensor], step: int) -> Tensor:
+        """The elements `places` (n,) int64 of the flat parameter `name`: G gradients (n,) to one (n,); of nothing but zeros, zero."""
+        merged, chunk = torch.empty_like(rows[0]), _CHUNK.get(rows[0].device.type, 1 << 15)
+        for start in range(0, len(merged), chunk):
+            part = slice(start, start + chunk)
+            merged[part] = self._merge(name, places[part], torch.stack([row[part] for row in rows]), step)
+        return merged
+
+    def _merge(self, name: str, places: Tensor, rows: Tensor, step: int) -> Tensor:
+        strength = 0.0 if len(rows) == 1 else self.config.strength
+        if strength == 0:
+            return rows.sum(0)
+        merged = self.merged(name, places, rows, step)
+        return merged if strength == 1 else torch.lerp(rows.sum(0), merged, strength)
 
     @abstractmethod
-    def merged(self, name: str, start: int, rows: Tensor, step: int) -> Tensor:
-        """What the method makes of them."""
+    def merged(self, name: str, places: Tensor, rows: Tensor, step: int) -> Tensor:
+        """What the method makes of gradients (G, n)."""
 
 
 class GradDropCombination(CoordinateCombination):
@@ -48,14 +55,12 @@ class GradDropCombination(CoordinateCombination):
 
     config: GradDrop
 
-    def merged(self, name: str, start: int, rows: Tensor, step: int) -> Tensor:
-        sums = rows.abs().sum(0)
-        positive = 0.5 * (1 + torch.where(sums > 0, rows.sum(0) / sums, 0.0))
-        drawn = uniform(generator_key(self._seed, "graddrop", step, name), start, rows.shape[1], rows.device)
-        kept = torch.where(positive > drawn, rows.clamp(min=0), 0.0) + torch.where(
-            positive < drawn, rows.clamp(max=0), 0.0
-        )
-        return (self.config.leak * rows + (1 - self.config.leak) * kept).sum(0)
+    def merged(self, name: str, places: Tensor, rows: Tensor, step: int) -> Tensor:
+        up, down = rows.clamp(min=0).sum(0), rows.clamp(max=0).sum(0)
+        drawn = uniform(generator_key(self._seed, "graddrop", step, name), places)
+        # P is up / (up − down). With shares of 0 and 1 this chooses exactly, five times as fast as `torch.where` on a CPU.
+        kept = torch.lerp(down, up, (drawn.mul_(up - down) <= up).float())
+        return kept if self.config.leak == 0 else torch.lerp(kept, up + down, self.config.leak)
 
 
 class TrimmedMeanCombination(CoordinateCombination):
@@ -63,16 +68,24 @@ class TrimmedMeanCombination(CoordinateCombination):
 
     config: TrimmedMean
 
-    def merged(self, name: str, start: int, rows: Tensor, step: int) -> Tensor:
+    def merged(self, name: str, places: Tensor, rows: Tensor, step: int) -> Tensor:
         trim = self.config.trim
         return rows.sort(0).values[trim : len(rows) - trim].mean(0)
 
 
-def uniform(key: int, start: int, size: int, device: torch.device) -> Tensor:
-    """Numbers in 0 … 1 for the places `start` … `start + size`, each a hash of `key` and its place."""
-    places = torch.arange(start, start + size, dtype=torch.int64, device=device)
-    bits = (places * 0x9E3779B9 + (key & 0x7FFFFFFF)) & 0xFFFFFFFF
+def uniform(key: int, places: Tensor) -> Tensor:
+    """Numbers in [0, 1) for `places` (n,) int64, each the upper 24 bits of a hash of `key` and its place."""
+    # As signed numbers of 32 bits these wrap around as unsigned ones do.
+    bits = places.to(torch.int32).mul_(_signed(0x9E3779B9)).add_(key & 0x7FFFFFFF)
     for multiplier, shift in ((0x85EBCA6B, 16), (0xC2B2AE35, 13), (0x27D4EB2F, 16)):
-        bits = ((bits ^ (bits >> shift)) * multiplier) & 0xFFFFFFFF
-    bits = bits ^ (bits >> 16)
-    return bits.double().div_(2**32).float()
+        bits.bitwise_xor_(_shifted(bits, shift)).mul_(_signed(multiplier))
+    bits.bitwise_xor_(_shifted(bits, 16))
+    return _shifted(bits, 8).float().mul_(2**-24)
+
+
+def _signed(number: int) -> int:
+    return number - (1 << 32) if number >> 31 else number
+
+
+def _shifted(bits: Tensor, shift: int) -> Tensor:
+    return (bits >> shift).bitwise_and_((1 << (32 - shift)) - 1)

@@ -202,7 +202,10 @@ def test_token_rows_equal_a_dense_sum_on_every_fragment(monkeypatch: pytest.Monk
             assert not owned.ids.numel()
             continue
         out = torch.full((fragment.size,), 99.0)
-        owned.write(weights, fragment, out)
+        owned.write((weights @ owned.rows.flatten(1)).view(-1, WIDTH), fragment, out)
+        places = owned.places() - fragment.start
+        own = (places >= 0) & (places < fragment.size)
+        torch.testing.assert_close(owned.rows.flatten(1)[:, own], flat[:, owned.places()[own]])
         torch.testing.assert_close(out, (weights @ flat)[fragment.start : fragment.start + fragment.size])
 
 
@@ -214,7 +217,7 @@ def test_round_without_tokens_gives_empty_rows_and_a_zero_gradient(monkeypatch: 
         assert fragment is not None
         assert torch.equal(owned.gramian(), torch.zeros(2, 2))
         out = torch.full((fragment.size,), 99.0)
-        owned.write(torch.ones(2), fragment, out)
+        owned.write(torch.zeros(0, WIDTH), fragment, out)
         assert not out.any()
 
 
@@ -222,6 +225,6 @@ def test_write_leaves_words_of_other_ranks_alone() -> None:
     fragment = Fragment(start=6, size=9, group=0, offset=0)
     rows = torch.arange(12.0).view(1, 3, 4) + 1
     out = torch.full((9,), 99.0)
-    OwnedTokens(torch.tensor([1, 2, 3]), rows).write(torch.tensor([10.0]), fragment, out)
+    OwnedTokens(torch.tensor([1, 2, 3]), rows).write(10 * rows[0], fragment, out)
     # Word 1 from its third element on, word 2, word 3 up to its third.
     assert out.tolist() == [30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0, 110.0]

@@ -1,6 +1,7 @@
 """What every combination keeps to, by being in the registry."""
 
 import json
+from importlib import import_module
 from typing import Any
 
 import pytest
@@ -139,11 +140,27 @@ def test_the_global_generator_is_left_alone_and_does_not_matter(tiny_tasks: dict
 
 
 @pytest.mark.parametrize("name", ["graddrop", "trimmed_mean"])
-def test_coordinates_are_merged_alike_however_they_are_cut(tiny_tasks: dict[str, Any], name: str) -> None:
+def test_coordinates_are_merged_alike_however_they_are_cut(
+    tiny_tasks: dict[str, Any], name: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
     own = build(tiny_tasks, name)
     assert isinstance(own, CoordinateCombination)
-    rows = drawn(6, size=50).float()
-    whole = own.merge("weight", 0, rows, 3)
-    parts = [own.merge("weight", start, rows[:, start : start + 7], 3) for start in range(0, 50, 7)]
+    monkeypatch.setitem(import_module("multitask.combination.coordinates.combination")._CHUNK, "cpu", 11)
+    rows, places = list(drawn(6, size=50).float()), torch.arange(50)
+    whole = own.merge("weight", places, rows, 3)
+    parts = [
+        own.merge("weight", places[start : start + 7], [row[start : start + 7] for row in rows], 3)
+        for start in range(0, 50, 7)
+    ]
     assert torch.equal(torch.cat(parts), whole)
-    assert torch.isfinite(own.merge("weight", 0, torch.zeros(3, 9), 3)).all()
+    scattered = torch.tensor([3, 4, 30, 49])
+    assert torch.equal(own.merge("weight", scattered, [row[scattered] for row in rows], 3), whole[scattered])
+
+
+@pytest.mark.parametrize("name", ["graddrop", "trimmed_mean"])
+@pytest.mark.parametrize("strength", [0.5, 1.0])
+def test_words_that_no_task_has_get_nothing(tiny_tasks: dict[str, Any], name: str, strength: float) -> None:
+    """So that the word embedding may be merged in the rows of the batch's words alone."""
+    own = build(tiny_tasks, name, strength=strength)
+    assert isinstance(own, CoordinateCombination)
+    assert not own.merge("weight", torch.arange(9), list(torch.zeros(3, 9)), 3).any()
