@@ -96,10 +96,7 @@ class Step:
         gradients: Tensor,
         shared: Mapping[str, nn.Parameter],
     ) -> Facts:
-        if self.blocks.number == 1:
-            gramian = (gradients @ gradients.T)[None]
-        else:
-            gramian = self.blocks.gramian(list(gradients), parts_of(shared))
+        gramian = self.blocks.gramian(list(gradients), parts_of(shared))
         squares = [
             sum((g.double().square().sum().item() for g in own.head.values()), start=0.0) for own in found.values()
         ]
@@ -123,8 +120,12 @@ class Step:
     ) -> dict[str, Tensor]:
         """The update by name."""
         if isinstance(self.combination, CoordinateCombination):
-            parts = {name: gradients[:, at : at + size] for name, at, size in parts_of(shared)}
-            merged = [self.combination.merge(name, 0, rows, facts.step) for name, rows in parts.items()]
+            merged = [
+                self.combination.merge(
+                    name, torch.arange(size, device=self._device), list(gradients[:, at : at + size]), facts.step
+                )
+                for name, at, size in parts_of(shared)
+            ]
             combined = torch.cat(merged) if merged else gradients.sum(0)
         elif self.blocks.number == 1:
             combined = factors.shared[0].to(gradients) @ gradients

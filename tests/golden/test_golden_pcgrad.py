@@ -72,9 +72,20 @@ def test_heads_join_the_projection_and_are_never_averaged(
     assert (alone.shared, alone.heads) == (1, 1)
 
 
-def test_gramian_reads_every_column_once() -> None:
-    rows = torch.randn(3, (1 << 18) + 12345, generator=torch.Generator().manual_seed(0))
-    torch.testing.assert_close(gramian(list(rows)).double(), rows.double() @ rows.double().T, rtol=1e-4, atol=1e-1)
+@pytest.mark.parametrize("count", [1, 3, 5])
+@pytest.mark.parametrize("lie", ["in a matrix", "with gaps", "apart", "in another order"])
+def test_gramian_reads_every_column_once(count: int, lie: str) -> None:
+    length = (1 << 18) + 12345
+    drawn = torch.randn(count, length + 3, generator=torch.Generator().manual_seed(0))
+    whole = drawn[:, :length]
+    rows = {
+        "in a matrix": list(whole.contiguous()),
+        "with gaps": list(whole),
+        "apart": [row.clone() for row in whole],
+        "in another order": [whole[k] for k in reversed(range(count))],
+    }[lie]
+    exact = torch.stack(rows).double()
+    torch.testing.assert_close(gramian(rows).double(), exact @ exact.T, rtol=1e-4, atol=1e-1)
 
 
 def test_order_of_projections_depends_on_seed_and_step_only() -> None:
