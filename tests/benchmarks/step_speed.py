@@ -4,7 +4,8 @@
     torchrun --nproc-per-node 2 -m tests.benchmarks.step_speed              # two ranks
     python -m tests.benchmarks.step_speed --ray-workers 2                   # Ray Train workers, Ray's own processes beside
     python -m tests.benchmarks.step_speed --variants sum smart bregman r_drop
-    python -m tests.benchmarks.step_speed --variants sum pcgrad cagrad nash_mtl uncertainty graddrop layers every_4
+
+Loss combinations are compared by `tests.benchmarks.combination`.
 
 Three task batches of 8 × 32 tokens per rank. The bare loop is `torch.optim.AdamW(fused=True)` on one process, one
 backward over the three losses summed, on the rows of one rank. All variants take turns within each repetition, so
@@ -19,7 +20,7 @@ import statistics
 import tempfile
 import time
 import warnings
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from typing import Any
 
 import numpy as np
@@ -31,7 +32,7 @@ from cluster.step.stopwatch import Stopwatch
 from cluster.training.allocator import keep_freed_memory
 from cluster.training.session import LocalSession
 from cluster.zero.engine import start_engine
-from multitask.combination import COMBINATIONS, WEIGHTINGS, Setting, build_combination
+from multitask.combination import Setting, build_combination
 from multitask.config import RunConfig, parse_config
 from multitask.data import Batch
 from multitask.model import EmbeddingTap, MultitaskModel, build_model
@@ -45,16 +46,9 @@ TASKS = {
     "c": {"name": "regression", "low": 0, "high": 5},
 }
 
-
-# What a method cannot do without.
-NEEDED: dict[str, dict[str, Any]] = {
-    "loss_weights": {"loss_weights": {"a": 0.5, "b": 2, "c": 1}},
-    "scheduled": {"start": dict.fromkeys(TASKS, 1), "end": dict.fromkeys(TASKS, 2)},
-}
 VARIANTS: dict[str, dict[str, Any]] = {
-    **{name: {"combination": {"name": name, **NEEDED.get(name, {})}} for name in {**COMBINATIONS, **WEIGHTINGS}},
-    "layers": {"combination": {"name": "pcgrad", "granularity": "layer"}},
-    "every_4": {"combination": {"name": "pcgrad", "every": 4}},
+    "sum": {"combination": {"name": "sum"}},
+    "pcgrad": {"combination": {"name": "pcgrad"}},
     "smart": {"regularization": {"smart": {}}},
     "bregman": {"regularization": {"bregman": {}}},
     "r_drop": {"regularization": {"r_drop": {}}},
@@ -63,17 +57,18 @@ VARIANTS: dict[str, dict[str, Any]] = {
 }
 
 
-def config(encoder: str, variant: str, stage: int, precision: str) -> RunConfig:
-    """Three tasks of single texts; their files are never read."""
+def config(
+    encoder: str, own: Mapping[str, Any], stage: int, precision: str, kinds: Mapping[str, Any] = TASKS
+) -> RunConfig:
+    """Tasks of single texts, of these kinds; their files are never read. `own`: further keys of the recipe."""
     files = {"train": ["none.csv"], "dev": ["none.csv"]}
     columns = {"text": "text", "label": "label"}
-    own = VARIANTS[variant]
     return parse_config(
         {
             **own,
             "name": "benchmark",
             "encoder": {"name": encoder, **own.get("encoder", {})},
-            "tasks": {t: {"kind": kind, "columns": columns, "files": files} for t, kind in TASKS.items()},
+            "tasks": {t: {"kind": kind, "columns": columns, "files": files} for t, kind in kinds.items()},
             "zero": {"stage": stage},
             "precision": precision,
         },
@@ -163,7 +158,9 @@ def measure(arguments: argparse.Namespace, session: Any) -> dict[str, Any]:
     vocabulary = 30522
     per_rank = batches(arguments.rows, arguments.tokens, vocabulary)
     whole = batches(arguments.rows * session.world, arguments.tokens, vocabulary)
-    settings = {m: config(arguments.encoder, m, arguments.zero, arguments.precision) for m in arguments.variants}
+    settings = {
+        m: config(arguments.encoder, VARIANTS[m], arguments.zero, arguments.precision) for m in arguments.variants
+    }
     variants: dict[str, Callable[[], None]] = {}
     watches = {}
     for method, own in settings.items():
@@ -172,7 +169,7 @@ def measure(arguments: argparse.Namespace, session: Any) -> dict[str, Any]:
     seconds: dict[str, list[float]] = {name: [] for name in ("bare", *variants)}
     for repetition in range(arguments.repetitions + 2):
         for name, step in {"bare": bare, **variants}.items():
-            taken = _time(name, step, session, arguments.steps)
+            taken = seconds_per_step(name, step, session, arguments.steps)
             if repetition >= 2:
                 seconds[name].append(taken)
         if repetition == 1:
@@ -190,7 +187,7 @@ def measure(arguments: argparse.Namespace, session: Any) -> dict[str, Any]:
     }
 
 
-def _time(name: str, step: Callable[[], None], session: Any, steps: int) -> float:
+def seconds_per_step(name: str, step: Callable[[], None], session: Any, steps: int) -> float:
     """Seconds of one step. The bare loop runs on rank 0 alone, while the other ranks wait without computing."""
     dist.barrier()
     start = time.perf_counter()
@@ -210,7 +207,7 @@ def _ratio(first: list[float], second: list[float]) -> float:
 
 def bare_seconds(arguments: argparse.Namespace) -> float:
     """Median seconds of the bare loop alone, on all cores."""
-    settings = config(arguments.encoder, "sum", 1, arguments.precision)
+    settings = config(arguments.encoder, VARIANTS["sum"], 1, arguments.precision)
     step = bare_loop(settings, batches(arguments.rows, arguments.tokens, 30522), torch.device("cpu"))
     taken = []
     for repetition in range(arguments.steps * 3):
@@ -232,7 +229,7 @@ def measure_under_ray(arguments: argparse.Namespace) -> dict[str, Any]:
 
     cpus = (os.cpu_count() or 1) // arguments.ray_workers
     before = bare_seconds(arguments)
-    with ray_cluster(config(arguments.encoder, "sum", 1, "fp32")), tempfile.TemporaryDirectory() as storage:
+    with ray_cluster(config(arguments.encoder, VARIANTS["sum"], 1, "fp32")), tempfile.TemporaryDirectory() as storage:
         scaling = ScalingConfig(num_workers=arguments.ray_workers, resources_per_worker={"CPU": cpus})
         trainer = TorchTrainer(
             _ray_worker,
