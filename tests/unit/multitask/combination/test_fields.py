@@ -3,6 +3,7 @@
 from typing import Any
 
 import pytest
+import torch
 
 from multitask.combination import CoordinateCombination
 from multitask.errors import UserError
@@ -60,7 +61,8 @@ def _told(tree: dict[str, Any], name: str, **keys: Any) -> list[Any]:
         told += [plan.groups, plan.losses.tolist(), factors.shared.tolist(), factors.heads.tolist()]
         told.append(None if plan.shared is None else plan.shared.tolist())
         if isinstance(own, CoordinateCombination) and len(plan.groups) > 1:
-            told.append(own.merge("weight", 0, rows[: len(plan.groups)].float(), step).tolist())
+            places, found = torch.arange(rows.shape[1]), list(rows[: len(plan.groups)].float())
+            told.append(own.merge("weight", places, found, step).tolist())
     return told
 
 
