@@ -30,13 +30,15 @@ _SPARE_AFTER_S = 8.0
 class RaySession:
     """Ray Train has started the process group; rank 0's reports go to its controller, where the observers are."""
 
-    def __init__(self, timeout_s: float, controller: str, launch: Launch, began: float) -> None:
+    def __init__(
+        self, timeout_s: float, controller: str, launch: Launch, began: float, *, acts_on_scores: bool
+    ) -> None:
         context = ray.train.get_context()
         self.rank = context.get_world_rank()
         self.world = context.get_world_size()
         self.local_rank = context.get_local_rank()
         self.device: torch.device = ray.train.torch.get_device()
-        self.launch, self.began = launch, began
+        self.launch, self.began, self.acts_on_scores = launch, began, acts_on_scores
         self.agreement = Agreement(timeout_s)
         self.attempt = self.agreement.from_rank_zero(lambda: secrets.token_hex(8))
         self._reporter = Reporter(controller) if self.rank == 0 else None
@@ -99,12 +101,18 @@ class StopNews:
 
 
 def train_worker(arguments: dict[str, Any]) -> dict[str, Any]:
-    """The train function: `config` and `launch` (plain values), `started`, the `controller`'s name, the signature key's, whether to keep `spares`."""
+    """The train function: `config` and `launch` (plain values), `started`, the `controller`'s name, the signature key's, whether to keep `spares`, `acts_on_scores` (`Session`)."""
     assert dist.is_initialized()
     config = parse_config(arguments["config"], "config")
     check_key(arguments.get("signature_key", ""))
     launch = Launch.from_dict(arguments["launch"])
-    session = RaySession(config.cluster.collective_timeout, arguments["controller"], launch, arguments["started"])
+    session = RaySession(
+        config.cluster.collective_timeout,
+        arguments["controller"],
+        launch,
+        arguments["started"],
+        acts_on_scores=arguments["acts_on_scores"],
+    )
     spare = threading.Timer(_SPARE_AFTER_S, keep_spare)
     spare.daemon = True
     if arguments["spares"]:

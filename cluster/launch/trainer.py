@@ -101,7 +101,7 @@ def _stop_run(controller: Any) -> None:
 class RunTrainer(ObservedTrainer):
     """Ray Train over the workers of one run. `launch`: the start that it belongs to; one of its own if not given.
 
-    `spares`: keep an idle process beside each worker (`cluster.launch.spare`).
+    `spares`: keep an idle process beside each worker (`cluster.launch.spare`). `acts_on_scores`: see `cluster.training.session`.
     """
 
     def __init__(
@@ -113,6 +113,7 @@ class RunTrainer(ObservedTrainer):
         on_controller: Callable[[Any], None] | None = None,
         launch: Launch | None = None,
         spares: bool = False,
+        acts_on_scores: bool = False,
     ) -> None:
         # A name of its own for every launch: checkpoints lie in the run folder, and a torn record of Ray's cannot block it.
         name = f"{time.strftime('%Y%m%d-%H%M%S')}-{secrets.token_hex(2)}"
@@ -126,6 +127,7 @@ class RunTrainer(ObservedTrainer):
             "controller": controller,
             "signature_key": key_name(),
             "spares": spares,
+            "acts_on_scores": acts_on_scores,
         }
         super().__init__(
             controller,

@@ -5,15 +5,16 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
+import torch
 import torch.distributed as dist
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from cluster.storage.checkpoint import EXTRA, FOLDER, FORMAT, MANIFEST, STATE, checkpoint_name
 from cluster.storage.fence import written_by
-from cluster.storage.shard_file import encode_shard, shard_name
+from cluster.storage.shard_file import copy_shard, shard_name
 from cluster.storage.signed import write_signed
-from cluster.storage.storage import Storage
+from cluster.storage.storage import Data, Storage
+from cluster.storage.tensor_file import TensorFile
 from cluster.zero.engine import Engine
 from multitask.plain_json import encode_json
 
@@ -35,29 +36,39 @@ class Ranks(Protocol):
 
 @dataclass(frozen=True)
 class Snapshot:
-    """What one rank writes of the checkpoint after `step` steps, as bytes: training may go on while it is written.
+    """What one rank writes of the checkpoint after `step` steps, in memory: training may go on while it is written.
 
     `files`: name to content of what rank 0 adds to the shards.
     """
 
     step: int
     shard_name: str
-    shard: bytes
-    files: Mapping[str, bytes]
+    shard: Data
+    files: Mapping[str, Data]
 
 
-def take_snapshot(engine: Engine, step: int, state: Mapping[str, Any], tensors: Mapping[str, Tensor]) -> Snapshot:
-    """A copy of the training in this host's memory.
+class SnapshotMemory:
+    """Where one snapshot at a time lies: the shard, and what else has tensors. `device`: from where they are copied."""
+
+    def __init__(self, device: torch.device) -> None:
+        pinned = device.type == "cuda"
+        self.shard, self.extra = TensorFile(pinned=pinned), TensorFile(pinned=pinned)
+
+
+def take_snapshot(
+    engine: Engine, step: int, state: Mapping[str, Any], tensors: Mapping[str, Tensor], memory: SnapshotMemory
+) -> Snapshot:
+    """A copy of the training in `memory`, where it takes the place of the one before.
 
     `state`: plain JSON values, and `tensors`, further ones that every rank has whole: both are taken from rank 0.
     """
     rank, world = dist.get_rank(), dist.get_world_size()
-    files = {}
+    files: dict[str, Data] = {}
     if rank == 0:
         files[STATE] = encode_json({"format": FORMAT, "step": step} | dict(state))
         if tensors:
-            files[EXTRA] = save_tensors({name: value.detach().cpu().contiguous() for name, value in tensors.items()})
-    return Snapshot(step, shard_name(rank, world), encode_shard(engine, rank), files)
+            files[EXTRA] = memory.extra.fill(tensors)
+    return Snapshot(step, shard_name(rank, world), copy_shard(engine, rank, memory.shard), files)
 
 
 def write_checkpoint(storage: Storage, snapshot: Snapshot, ranks: Ranks) -> str:
@@ -83,7 +94,7 @@ def _write_rest(storage: Storage, folder: str, snapshot: Snapshot, files: dict[s
     write_signed(storage, f"{folder}/{MANIFEST}", encode_json(about | written_by(storage) | {"files": files}))
 
 
-def _write(storage: Storage, path: str, data: bytes) -> str:
+def _write(storage: Storage, path: str, data: Data) -> str:
     """Write the file and give its sha256."""
     storage.write(path, data)
     return hashlib.sha256(data).hexdigest()

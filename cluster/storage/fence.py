@@ -5,7 +5,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from cluster.storage.lease_record import LeaseRecord, read_newest
-from cluster.storage.storage import Storage
+from cluster.storage.storage import Data, Storage
 from multitask.errors import UserError
 
 # For how long an owner that has looked believes that it still is.
@@ -69,7 +69,7 @@ class FencedStorage(Storage):
         self.fence.forget()
         self.fence.check()
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: Data) -> None:
         self.fence.check()
         super().write(path, data)
 

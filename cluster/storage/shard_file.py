@@ -7,10 +7,10 @@ from typing import Any
 
 import torch
 from safetensors.torch import load as load_tensors
-from safetensors.torch import save as save_tensors
 from torch import Tensor
 
 from cluster.storage.storage import Storage
+from cluster.storage.tensor_file import TensorFile
 from cluster.zero.engine import Engine
 from cluster.zero.partition import Fragment
 
@@ -46,8 +46,8 @@ def shard_name(rank: int, world: int) -> str:
     return f"shard-{rank:05d}-of-{world:05d}.safetensors"
 
 
-def encode_shard(engine: Engine, rank: int) -> bytes:
-    """This rank's shard of weights and moments as a safetensors file; equal shards give equal bytes."""
+def copy_shard(engine: Engine, rank: int, memory: TensorFile) -> memoryview:
+    """This rank's shard of weights and moments as a safetensors file in `memory`; equal shards give equal bytes."""
     tensors = {f"{group}/{_MASTER}": master.detach() for group, master in enumerate(engine.partition.masters)}
     numbers = {}
     for name, value in engine.state.entries():
@@ -58,7 +58,7 @@ def encode_shard(engine: Engine, rank: int) -> bytes:
     owned = {name: asdict(fragment) for name, fragment in engine.partition.owned[rank].items()}
     # One entry: safetensors writes several in random order.
     metadata = {"concord": json.dumps({"owned": owned, "numbers": numbers})}
-    return save_tensors({name: tensor.cpu().contiguous() for name, tensor in tensors.items()}, metadata=metadata)
+    return memory.fill(tensors, metadata)
 
 
 def read_shard(storage: Storage, folder: str, file: str) -> SavedShard:

@@ -21,6 +21,7 @@ from multitask.config.uris import without_secret
 from multitask.errors import UserError
 
 T = TypeVar("T")
+Data = bytes | memoryview
 # Where Ray unpacks the working folder of a job.
 _JOB_FOLDER = "/runtime_resources/working_dir_files/"
 
@@ -77,7 +78,7 @@ class Storage:
     def check_owner(self) -> None:
         """Nothing: whoever has this storage may write to it. See `cluster.storage.fence`."""
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: Data) -> None:
         """Write a whole file, and the folders above it; on a disk it appears at once or not at all.
 
         Raises:
@@ -103,7 +104,7 @@ class Storage:
         if self._fs.type_name not in STORES:
             self._fs.create_dir(target, recursive=True)
 
-    def _write(self, target: str, data: bytes) -> None:
+    def _write(self, target: str, data: Data) -> None:
         self._create_folder(os.path.dirname(target))
         if not self.is_local:
             with self._fs.open_output_stream(target) as stream:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 
 @contextmanager
-def written_aside(target: str, data: bytes) -> Iterator[str]:
+def written_aside(target: str, data: bytes | memoryview) -> Iterator[str]:
     """The name of a file beside `target` that holds `data`, on the disk; it is gone again after the block, unless it was renamed.
 
     Raises:

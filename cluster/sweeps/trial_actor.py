@@ -132,7 +132,8 @@ class TrialRunner(tune.Trainable):
             observers = [*self._trackers(self._run), RunMetrics(), TrialObserver(self._board, self._run.name)]
             observer = ControllerObserver(observers, when_aborted="ended early by the sweep")
             try:
-                result = RunTrainer(self._run, self._plan, self._started, [observer], self._entered, self._launch).fit()
+                given = (self._run, self._plan, self._started, [observer], self._entered, self._launch)
+                result = RunTrainer(*given, acts_on_scores=True).fit()
             except RayActorError:
                 ended = not ray.get(self._board.is_registered.remote(self._run.name))
                 if ended or attempt == MAX_CONTROLLER_FAILURES:

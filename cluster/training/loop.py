@@ -1,6 +1,7 @@
 """A run inside one worker: train, evaluate, save, go on."""
 
 from collections.abc import Mapping
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -10,17 +11,17 @@ from cluster.step.step import MultitaskStep
 from cluster.step.stopwatch import Stopwatch
 from cluster.storage.checkpoint import find_checkpoint, read_state
 from cluster.storage.checkpoint_restore import read_tensors, restore_engine
-from cluster.storage.checkpoint_save import take_snapshot
-from cluster.storage.dev_predictions import write_dev_predictions
+from cluster.storage.checkpoint_save import SnapshotMemory, take_snapshot
 from cluster.storage.run_folder import RunFolder
 from cluster.training.dev_evaluation import DevEvaluation, evaluate_dev
 from cluster.training.history import History
 from cluster.training.observer import Outcome
 from cluster.training.outcome import Ending, RunSummary, checkpoint_state, export_best, result_values, run_outcome
+from cluster.training.run_files import run_files
 from cluster.training.save_interval import AutoSave
 from cluster.training.saver import Saver
 from cluster.training.session import Session
-from cluster.training.stop_request import RESTARTS, RestartRequestedError, StopRequest
+from cluster.training.stop_request import NOT_WRITTEN, RESTARTS, RestartRequestedError, StopRequest
 from cluster.training.store_agreement import StoreAgreement
 from cluster.zero.engine import Engine, start_engine
 from multitask.combination import Setting, build_combination
@@ -67,7 +68,8 @@ class Run:
         self.resumed_step = 0
         every = AutoSave(session) if config.training.save_every == "auto" else None
         self.saver = Saver(folder, StoreAgreement(config.cluster.collective_timeout), watch, every)
-        self.stop = StopRequest(session.stop_reason, session.agreement)
+        self.memory = SnapshotMemory(session.device)
+        self.stop = StopRequest(self._stop_reason, session.agreement)
 
     def restore(self) -> None:
         """Go on from the newest whole checkpoint, if there is one.
@@ -139,28 +141,22 @@ class Run:
         """Report, evaluate and save where the step count says so."""
         step, training = self.progress.step, self.config.training
         evaluates = self.schedule.evaluates_after(step)
-        metrics = {}
+        metrics, found, best = {}, None, False
         if evaluates or step % training.log_every == 0:
             metrics = self.position() | record.take(self.progress)
         if evaluates:
             found = self._evaluate()
             best = self.progress.evaluated(self.schedule.epochs_done(step), found.scores, training.selection)
             metrics |= {**found.scores, "dev/best": best, "train/evaluations": len(self.progress.history)}
-            if best and self.session.rank == 0:
-                self.folder.write_json("best_tables.json", found.tables)
-                write_dev_predictions(self.folder, step, found.predictions)
         if metrics:
             self._remember(metrics)
         if evaluates or training.saves_after(step) or self.saver.is_due(step):
             spent = self.watch.seconds["save"]
-            self._save()
-            if evaluates:
-                # A sweep may end the run, or let another go on with it, as soon as it hears of the score.
+            self._save(found if best else None)
+            if evaluates and self.session.acts_on_scores:
                 self.saver.wait()
             if metrics:
                 metrics["throughput/checkpoint_s"] = self.watch.seconds["save"] - spent
-            if self.session.rank == 0:
-                self.folder.write_result(result_values(self.summary(), "running"))
         if metrics:
             self.session.report(metrics)
         if evaluates:
@@ -228,16 +224,21 @@ class Run:
 
     def _evaluate(self) -> DevEvaluation:
         with self.watch("evaluate"):
-            is_told = self.session.rank == 0
-            return evaluate_dev(self.engine.model, self.config, self.tables, self.session.device, is_told=is_told)
+            told = self.session.rank == 0
+            return evaluate_dev(self.engine.model, self.config, self.tables, self.session.device, is_told=told)
 
-    def _save(self) -> None:
-        """Begin to write a checkpoint, once the one before is written; its errors come here on all ranks."""
+    def _stop_reason(self) -> str | None:
+        return NOT_WRITTEN if self.saver.has_failed else self.session.stop_reason()
+
+    def _save(self, best: DevEvaluation | None = None) -> None:
+        """Begin to write a checkpoint, once the one before is written. `best`: the evaluation of this step, if it is the best."""
         combination = {k: v.tolist() for k, v in self.combination.state_dict().items()}
-        state = checkpoint_state(self.summary(), self.folder.run_id) | {"combination": combination}
+        summary, step = self.summary(), self.progress.step
+        state = checkpoint_state(summary, self.folder.run_id) | {"combination": combination}
         tensors = self.teacher.state_dict() if self.teacher else {}
-        step, best = self.progress.step, self.progress.best_step
-        self.saver.save(lambda: take_snapshot(self.engine, step, state, tensors), self.history, best)
+        files = run_files(self.folder, step, best, self.history, result_values(summary, "running"))
+        take = partial(take_snapshot, self.engine, step, state, tensors, self.memory)
+        self.saver.save(take, files, self.progress.best_step)
 
     def position(self) -> dict[str, Any]:
         """Step, epoch and phase of the last step done."""

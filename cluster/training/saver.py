@@ -9,7 +9,7 @@ from cluster.step.stopwatch import Stopwatch
 from cluster.storage.checkpoint import checkpoint_name, prune
 from cluster.storage.checkpoint_save import Ranks, Snapshot, write_checkpoint
 from cluster.storage.run_folder import RunFolder
-from cluster.training.history import History
+from cluster.training.run_files import RunFiles
 from cluster.training.save_interval import AutoSave
 
 # For how long a training that fails waits for what is being written.
@@ -35,8 +35,13 @@ class Saver:
         """Whether it pays to save after `step` steps; not where the number of steps alone decides."""
         return self._every is not None and self._every.is_due(step)
 
-    def save(self, take: Callable[[], Snapshot], history: History, best_step: int | None) -> None:
-        """Begin to write what `take` gives, then `history`, and to remove older checkpoints but for that of `best_step`.
+    @property
+    def has_failed(self) -> bool:
+        """Whether something could not be written, which `wait` raises; never waits."""
+        return self._error is not None
+
+    def save(self, take: Callable[[], Snapshot], files: RunFiles, best_step: int | None) -> None:
+        """Begin to write what `take` gives, with `files`, and to remove older checkpoints but for that of `best_step`.
 
         Raises:
             OSError, pyarrow.ArrowException, RankError, UserError: as `wait`, for the checkpoint before.
@@ -44,13 +49,14 @@ class Saver:
         start = time.perf_counter()
         self.wait()
         with self._watch("save"):
-            snapshot, kept = take(), history.copy()
+            snapshot = take()
         self.damaged.discard(checkpoint_name(snapshot.step))
         damaged, storage, ranks = frozenset(self.damaged), self._folder.storage, self._ranks
 
         def write() -> None:
+            ranks.from_rank_zero(files.before)
             write_checkpoint(storage, snapshot, ranks)
-            ranks.from_rank_zero(lambda: kept.write(self._folder))
+            ranks.from_rank_zero(files.after)
             ranks.from_rank_zero(lambda: prune(storage, snapshot.step, best_step, damaged))
 
         self.saved_step = snapshot.step

@@ -30,7 +30,8 @@ class Session(Protocol):
     `attempt`: names this start of the ranks, the same on all of them and another at each restart; folders that belong to one
     start alone, such as the probe of the storage, are called by it. `launch`: the command that started them, the same at each
     restart. `began`: its `time.time()`. `failures`: how often it lost workers since then, as rank 0 knows. `agreement`: how ranks
-    tell each other what they met.
+    tell each other what they met. `acts_on_scores`: whether who hears of a score may end the run, or let another go on with it: then
+    its checkpoint is there before it is reported.
     """
 
     rank: int
@@ -42,6 +43,7 @@ class Session(Protocol):
     began: float
     failures: int
     agreement: Agreement
+    acts_on_scores: bool
 
     def report(self, metrics: dict[str, Any]) -> None:
         """Hand on metrics that are reduced over ranks already."""
@@ -51,7 +53,7 @@ class Session(Protocol):
 
 
 class LocalSession:
-    """One plain process, or one of `torchrun`'s; observers run on rank 0.
+    """One plain process, or one of `torchrun`'s; observers run on rank 0, and only watch.
 
     `timeout_s`: of collectives. `interrupted`: whether the run shall end after its step.
 
@@ -72,6 +74,7 @@ class LocalSession:
         self.device = _device(device, self.local_rank)
         # What `torchrun` restarts has the same parent.
         self.launch = Launch.by(os.getppid()) if "TORCHELASTIC_RUN_ID" in os.environ else Launch.here()
+        self.acts_on_scores = False
         self.began, self.failures = time.time(), int(os.environ.get("TORCHELASTIC_RESTART_COUNT", 0))
         self._observers = observers if self.rank == 0 else ()
         self._interrupted = interrupted

@@ -10,6 +10,8 @@ INTERRUPTED = "interrupted"
 # For these the workers, once they have saved, are started again: more of them, or elsewhere.
 GROWTH, PREEMPTION = "there is room for more workers", "a host is to be taken away"
 RESTARTS = (GROWTH, PREEMPTION)
+# Not for others to ask for: it is raised where the run is about to end.
+NOT_WRITTEN = "a checkpoint could not be written"
 _NOTE = "stop"
 
 

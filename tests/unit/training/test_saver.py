@@ -1,6 +1,11 @@
 """The thread that writes checkpoints: beside the training, one at a time, and its errors are not lost."""
 
+import os
+import signal
+import subprocess
+import sys
 import threading
+import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import TypeVar
@@ -12,9 +17,9 @@ from cluster.step.stopwatch import Stopwatch
 from cluster.storage.checkpoint import find_checkpoint, read_state
 from cluster.storage.checkpoint_save import Snapshot
 from cluster.storage.run_folder import RunFolder
-from cluster.storage.storage import Storage
+from cluster.storage.storage import Data, Storage
 from cluster.training import saver as module
-from cluster.training.history import History
+from cluster.training.run_files import RunFiles
 from cluster.training.saver import Saver
 
 T = TypeVar("T")
@@ -38,7 +43,7 @@ class GatedStorage(Storage):
     may_write = threading.Event()
     is_full = False
 
-    def write(self, path: str, data: bytes) -> None:
+    def write(self, path: str, data: Data) -> None:
         if "shard-" in path:
             assert self.may_write.wait(60)
             if self.is_full:
@@ -65,7 +70,7 @@ def _snapshot(step: int) -> Snapshot:
 
 
 def _begin(saver: Saver, step: int, best: int | None = None) -> None:
-    saver.save(lambda: _snapshot(step), History(), best)
+    saver.save(lambda: _snapshot(step), RunFiles(lambda: None, lambda: None), best)
 
 
 def test_training_goes_on_while_the_storage_is_slow(saver: Saver, storage: GatedStorage) -> None:
@@ -121,6 +126,63 @@ def test_failed_training_does_not_wait_for_a_storage_that_hangs(
     with pytest.raises(RuntimeError, match="device-side assert"):
         _train_and_fail(saver)
     storage.may_write.set()
+
+
+def test_failed_write_is_known_before_anybody_waits_for_it(saver: Saver, storage: GatedStorage) -> None:
+    _begin(saver, 4)
+    assert not saver.has_failed
+    storage.is_full = True
+    storage.may_write.set()
+    ends = time.monotonic() + 60
+    while not saver.has_failed:
+        assert time.monotonic() < ends
+        time.sleep(0.01)
+    with pytest.raises(OSError, match="No space left"):
+        _begin(saver, 8)
+    assert not saver.has_failed
+
+
+def test_files_of_the_run_come_before_the_shards_and_after_the_manifest(saver: Saver, storage: GatedStorage) -> None:
+    manifest, older = "checkpoints/step-00000008/manifest.json", "checkpoints/step-00000001"
+    storage.write(f"{older}/state.json", b"{}")
+    storage.may_write.set()
+    seen = {}
+
+    def look(when: str) -> None:
+        seen[when] = storage.exists(manifest), storage.exists(older)
+
+    saver.save(lambda: _snapshot(8), RunFiles(lambda: look("before"), lambda: look("after")), None)
+    saver.wait()
+    assert seen == {"before": (False, True), "after": (True, True)}
+    assert not storage.exists(older)
+
+
+def test_process_killed_while_it_writes_leaves_the_checkpoint_before(tmp_path: Path) -> None:
+    """The shard is there, the manifest is not yet."""
+    script = (
+        "import sys, threading\n"
+        "from tests.unit.training.test_saver import Alone, GatedStorage, _begin, Saver, RunFolder, Stopwatch, torch\n"
+        "class Stuck(GatedStorage):\n"
+        "    def write(self, path, data):\n"
+        "        if path == 'checkpoints/step-00000008/manifest.json':\n"
+        "            print('stuck', flush=True)\n"
+        "            threading.Event().wait()\n"
+        "        super().write(path, data)\n"
+        "Stuck.may_write.set()\n"
+        "saver = Saver(RunFolder(Stuck(sys.argv[1])), Alone(), Stopwatch(torch.device('cpu')))\n"
+        "_begin(saver, 4)\n"
+        "_begin(saver, 8)\n"
+        "saver.wait()\n"
+    )
+    with subprocess.Popen([sys.executable, "-c", script, str(tmp_path)], stdout=subprocess.PIPE, text=True) as process:
+        assert process.stdout is not None
+        assert process.stdout.readline() == "stuck\n"
+        os.kill(process.pid, signal.SIGKILL)
+    storage = Storage(str(tmp_path))
+    assert storage.exists("checkpoints/step-00000008/shard-00000-of-00001.safetensors")
+    found, problems = find_checkpoint(storage)
+    assert found == "checkpoints/step-00000004"
+    assert problems == {"step-00000008": "no manifest: it was not finished"}
 
 
 def test_older_checkpoints_go_when_the_new_one_is_whole(saver: Saver, storage: GatedStorage) -> None:
