@@ -9,7 +9,7 @@ another ZeRO stage (`checkpoint_restore`).
 
 import hashlib
 import json
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from cluster.storage.relative_path import stays_inside
@@ -57,17 +57,32 @@ def verify(storage: Storage, folder: str) -> str | None:
     Raises:
         OSError, pyarrow.ArrowException: the storage does not answer, which says nothing of the checkpoint.
     """
+    files, problem = read_manifest(storage, folder)
+    return problem or next((found for file in files if (found := read_checked(storage, folder, file, files)[1])), None)
+
+
+def read_manifest(storage: Storage, folder: str) -> tuple[dict[str, str], str | None]:
+    """Name to checksum of all that belongs to a checkpoint, and what is wrong with that; raises as `verify`."""
     try:
         data = storage.read(f"{folder}/{MANIFEST}")
         manifest = json.loads(data)
         if manifest["format"] != FORMAT:
-            return f"format {manifest['format']}{OTHER_FORMAT} {FORMAT}"
+            return {}, f"format {manifest['format']}{OTHER_FORMAT} {FORMAT}"
         files = dict(manifest["files"])
     except FileNotFoundError:
-        return "no manifest: it was not finished"
+        return {}, "no manifest: it was not finished"
     except (ValueError, KeyError, TypeError):
-        return UNREADABLE
-    return _problem_of_manifest(storage, folder, data) or _problem_of_files(storage, folder, files)
+        return {}, UNREADABLE
+    return files, _problem_of_manifest(storage, folder, data) or _problem_of_names(storage, folder, files)
+
+
+def read_checked(storage: Storage, folder: str, file: str, files: Mapping[str, str]) -> tuple[bytes, str | None]:
+    """A file of a checkpoint, and in what it differs from what its manifest says of `files`; raises as `verify`."""
+    try:
+        data = storage.read(f"{folder}/{file}")
+    except FileNotFoundError:
+        return b"", f"{file} is missing"
+    return data, None if hashlib.sha256(data).hexdigest() == files[file] else f"{file} differs from its checksum"
 
 
 def _problem_of_manifest(storage: Storage, folder: str, data: bytes) -> str | None:
@@ -82,21 +97,11 @@ def _problem_of_manifest(storage: Storage, folder: str, data: bytes) -> str | No
     return None
 
 
-def _problem_of_files(storage: Storage, folder: str, files: dict[str, str]) -> str | None:
-    """`files`: name to checksum of all that belongs to the checkpoint."""
+def _problem_of_names(storage: Storage, folder: str, files: Mapping[str, str]) -> str | None:
+    if not all(stays_inside(file) and "/" not in file for file in files):
+        return UNREADABLE
     strange = [file for file in storage.files(folder) if is_read(file) and file not in files]
-    if strange:
-        return f"{strange[0]} is not in its manifest"
-    for file, checksum in files.items():
-        if not stays_inside(file) or "/" in file:
-            return UNREADABLE
-        try:
-            data = storage.read(f"{folder}/{file}")
-        except FileNotFoundError:
-            return f"{file} is missing"
-        if hashlib.sha256(data).hexdigest() != checksum:
-            return f"{file} differs from its checksum"
-    return None
+    return f"{strange[0]} is not in its manifest" if strange else None
 
 
 def prune(storage: Storage, step: int, best: int | None, damaged: Collection[str] = (), keep_last: int = 2) -> None:

@@ -5,27 +5,29 @@ from safetensors.torch import load as load_tensors
 from torch import Tensor
 
 from cluster.storage.checkpoint import EXTRA
-from cluster.storage.shard_file import SavedShard, read_shard, read_shards, shard_name
+from cluster.storage.checkpoint_search import Found
+from cluster.storage.shard_file import SavedShard, decode_shard, is_shard
+from cluster.storage.shard_overlap import read_overlap
 from cluster.storage.storage import Storage
 from cluster.zero.engine import Engine
 from cluster.zero.optimizer_state import copy_overlap
 
 
-def restore_engine(storage: Storage, folder: str, engine: Engine) -> None:
+def restore_engine(storage: Storage, found: Found, engine: Engine) -> None:
     """Put a checkpoint's weights and moments into `engine`; every rank reads what it owns.
 
     Where the shards are cut as the engine's are, a rank takes its own shard as it is; otherwise it picks its
     fragments from all of them.
     """
-    rank, world = dist.get_rank(), dist.get_world_size()
-    file = shard_name(rank, world)
-    saved = read_shard(storage, folder, file) if file in storage.files(folder) else None
+    assert found.folder is not None, "there is a checkpoint"
+    rank = dist.get_rank()
+    saved = decode_shard(found.shard) if found.shard is not None else None
     if saved is not None and _is_cut_alike(saved, engine, rank):
         for master, values in zip(engine.partition.masters, saved.masters, strict=True):
             master.data.copy_(values)
         engine.state.restore_same_cut(saved.kept)
     else:
-        _restore_overlaps(storage, folder, engine, rank)
+        _restore_overlaps(storage, found.folder, engine, rank)
     engine.state.finish_restore()
     engine.refresh_weights()
 
@@ -43,7 +45,8 @@ def _is_cut_alike(saved: SavedShard, engine: Engine, rank: int) -> bool:
 
 def _restore_overlaps(storage: Storage, folder: str, engine: Engine, rank: int) -> None:
     owned, masters = engine.partition.owned[rank], engine.partition.masters
-    for shard in read_shards(storage, folder):
+    for file in filter(is_shard, storage.files(folder)):
+        shard = read_overlap(storage, f"{folder}/{file}", owned, engine.state.wants_whole)
         kept = shard.kept_for_overlap()
         for name in owned.keys() & shard.owned.keys():
             source, target = shard.owned[name], owned[name]

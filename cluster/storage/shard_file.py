@@ -1,7 +1,7 @@
 """The file that one rank writes of a checkpoint: its fp32 weights, its optimizer's moments, and where both belong."""
 
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from typing import Any
 
@@ -32,7 +32,7 @@ class SavedShard:
     def kept_for_overlap(self) -> dict[str, Any]:
         """`kept`, with values of one element that stand for a whole shard, as some optimizers have, as scalars."""
         tensors = {n: v for n, v in self.kept.items() if isinstance(v, Tensor) and not n.startswith("whole/")}
-        places = {name: _group_and_key(name) for name in tensors}
+        places = {name: group_and_key(name) for name in tensors}
         alone = {key for name, (group, key) in places.items() if self._stands_for_all(tensors[name], group)}
         scalars = {name: tensors[name].reshape(()) for name, (_, key) in places.items() if key in alone}
         return self.kept | scalars
@@ -61,27 +61,36 @@ def copy_shard(engine: Engine, rank: int, memory: TensorFile) -> memoryview:
     return memory.fill(tensors, metadata)
 
 
-def read_shard(storage: Storage, folder: str, file: str) -> SavedShard:
-    """The shard in `file` of the checkpoint in `folder`.
+def is_shard(file: str) -> bool:
+    """Whether a file of a checkpoint is a shard."""
+    return file.startswith("shard-") and file.endswith(".safetensors")
 
-    Raises:
-        FileNotFoundError: there is none.
-    """
-    data = storage.read(f"{folder}/{file}")
+
+def decode_shard(data: bytes) -> SavedShard:
+    """The shard that `copy_shard` made a file of."""
     header = json.loads(data[8 : 8 + int.from_bytes(data[:8], "little")])
-    about = json.loads(header["__metadata__"]["concord"])
-    tensors = load_tensors(data)
-    groups = sum(name.endswith(f"/{_MASTER}") for name in tensors)
+    return saved_shard(header["__metadata__"], load_tensors(data))
+
+
+def saved_shard(metadata: Mapping[str, str], tensors: dict[str, Tensor]) -> SavedShard:
+    """The shard of a file's `metadata` and `tensors`."""
+    about = json.loads(metadata["concord"])
+    groups = sum(is_master(name) for name in tensors)
     masters = [tensors.pop(f"{group}/{_MASTER}") for group in range(groups)]
     owned = {name: Fragment(**fragment) for name, fragment in about["owned"].items()}
     return SavedShard(owned, masters, tensors | about["numbers"])
 
 
+def is_master(name: str) -> bool:
+    """Whether a tensor of a shard is the flat weights of a group."""
+    return name.endswith(f"/{_MASTER}") and not name.startswith("whole/")
+
+
 def read_shards(storage: Storage, folder: str) -> Iterator[SavedShard]:
     """The shards of all ranks that wrote the checkpoint in `folder`, one at a time."""
     for file in storage.files(folder):
-        if file.startswith("shard-") and file.endswith(".safetensors"):
-            yield read_shard(storage, folder, file)
+        if is_shard(file):
+            yield decode_shard(storage.read(f"{folder}/{file}"))
 
 
 def load_weights(storage: Storage, folder: str) -> dict[str, Tensor]:
@@ -94,6 +103,7 @@ def load_weights(storage: Storage, folder: str) -> dict[str, Tensor]:
     return {name: torch.cat([part for _, part in sorted(parts, key=lambda p: p[0])]) for name, parts in pieces.items()}
 
 
-def _group_and_key(name: str) -> tuple[int, str]:
+def group_and_key(name: str) -> tuple[int, str]:
+    """The group beside whose flat weights a tensor lies, and what it is called there."""
     group, _, key = name.partition("@")[0].partition("/")
     return int(group), key

@@ -2,7 +2,7 @@
 
 import copy
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TypeVar
@@ -134,6 +134,22 @@ class Storage:
     def _read(self, target: str) -> bytes:
         with self._fs.open_input_stream(target) as stream:
             return stream.read()
+
+    def read_ranges(self, path: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        """Of a file the bytes `start … stop` of each range, and no others.
+
+        Raises:
+            FileNotFoundError: there is none.
+            OSError: it ends before a range does.
+        """
+        return self._retried(lambda: self._read_ranges(self.path(path), ranges))
+
+    def _read_ranges(self, target: str, ranges: Sequence[tuple[int, int]]) -> list[bytes]:
+        with self._fs.open_input_file(target) as file:
+            parts = [file.read_at(stop - start, start) for start, stop in ranges]
+        if any(len(part) < stop - start for part, (start, stop) in zip(parts, ranges, strict=True)):
+            raise OSError(f"{target} is shorter than it was")
+        return parts
 
     def exists(self, path: str) -> bool:
         """Whether there is such a file or folder."""

@@ -7,7 +7,7 @@ import torch
 from torch import Tensor
 
 # As safetensors orders them, so that every tensor begins at a multiple of its elements' size: the widest first.
-_TYPES = {
+TYPE_NAMES = {
     torch.uint64: "U64",
     torch.int64: "I64",
     torch.float64: "F64",
@@ -25,7 +25,7 @@ _TYPES = {
     torch.uint8: "U8",
     torch.bool: "BOOL",
 }
-_RANKS = {dtype: rank for rank, dtype in enumerate(_TYPES)}
+_RANKS = {dtype: rank for rank, dtype in enumerate(TYPE_NAMES)}
 
 
 class TensorFile:
@@ -65,7 +65,7 @@ def _header(tensors: Mapping[str, Tensor], metadata: Mapping[str, str] | None) -
     for name, tensor in tensors.items():
         ends.append(ends[-1] + tensor.nbytes)
         shape = list(tensor.shape)
-        about[name] = {"dtype": _TYPES[tensor.dtype], "shape": shape, "data_offsets": ends[-2:]}
+        about[name] = {"dtype": TYPE_NAMES[tensor.dtype], "shape": shape, "data_offsets": ends[-2:]}
     text = json.dumps(about, ensure_ascii=False, separators=(",", ":")).encode()
     text += b" " * (-len(text) % 8)
     header = len(text).to_bytes(8, "little") + text

@@ -9,9 +9,10 @@ import torch
 from cluster.step.place import HERE
 from cluster.step.step import MultitaskStep
 from cluster.step.stopwatch import Stopwatch
-from cluster.storage.checkpoint import find_checkpoint, read_state
+from cluster.storage.checkpoint import read_state
 from cluster.storage.checkpoint_restore import read_tensors, restore_engine
-from cluster.storage.checkpoint_save import SnapshotMemory, take_snapshot
+from cluster.storage.checkpoint_save import take_snapshot
+from cluster.storage.checkpoint_search import search_checkpoint
 from cluster.storage.run_folder import RunFolder
 from cluster.training.dev_evaluation import DevEvaluation, evaluate_dev
 from cluster.training.history import History
@@ -67,8 +68,7 @@ class Run:
         self.history = History()
         self.resumed_step = 0
         every = AutoSave(session) if config.training.save_every == "auto" else None
-        self.saver = Saver(folder, StoreAgreement(config.cluster.collective_timeout), watch, every)
-        self.memory = SnapshotMemory(session.device)
+        self.saver = Saver(folder, StoreAgreement(config.cluster.collective_timeout), watch, session.device, every)
         self.stop = StopRequest(self._stop_reason, session.agreement)
 
     def restore(self) -> None:
@@ -78,15 +78,15 @@ class Run:
             UserError: the rows are not those that it was trained on.
         """
         storage, agreement = self.folder.storage, self.session.agreement
-        newest, problems = agreement.from_rank_zero(lambda: find_checkpoint(storage))
-        self.saver.damaged = set(problems)
-        self.folder.notes += [f"{name}: {problem}" for name, problem in problems.items()]
-        if newest is None:
+        found = search_checkpoint(storage, agreement, self.session.rank, self.session.world)
+        self.saver.damaged = set(found.problems)
+        self.folder.notes += [f"{name}: {problem}" for name, problem in found.problems.items()]
+        if (newest := found.folder) is None:
             return
         with self.watch("save"):
-            state = agreement.on_every_rank(lambda: read_state(storage, newest))
+            state = agreement.from_rank_zero(lambda: read_state(storage, newest))
             check_same_rows(self.config, state["data"], self.tables.hashes(), _OTHER_ROWS)
-            restore_engine(storage, newest, self.engine)
+            restore_engine(storage, found, self.engine)
             if self.teacher:
                 self.teacher.load_state_dict(read_tensors(storage, newest))
         self.combination.load_state_dict(
@@ -232,13 +232,11 @@ class Run:
 
     def _save(self, best: DevEvaluation | None = None) -> None:
         """Begin to write a checkpoint, once the one before is written. `best`: the evaluation of this step, if it is the best."""
-        combination = {k: v.tolist() for k, v in self.combination.state_dict().items()}
         summary, step = self.summary(), self.progress.step
-        state = checkpoint_state(summary, self.folder.run_id) | {"combination": combination}
+        state = checkpoint_state(summary, self.folder.run_id, self.combination.state_dict())
         tensors = self.teacher.state_dict() if self.teacher else {}
         files = run_files(self.folder, step, best, self.history, result_values(summary, "running"))
-        take = partial(take_snapshot, self.engine, step, state, tensors, self.memory)
-        self.saver.save(take, files, self.progress.best_step)
+        self.saver.save(partial(take_snapshot, self.engine, step, state, tensors), files, self.progress.best_step)
 
     def position(self) -> dict[str, Any]:
         """Step, epoch and phase of the last step done."""

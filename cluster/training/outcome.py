@@ -4,6 +4,8 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from torch import Tensor
+
 from cluster.storage.export_checkpoint import export_checkpoint
 from cluster.storage.run_folder import RunFolder
 from cluster.training.observer import Outcome, RunInfo, one_line
@@ -93,8 +95,8 @@ def result_values(summary: RunSummary, status: Ending | Literal["running"]) -> d
     }
 
 
-def checkpoint_state(summary: RunSummary, run_id: str) -> dict[str, Any]:
-    """What a checkpoint says of the run beside its tensors and the state of its combination."""
+def checkpoint_state(summary: RunSummary, run_id: str, combination: Mapping[str, Tensor]) -> dict[str, Any]:
+    """What a checkpoint says of the run beside its big tensors; `combination`: the state of its combination."""
     return {
         "run_id": run_id,
         "config": summary.config.to_public(),
@@ -103,6 +105,7 @@ def checkpoint_state(summary: RunSummary, run_id: str) -> dict[str, Any]:
         "world": summary.workers,
         "zero": summary.config.zero.stage,
         "progress": summary.progress.to_dict(),
+        "combination": {name: value.tolist() for name, value in combination.items()},
     }
 
 

@@ -5,9 +5,11 @@ import time
 from collections.abc import Callable
 from types import TracebackType
 
+import torch
+
 from cluster.step.stopwatch import Stopwatch
 from cluster.storage.checkpoint import checkpoint_name, prune
-from cluster.storage.checkpoint_save import Ranks, Snapshot, write_checkpoint
+from cluster.storage.checkpoint_save import Ranks, Snapshot, SnapshotMemory, write_checkpoint
 from cluster.storage.run_folder import RunFolder
 from cluster.training.run_files import RunFiles
 from cluster.training.save_interval import AutoSave
@@ -20,12 +22,15 @@ class Saver:
     """Writes snapshots one after the other, in a `with`; all ranks make one each and call its methods equally often.
 
     `ranks`: how the writing threads agree, which have no collectives (`cluster.training.store_agreement`). `watch` counts
-    for how long training is held up. `every`: says by what
+    for how long training is held up. `device`: where the weights are. `every`: says by what
     checkpoints cost when the next is due. `damaged`: names of checkpoints that are not whole. `saved_step`: that of the newest.
     """
 
-    def __init__(self, folder: RunFolder, ranks: Ranks, watch: Stopwatch, every: AutoSave | None = None) -> None:
+    def __init__(
+        self, folder: RunFolder, ranks: Ranks, watch: Stopwatch, device: torch.device, every: AutoSave | None = None
+    ) -> None:
         self._folder, self._ranks, self._watch, self._every = folder, ranks, watch, every
+        self._memory = SnapshotMemory(device)
         self._thread: threading.Thread | None = None
         self._error: Exception | None = None
         self.damaged: set[str] = set()
@@ -40,7 +45,7 @@ class Saver:
         """Whether something could not be written, which `wait` raises; never waits."""
         return self._error is not None
 
-    def save(self, take: Callable[[], Snapshot], files: RunFiles, best_step: int | None) -> None:
+    def save(self, take: Callable[[SnapshotMemory], Snapshot], files: RunFiles, best_step: int | None) -> None:
         """Begin to write what `take` gives, with `files`, and to remove older checkpoints but for that of `best_step`.
 
         Raises:
@@ -49,7 +54,7 @@ class Saver:
         start = time.perf_counter()
         self.wait()
         with self._watch("save"):
-            snapshot = take()
+            snapshot = take(self._memory)
         self.damaged.discard(checkpoint_name(snapshot.step))
         damaged, storage, ranks = frozenset(self.damaged), self._folder.storage, self._ranks
 

@@ -45,6 +45,10 @@ class OptimizerState(ABC):
         """Take over what the shard of another cut keeps of a parameter of which both hold a part."""
 
     @abstractmethod
+    def wants_whole(self, entry: str) -> bool:
+        """Whether `restore_whole` takes over the entry of this name."""
+
+    @abstractmethod
     def restore_whole(self, values: Mapping[str, Any]) -> None:
         """Take over what any shard keeps of whole tensors that this rank steps."""
 
@@ -116,6 +120,9 @@ class FlatState(OptimizerState):
         fused = bool(self._optimizer.param_groups[group].get("fused"))
         return value.to(device, copy=True) if value.dim() or fused else value.clone()
 
+    def wants_whole(self, entry: str) -> bool:
+        return False
+
     def restore_whole(self, values: Mapping[str, Any]) -> None:
         """Nothing: moments are cut as the weights are."""
 
@@ -165,7 +172,7 @@ class WholeTensorState(OptimizerState):
                 if self._optimizer.mine(int(group)):
                     self._optimizer.inner(task, int(group)).param_groups[0][key] = value
                 continue
-            name, key = place.removeprefix("whole/").rsplit("/", 1)
+            name, key = _whole_name(place)
             if name in self._optimizer.weights:
                 weight = self._optimizer.weights[name]
                 inner = self._optimizer.inner(task, self._groups[name])
@@ -174,6 +181,9 @@ class WholeTensorState(OptimizerState):
 
     def restore_overlap(self, values: Mapping[str, Any], name: str, source: Fragment, target: Fragment) -> None:
         """Nothing: moments are kept whole."""
+
+    def wants_whole(self, entry: str) -> bool:
+        return _whole_name(_split(entry)[0])[0] in self._optimizer.weights
 
     def restore_whole(self, values: Mapping[str, Any]) -> None:
         self.restore_same_cut(values)
@@ -207,6 +217,11 @@ def _join(place: str, task: str | None) -> str:
 def _split(name: str) -> tuple[str, str | None]:
     place, _, task = name.partition("@")
     return place, task or None
+
+
+def _whole_name(place: str) -> tuple[str, str]:
+    name, key = place.removeprefix("whole/").rsplit("/", 1)
+    return name, key
 
 
 def _copied(value: Any) -> Any:

@@ -5,13 +5,13 @@ import torch
 from safetensors.torch import load, save
 from torch import Tensor
 
-from cluster.storage.tensor_file import _TYPES, TensorFile
+from cluster.storage.tensor_file import TYPE_NAMES, TensorFile
 
 
 def _tensors(size: int) -> dict[str, Tensor]:
     generator = torch.Generator().manual_seed(size)
     values = (100 * torch.rand(size, generator=generator)).round()
-    return {f"{place}/{dtype}": values.to(dtype, copy=True) for place in (1, 0) for dtype in _TYPES}
+    return {f"{place}/{dtype}": values.to(dtype, copy=True) for place in (1, 0) for dtype in TYPE_NAMES}
 
 
 @pytest.mark.parametrize("metadata", [None, {"concord": '{"Ämter\\n": [1, "\t\u2028"]}'}])

@@ -23,6 +23,7 @@ from cluster.training.run_files import RunFiles
 from cluster.training.saver import Saver
 
 T = TypeVar("T")
+CPU = torch.device("cpu")
 
 
 class Alone:
@@ -60,7 +61,7 @@ def storage(tmp_path: Path) -> GatedStorage:
 
 @pytest.fixture
 def saver(storage: GatedStorage) -> Saver:
-    return Saver(RunFolder(storage), Alone(), Stopwatch(torch.device("cpu")))
+    return Saver(RunFolder(storage), Alone(), Stopwatch(CPU), CPU)
 
 
 def _snapshot(step: int) -> Snapshot:
@@ -70,7 +71,7 @@ def _snapshot(step: int) -> Snapshot:
 
 
 def _begin(saver: Saver, step: int, best: int | None = None) -> None:
-    saver.save(lambda: _snapshot(step), RunFiles(lambda: None, lambda: None), best)
+    saver.save(lambda memory: _snapshot(step), RunFiles(lambda: None, lambda: None), best)
 
 
 def test_training_goes_on_while_the_storage_is_slow(saver: Saver, storage: GatedStorage) -> None:
@@ -151,7 +152,7 @@ def test_files_of_the_run_come_before_the_shards_and_after_the_manifest(saver: S
     def look(when: str) -> None:
         seen[when] = storage.exists(manifest), storage.exists(older)
 
-    saver.save(lambda: _snapshot(8), RunFiles(lambda: look("before"), lambda: look("after")), None)
+    saver.save(lambda memory: _snapshot(8), RunFiles(lambda: look("before"), lambda: look("after")), None)
     saver.wait()
     assert seen == {"before": (False, True), "after": (True, True)}
     assert not storage.exists(older)
@@ -161,7 +162,7 @@ def test_process_killed_while_it_writes_leaves_the_checkpoint_before(tmp_path: P
     """The shard is there, the manifest is not yet."""
     script = (
         "import sys, threading\n"
-        "from tests.unit.training.test_saver import Alone, GatedStorage, _begin, Saver, RunFolder, Stopwatch, torch\n"
+        "from tests.unit.training.test_saver import Alone, GatedStorage, _begin, Saver, RunFolder, Stopwatch, CPU\n"
         "class Stuck(GatedStorage):\n"
         "    def write(self, path, data):\n"
         "        if path == 'checkpoints/step-00000008/manifest.json':\n"
@@ -169,7 +170,7 @@ def test_process_killed_while_it_writes_leaves_the_checkpoint_before(tmp_path: P
         "            threading.Event().wait()\n"
         "        super().write(path, data)\n"
         "Stuck.may_write.set()\n"
-        "saver = Saver(RunFolder(Stuck(sys.argv[1])), Alone(), Stopwatch(torch.device('cpu')))\n"
+        "saver = Saver(RunFolder(Stuck(sys.argv[1])), Alone(), Stopwatch(CPU), CPU)\n"
         "_begin(saver, 4)\n"
         "_begin(saver, 8)\n"
         "saver.wait()\n"
