@@ -57,9 +57,13 @@ class WorkSource:
         """Task to the training rows that are used of it."""
         return {task: size.rows for sizes in self._sizes for task, size in sizes.items()}
 
+    def rows(self, round: Round) -> list[np.ndarray]:
+        """Numbers of all rows of each task batch of `round`."""
+        return [self._rows[round.phase, batch.task].rows(batch.numbers) for batch in round.batches]
+
     def share(self, round: Round) -> RoundWork:
         """This rank's share of `round`."""
-        rows = [self._rows[round.phase, batch.task].rows(batch.numbers) for batch in round.batches]
+        rows = self.rows(round)
         costs = [self._tables[task].lengths[r] for task, r in zip(round.tasks, rows, strict=True)]
         shares = split_round(costs, self._world, packed=not self._all_tasks)
         holders = tuple(

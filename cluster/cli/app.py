@@ -16,7 +16,9 @@ from cluster.cli.evaluate import evaluate
 from cluster.cli.export import export
 from cluster.cli.jobs import jobs, logs, stop, submit
 from cluster.cli.methods import methods
+from cluster.cli.plan_command import plan
 from cluster.cli.predict import predict
+from cluster.cli.profile_command import profile
 from cluster.cli.recipes import recipes
 from cluster.cli.report import report
 from cluster.cli.streams import check_encoding, prepare_streams
@@ -67,6 +69,8 @@ app.command()(doctor)
 app.add_typer(recipes, name="recipes")
 app.command()(methods)
 app.command()(diagnose)
+app.command()(plan)
+app.command()(profile)
 app.add_typer(cluster, name="cluster")
 data.command()(check)
 app.add_typer(data, name="data")

@@ -6,6 +6,7 @@ from typing import Any
 
 import yaml
 
+from cluster.report.device_facts import device_facts
 from cluster.report.drawing import Figure
 from cluster.report.figures import class_figure, confusion_figure, cost_figure, scatter_figure, training_figures
 from cluster.report.gradient_figures import constant_weights, gradient_figures
@@ -96,6 +97,7 @@ def _facts(source: Source) -> dict[str, str]:
     }
     if (weights := constant_weights(source)) is not None:
         facts["task weights"] = weights
+    facts |= device_facts(source.train)
     if result:
         facts |= {
             "status": str(result["status"]),

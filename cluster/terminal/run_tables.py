@@ -110,11 +110,13 @@ def closing_lines(run: RunInfo, outcome: Outcome) -> Iterator[tuple[str, str]]:
 
 
 def speed(latest: dict[str, Any]) -> Iterator[str]:
-    """Throughput and padding, as far as they are known."""
+    """Throughput, padding and the share of the peak, as far as they are known."""
     if (tokens := latest.get("throughput/tokens_per_s")) is not None:
         yield f"{tokens:,.0f} tok/s"
     if (padding := latest.get("throughput/padding")) is not None:
         yield f"pad {100 * padding:.1f} %"
+    if (share := latest.get("throughput/mfu")) is not None:
+        yield f"MFU {100 * share:.1f} %"
 
 
 def skipped(latest: dict[str, Any]) -> Iterator[str]:

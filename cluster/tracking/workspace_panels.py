@@ -76,8 +76,11 @@ def cost() -> "list[wr.LinePlot | wr.BarPlot]":
 
     speed = _line("tokens per second", ["throughput/tokens_per_s"], "train/rows")
     padding = _line("padding", ["throughput/padding"], "train/rows")
+    device = _line("share of the peak", ["throughput/mfu"], "train/rows")
+    memory = _line("peak memory, GiB", ["throughput/peak_memory_gib"], "train/rows")
+    slowest = _line("slowest rank over the mean", ["throughput/slowest_over_mean"], "train/rows")
     seconds = wr.BarPlot(title="seconds by part", metrics=[f"seconds/{part}" for part in PARTS], title_x="seconds")
-    return [speed, padding, seconds]
+    return [speed, padding, device, memory, slowest, seconds]
 
 
 def _line(title: str, names: list[str], x: str) -> "wr.LinePlot":

@@ -15,6 +15,7 @@ from cluster.storage.checkpoint_save import take_snapshot
 from cluster.storage.checkpoint_search import search_checkpoint
 from cluster.storage.run_folder import RunFolder
 from cluster.training.dev_evaluation import DevEvaluation, evaluate_dev
+from cluster.training.device_figures import DeviceFigures
 from cluster.training.history import History
 from cluster.training.observer import Outcome
 from cluster.training.outcome import Ending, RunSummary, checkpoint_state, export_best, result_values, run_outcome
@@ -61,11 +62,11 @@ class Run:
         self.combination = build_combination(config, setting)
         batch = collate(table, range(min(4, table.rows)), tables.pad_id).to(session.device)
         tap = tap_embedding(model, batch)
+        self.figures = DeviceFigures(config, session.device, model, tables, watch)
         self.engine: Engine = start_engine(model, config, session.device)
         objective = RowObjective(config, self.engine.model, self.teacher, lambda: watch("regularization"))
         self.step = MultitaskStep(self.engine, self.combination, config, tap, objective, watch)
-        self.progress = Progress()
-        self.history = History()
+        self.progress, self.history = Progress(), History()
         self.resumed_step = 0
         every = AutoSave(session) if config.training.save_every == "auto" else None
         self.saver = Saver(folder, StoreAgreement(config.cluster.collective_timeout), watch, session.device, every)
@@ -143,7 +144,7 @@ class Run:
         evaluates = self.schedule.evaluates_after(step)
         metrics, found, best = {}, None, False
         if evaluates or step % training.log_every == 0:
-            metrics = self.position() | record.take(self.progress)
+            metrics = self.position() | self.figures.beside(record.take(self.progress))
         if evaluates:
             found = self._evaluate()
             best = self.progress.evaluated(self.schedule.epochs_done(step), found.scores, training.selection)

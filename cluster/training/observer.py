@@ -63,7 +63,8 @@ class Observer(Protocol):
     the last checkpoint. A report is one flat dict, already reduced over the ranks: always `step` (optimizer steps done),
     `epoch` and `phase`; train records under `train/`, `combination/` and `throughput/`, evaluations under `dev/` with
     `dev/best` saying whether this one is the best so far. Shares, padding and the conflict rate are fractions of 1;
-    `throughput/checkpoint_s` is how many seconds training stood still for the checkpoint of this step. The last
+    `throughput/mfu` is that of model FLOPs in the
+    devices' peak; `throughput/checkpoint_s` is how many seconds training stood still for the checkpoint of this step. The last
     evaluation may carry `tables`: `confusion/<task>` (`labels`, `matrix`: a row for each true label) and `worst/<task>`
     (`columns`, `rows`).
 

@@ -19,6 +19,11 @@ class ClusterConfig(Config):
     device: Literal["auto", "cpu", "gpu"] = Field(default="auto", description="auto: GPUs where the cluster has any")
     cpus_per_worker: float = Field(default=1, gt=0, description="CPUs that Ray sets aside for a worker")
     gpus_per_worker: float = Field(default=1, gt=0, description="read only where workers have GPUs")
+    peak_tflops: float | None = Field(
+        default=None,
+        gt=0,
+        description="peak TFLOP/s of a worker's device in the run's precision, for throughput/mfu; by the device's name if not given",
+    )
     storage: Annotated[str, AfterValidator(without_secret)] = Field(
         default="runs", description="run folders are made here: a folder or URI that every worker can write"
     )

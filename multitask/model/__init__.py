@@ -7,8 +7,9 @@ from multitask.model.head import Head
 from multitask.model.heads import HEADS, ContrastiveHead, build_head
 from multitask.model.loading import auto_class, load_encoder
 from multitask.model.lora import merge_lora
-from multitask.model.network import MultitaskModel, assemble_model, balance_classes, build_model
+from multitask.model.network import MultitaskModel, assemble_model, balance_classes, build_model, outline_model
 from multitask.model.number_heads import RankingHead
+from multitask.model.pass_cost import PassCost, PerSequence, pass_cost
 
 __all__ = [
     "HEADS",
@@ -17,6 +18,8 @@ __all__ = [
     "Encoder",
     "Head",
     "MultitaskModel",
+    "PassCost",
+    "PerSequence",
     "RankingHead",
     "TokenGradient",
     "assemble_model",
@@ -27,5 +30,7 @@ __all__ = [
     "load_encoder",
     "lowest_trained_layer",
     "merge_lora",
+    "outline_model",
+    "pass_cost",
     "tap_embedding",
 ]

@@ -1,7 +1,7 @@
 """An encoder from its files, and what does not fit in them."""
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -33,6 +33,28 @@ def load_encoder(config: EncoderConfig, max_length: int) -> Encoder:
     model, loading = _open(config)
     _check_kind(config, model)
     _check_loaded(config.name, model, loading)
+    return _finish(config, model, max_length)
+
+
+def outline_encoder(config: EncoderConfig, max_length: int) -> Encoder:
+    """As `load_encoder`, on the device meta: shapes without weights, of which no file is read.
+
+    Raises:
+        UserError: no encoder is described at `config.name`, or it has not what pooling or adapter need.
+    """
+    with torch.device("meta"):
+        try:
+            shape = _read_shape(config)
+            build: Callable[..., PreTrainedModel] = auto_class(shape).from_config
+            model = build(shape, dtype=torch.float32)
+        # Whatever a class makes of a wrong file is the file's fault.
+        except Exception as error:
+            raise UserError(f"encoder.name: no encoder is described at {config.name!r}: {first_line(error)}") from None
+        _check_kind(config, model)
+        return _finish(config, model, max_length)
+
+
+def _finish(config: EncoderConfig, model: PreTrainedModel, max_length: int) -> Encoder:
     with _quiet():
         _fit_tokenizer(config, model)
     if isinstance(config.adapter, LoRA):
@@ -46,9 +68,7 @@ def _open(config: EncoderConfig) -> tuple[PreTrainedModel, Mapping[str, Any]]:
     location = resolve_location(config.name)
     disable_progress_bar()
     try:
-        shape = AutoConfig.from_pretrained(location, trust_remote_code=False)
-        set_dropout(shape, config.dropout)
-        _attend_to_all(shape)
+        shape = _read_shape(config)
         with _quiet():
             return auto_class(shape).from_pretrained(
                 location,
@@ -63,6 +83,14 @@ def _open(config: EncoderConfig) -> tuple[PreTrainedModel, Mapping[str, Any]]:
     # Whatever a class makes of wrong files is the files' fault.
     except Exception as error:
         raise UserError(f"encoder.name: cannot load an encoder from {config.name!r}: {first_line(error)}") from None
+
+
+def _read_shape(config: EncoderConfig) -> PretrainedConfig:
+    """What the encoder's config.json says, with the dropout of `config`."""
+    shape: PretrainedConfig = AutoConfig.from_pretrained(resolve_location(config.name), trust_remote_code=False)
+    set_dropout(shape, config.dropout)
+    _attend_to_all(shape)
+    return shape
 
 
 @contextmanager

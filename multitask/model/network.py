@@ -16,7 +16,7 @@ from multitask.model.freezing import lowest_layer_ever_trained
 from multitask.model.head import Head
 from multitask.model.heads import ContrastiveHead, build_head
 from multitask.model.layers import encoder_layers, layer_numbers
-from multitask.model.loading import load_encoder
+from multitask.model.loading import load_encoder, outline_encoder
 from multitask.model.probing import check_encoder
 from multitask.model.projected_attention import ProjectedAttentionLayers, build_projected_attention
 
@@ -113,6 +113,21 @@ def build_model(config: RunConfig) -> MultitaskModel:
         encoder = load_encoder(config.encoder, config.data.max_length)
         model = assemble_model(config, encoder, config.tasks)
         check_encoder(encoder, config)
+    return _freeze(model, config)
+
+
+def outline_model(config: RunConfig) -> MultitaskModel:
+    """The model of `config` on the device meta: names and shapes of its parameters, and nothing in them.
+
+    Raises:
+        UserError: as `outline_encoder`.
+    """
+    with torch.device("meta"):
+        model = assemble_model(config, outline_encoder(config.encoder, config.data.max_length), config.tasks)
+    return _freeze(model, config)
+
+
+def _freeze(model: MultitaskModel, config: RunConfig) -> MultitaskModel:
     lowest = lowest_layer_ever_trained(config, model.number_of_layers)
     for name, parameter in model.shared_parameters().items():
         parameter.requires_grad_(model.layer_of(name) >= lowest)

@@ -91,6 +91,10 @@ def small(arguments: list[str], folder: Path) -> list[str]:
         return [*(word for word in arguments if word != "--dry-run"), *on_sample, "--dry-run"]
     if arguments[0] == "diagnose":
         return [*arguments, *on_sample, "--steps", "4", "--every", "2"]
+    if arguments[0] == "profile":
+        return [*arguments, *on_sample, "--steps", "2"]
+    if arguments[0] == "plan":
+        return [*arguments, *on_sample]
     if arguments[:2] in (["data", "check"], ["wandb", "sweep"], ["recipes", "show"]):
         return [*arguments, *on_sample]
     if arguments[:2] == ["wandb", "sync"]:

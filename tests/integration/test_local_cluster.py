@@ -28,6 +28,7 @@ SHOWN = {
     "concord_restarts",
     "concord_tokens_per_second",
     "concord_padding",
+    "concord_peak_memory_gib",
     "concord_gradient_norm",
     "concord_skipped_steps",
     "concord_checkpoint_seconds",

@@ -144,6 +144,7 @@ def test_losses_and_scores_are_reported_under_the_projects_names(tiny_tasks: dic
         "combination/conflict_rate",
         "throughput/tokens_per_s",
         "throughput/padding",
+        "throughput/peak_memory_gib",
         "train/grad_norm",
     ):
         assert isinstance(train_record[name], float), name

@@ -24,7 +24,7 @@ FLOORS = (
     {"report", "tracking", "terminal", "jobs"},
     {"analysis"},
     {"sweeps"},
-    {"launch"},
+    {"launch", "scale", "profile"},
     {"training"},
     {"step", "storage"},
     {"zero"},

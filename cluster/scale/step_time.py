@@ -1,0 +1,130 @@
+"""How long a step takes and what it holds: FLOPs, bytes of memory and messages over what a machine does of them in a second."""
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+
+import numpy as np
+
+from cluster.scale.machine import Machine
+from cluster.scale.model_shape import ModelShape
+from cluster.scale.rank_work import StepWork
+from cluster.scale.shares import Counts, Shares
+from cluster.scale.traffic import Collective
+
+_FP32 = 4
+# Times that AdamW touches each element of its shard: weight, gradient and two moments read, weight and moments written.
+_ADAMW = 7
+
+
+@dataclass(frozen=True)
+class StepTime:
+    """Seconds of one step, by the slowest rank of each part.
+
+    `compute`: forward and backward; `launch_bound`: whether the time to launch operations decides it. `memory`: task gradients copied, summed,
+    compared and combined, and the optimizer. `network`: all collectives, none of it under the backward pass.
+    """
+
+    compute: float
+    memory: float
+    network: float
+    launch_bound: bool
+
+    @property
+    def total(self) -> float:
+        """All of it."""
+        return self.compute + self.memory + self.network
+
+
+@dataclass(frozen=True)
+class RankMemory:
+    """Bytes of the rank that holds most.
+
+    `weights`: of the model; `optimizer`: fp32 weights, moments and gradient of its shard; `gradients`: of one backward pass, and the
+    buffers in which task gradients are sent and received; `activations`: kept for the backward pass.
+    """
+
+    weights: int
+    optimizer: int
+    gradients: int
+    activations: int
+
+    @property
+    def total(self) -> int:
+        """All of it."""
+        return sum(asdict(self).values())
+
+
+def compute_seconds(shape: ModelShape, work: StepWork, machine: Machine) -> tuple[Counts, Counts]:
+    """Seconds (N,) of each rank's passes by their FLOPs, and by their launches."""
+    cost = shape.cost.flops
+    flops = cost.once * work.sequences + cost.linear * work.slots + cost.quadratic * work.squares
+    return flops / machine.flops, shape.cost.launches * work.passes * machine.launch_s
+
+
+def step_time(
+    shape: ModelShape, shares: Shares, work: StepWork, calls: Sequence[Collective], machine: Machine, hosts: Counts
+) -> StepTime:
+    """Seconds of a step."""
+    by_flops, by_launches = compute_seconds(shape, work, machine)
+    # More processes than can run at once take turns.
+    turns = max(1.0, shares.world / machine.devices_at_once) if machine.devices_at_once else 1.0
+    moved = _moved(shape, shares, work)
+    return StepTime(
+        compute=float(np.maximum(by_flops, by_launches).max()) * turns,
+        memory=float(moved.max()) / machine.memory_bytes_per_s * turns,
+        network=sum(collective_seconds(call, machine, hosts) for call in calls),
+        launch_bound=bool(by_launches.max() > by_flops.max()),
+    )
+
+
+def collective_seconds(call: Collective, machine: Machine, hosts: Counts) -> float:
+    """Latency, and the slower of the links inside the hosts and out of them."""
+    world = len(hosts)
+    outside = np.bincount(hosts, weights=call.outside).max() / machine.outside_bytes_per_s
+    inside = float((call.sent - call.outside).max()) / machine.inside_bytes_per_s
+    latency = machine.outside_s if hosts[-1] else machine.inside_s
+    waits = {
+        "all_reduce": 2 * np.ceil(np.log2(world)) * latency,  # few numbers go up and down a tree
+        "all_gather": call.messages * latency,  # parts go round
+        "all_to_all": latency + call.messages * machine.message_s,
+    }
+    return float(waits[call.kind] + max(outside, inside))
+
+
+def _moved(shape: ModelShape, shares: Shares, work: StepWork) -> Counts:
+    """Bytes (N,) that a rank reads and writes beside its passes."""
+    dense, heads = shape.elements(shape.dense), sum(shape.elements(own) for own in shape.heads.values())
+    held = np.array([len(own) for own in work.held])
+    segment = shares.owned(shape.dense)
+    copied = 2 * (held * dense + heads)
+    summed = (3 * (held.sum() - work.groups) if shares.world > 1 else 0) * segment
+    compared = (work.groups * (work.groups + 1) if work.groups > 1 else 0) * segment
+    combined = (work.groups + 1) * segment
+    return _FP32 * (copied + summed + compared + combined + _ADAMW * sum(shares.shards))
+
+
+def rank_memory(
+    shape: ModelShape, shares: Shares, work: StepWork, *, weight_bytes: int, state_bytes: int, plain_attention: bool
+) -> RankMemory:
+    """Bytes of the rank that holds most; `state_bytes`: of a number that the forward pass keeps, `weight_bytes` of a
+    weight; `plain_attention`: its L × L matrices are kept.
+    """
+    dense, heads = shape.elements(shape.dense), sum(shape.elements(own) for own in shape.heads.values())
+    held = np.array([len(own) for own in work.held])
+    owned_heads = shares.owned([name for own in shape.heads.values() for name in own])
+    received = (held.sum() * shares.owned(shape.dense) + shares.world * owned_heads) * (shares.world > 1)
+    buffers = held.max() * dense + heads + received.max()
+    saved = shape.cost.saved
+    passes = np.maximum(work.passes, 1)
+    activations = 0.0
+    if saved is not None:
+        matrices = saved.quadratic * work.squares if plain_attention else 0
+        kept = (saved.once * work.sequences + saved.linear * work.slots + matrices) / passes
+        activations = float(kept.max()) * state_bytes / _FP32
+    weights = weight_bytes * (sum(shares.shards) if shares.stage == 3 else shape.whole)
+    return RankMemory(
+        weights=weights,
+        optimizer=4 * _FP32 * sum(shares.shards),
+        gradients=int(weight_bytes * shape.trained + _FP32 * buffers),
+        activations=int(activations),
+    )

@@ -1,0 +1,108 @@
+"""What the ranks send each other in one step: the formulas of the plan, of docs/scale.md, and of the test that counts.
+
+Bytes are what a rank sends to other ranks. An all-to-all has a message for each of them, an all-gather sends the rank's own part to
+each, an all-reduce goes round as a ring does: twice N − 1 messages of an N-th, in whole elements.
+"""
+
+from collections.abc import Callable
+from typing import Literal, NamedTuple
+
+import numpy as np
+
+from cluster.scale.model_shape import ModelShape
+from cluster.scale.rank_work import StepWork
+from cluster.scale.shares import Counts, Shares
+
+_FP32, _FP64, _INT64 = 4, 8, 8
+Kind = Literal["all_to_all", "all_reduce", "all_gather"]
+
+
+class Collective(NamedTuple):
+    """One collective of a step. `sent` (N,): bytes that each rank sends; `outside` (N,): to other hosts of these. `messages`: of a rank."""
+
+    name: str
+    kind: Kind
+    sent: Counts
+    outside: Counts
+    messages: int
+
+
+class Traffic:
+    """The collectives of a step, in their order; none where there is one rank. `hosts` (N,): the host of each rank."""
+
+    def __init__(self, shape: ModelShape, shares: Shares, hosts: Counts, *, weight_bytes: int) -> None:
+        self._shape, self._shares, self._hosts, self._weight_bytes = shape, shares, hosts, weight_bytes
+        self._dense = shares.owned(shape.dense)
+        self._heads = shares.owned([name for own in shape.heads.values() for name in own])
+        self._ends = _token_bounds(shape, shares)
+
+    def of(self, work: StepWork, terms: int = 0) -> list[Collective]:
+        """Those of a step with so many regularization `terms`."""
+        if self._shares.world == 1:
+            return []
+        reduced = self._shape.blocks * work.groups**2 + work.tasks * (2 + terms) + 4
+        return [
+            self._gradients(work),
+            *self._words(work),
+            self._all_reduce("totals", reduced),
+            *([self._all_reduce("norm", 1)] if work.groups > 1 else []),
+            *(
+                self._all_gather(f"weights {n}", shard * self._weight_bytes)
+                for n, shard in enumerate(self._shares.shards)
+            ),
+        ]
+
+    def _gradients(self, work: StepWork) -> Collective:
+        held = np.array([len(own) for own in work.held])
+        return self._all_to_all("gradients", lambda rank: held[rank] * self._dense + self._heads, _FP32)
+
+    def _words(self, work: StepWork) -> list[Collective]:
+        """Numbers, ids and rows of the words."""
+        if self._shape.words is None:
+            return []
+        rows = np.zeros((self._shares.world, self._shares.world), np.int64)
+        low, high = self._ends
+        for rank, own in enumerate(work.words):
+            for ids in own.values():
+                rows[rank] += np.searchsorted(ids, high) - np.searchsorted(ids, low)
+        groups = np.full(self._shares.world, work.groups, np.int64)
+        return [
+            self._all_to_all("numbers of words", lambda rank: groups, _INT64),
+            self._all_to_all("words", lambda rank: rows[rank], _INT64),
+            self._all_to_all("rows of words", lambda rank: rows[rank], self._shape.words.width * _FP32),
+        ]
+
+    def _all_to_all(self, name: str, given: Callable[[int], Counts], size: int) -> Collective:
+        """`given(rank)`: elements (N,) of so many bytes that a rank has for each owner."""
+        world = self._shares.world
+        sent, outside = np.zeros(world, np.int64), np.zeros(world, np.int64)
+        for rank in range(world):
+            own = given(rank)
+            sent[rank] = size * (own.sum() - own[rank])
+            outside[rank] = size * own[self._hosts != self._hosts[rank]].sum()
+        return Collective(name, "all_to_all", sent, outside, world - 1)
+
+    def _all_reduce(self, name: str, elements: int) -> Collective:
+        """Of fp64 numbers."""
+        world = self._shares.world
+        sent = np.full(world, 2 * (world - 1) * -(-elements // world) * _FP64, np.int64)
+        return Collective(name, "all_reduce", sent, np.where(self._next_is_outside(), sent, 0), 2 * (world - 1))
+
+    def _all_gather(self, name: str, size: int) -> Collective:
+        """Of a part of so many bytes from every rank."""
+        world = self._shares.world
+        sent = np.full(world, (world - 1) * size, np.int64)
+        return Collective(name, "all_gather", sent, np.where(self._next_is_outside(), sent, 0), world - 1)
+
+    def _next_is_outside(self) -> np.ndarray:
+        """Whether the next rank of the ring is on another host."""
+        return np.roll(self._hosts, -1) != self._hosts
+
+
+def _token_bounds(shape: ModelShape, shares: Shares) -> tuple[Counts, Counts]:
+    """First word and the one after the last, (N,) each, of which a rank owns a part of the row."""
+    if shape.words is None:
+        return np.zeros(shares.world, np.int64), np.zeros(shares.world, np.int64)
+    start, size = shares.fragment(shape.words.name)
+    low, high = start // shape.words.width, -(-(start + size) // shape.words.width)
+    return np.where(size > 0, low, 0), np.where(size > 0, high, 0)

@@ -1,0 +1,60 @@
+"""What a rank really sends: every collective that the dispatcher sees, with its bytes."""
+
+from math import ceil
+from typing import Any, NamedTuple
+
+import torch.distributed as dist
+from torch import Tensor
+from torch.utils._python_dispatch import TorchDispatchMode
+
+
+class Call(NamedTuple):
+    """One collective, and the bytes and messages that this rank sends for it to others."""
+
+    kind: str
+    sent: int
+    messages: int
+
+
+class Traffic(TorchDispatchMode):
+    """Writes down the collectives of this rank while it is entered.
+
+    All-to-all: what goes to others. All-gather: this rank's part, once to each other rank. All-reduce: as a ring does it, twice
+    N − 1 pieces of a whole number of elements.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[Call] = []
+
+    def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        namespace, _, name = function.name().partition("::")
+        if namespace == "c10d":
+            kind, sent, messages = _KINDS[name]
+            self.calls.append(Call(kind, sent(*args), messages * (dist.get_world_size() - 1)))
+        return function(*args, **(kwargs or {}))
+
+
+def _to_others(output: Tensor, given: Tensor, group: Any, take: list[int], give: list[int], *rest: Any) -> int:
+    rows = len(given)
+    own = give[dist.get_rank()] if give else rows // dist.get_world_size()
+    return (rows - own) * given[0].numel() * given.element_size() if rows else 0
+
+
+def _reduced(tensors: list[Tensor], *rest: Any) -> int:
+    world = dist.get_world_size()
+    return sum(2 * (world - 1) * ceil(t.numel() / world) * t.element_size() for t in tensors)
+
+
+def _gathered(output: Any, given: Any, *rest: Any) -> int:
+    parts = given if isinstance(given, list) else [given]
+    return sum((dist.get_world_size() - 1) * part.numel() * part.element_size() for part in parts)
+
+
+# The dispatcher's names.
+_KINDS = {
+    "alltoall_base_": ("all_to_all", _to_others, 1),
+    "allreduce_": ("all_reduce", _reduced, 2),
+    "_allgather_base_": ("all_gather", _gathered, 1),
+    "allgather_": ("all_gather", _gathered, 1),
+}
