@@ -67,10 +67,10 @@ def profile_run(config: RunConfig, session: Session, steps: int, trace: Path) ->
 def _profile(run: Run, watch: TracedStopwatch, session: Session, steps: int, trace: Path) -> Profile:
     run.engine.deepspeed.train()
     _train(run, WARM_UP)
-    watch.seconds.clear()
     run.figures.restart()
+    before = dict(watch.seconds)
     record, whole = _timed(run, steps)
-    spent = dict(watch.seconds)
+    spent = {part: value - before.get(part, 0.0) for part, value in watch.seconds.items()}
     figures = run.figures.beside(record.take(run.progress))
     back, operations = _traced(run, session, trace)
     everyone = session.agreement.gather({part: value / whole for part, value in _split(spent, whole, back).items()})

@@ -71,7 +71,7 @@ class DeviceFigures:
         self._before = self._worked()
 
     def _worked(self) -> float:
-        return sum(self._watch.seconds[part] for part in _OWN_WORK)
+        return sum(self._watch.seconds.get(part, 0.0) for part in _OWN_WORK)
 
     def _over_ranks(self) -> tuple[np.ndarray, np.ndarray]:
         """By rank: seconds of own work since the last record, and bytes at the highest."""

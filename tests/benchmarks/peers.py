@@ -14,15 +14,18 @@ from multitask.data import Batch
 from multitask.model import MultitaskModel, build_model
 
 
-def _start(settings: RunConfig) -> tuple[MultitaskModel, list[nn.Parameter], torch.optim.Optimizer]:
-    model = build_model(settings).train()
+def _start(
+    settings: RunConfig, whole: Mapping[str, Batch]
+) -> tuple[MultitaskModel, list[nn.Parameter], torch.optim.Optimizer]:
+    device = next(iter(whole.values())).input_ids.device
+    model = build_model(settings).to(device).train()
     trained = [p for p in model.parameters() if p.requires_grad]
     return model, trained, torch.optim.AdamW(trained, lr=1e-5, fused=True)
 
 
 def torchjds(settings: RunConfig, whole: Mapping[str, Batch]) -> Callable[[], None]:
     """A step with torchjd's `autojac`: the Jacobian of all losses, then its aggregator."""
-    model, trained, optimizer = _start(settings)
+    model, trained, optimizer = _start(settings, whole)
     shared = list(model.shared_parameters().values())
     heads = [p for p in trained if not any(p is own for own in shared)]
 
@@ -44,7 +47,7 @@ def authors_port(settings: RunConfig, whole: Mapping[str, Batch]) -> Callable[[]
     """A step as the authors' code and its port to torch have it: each task's gradient is cloned and flattened, heads included,
     and loops over tasks project it.
     """
-    model, trained, optimizer = _start(settings)
+    model, trained, optimizer = _start(settings, whole)
 
     def flat_gradient(loss: Tensor) -> Tensor:
         optimizer.zero_grad(set_to_none=True)
