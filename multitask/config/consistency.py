@@ -2,7 +2,8 @@
 
 from collections.abc import Mapping, Sequence, Set
 
-from multitask.config.combination import CombinationConfig, GradientMethod, TrimmedMean
+from multitask.config.combination import PCD, BetweenGroups, CombinationConfig, GradientMethod
+from multitask.config.combination.inside import check_inside, check_number
 from multitask.config.head import ScaledHead
 from multitask.config.kind import Contrastive
 from multitask.config.model import EncoderConfig
@@ -53,7 +54,14 @@ def check_tasks_in_step(
 ) -> None:
     """The phase at `key` trains several tasks in a step if the combination compares them."""
     number = len(phase.tasks_among(tasks))
-    if needs_several_tasks(type(combination)) and number > 1 and tasks_in_one_step(phase.sampling, number) == 1:
+    trained = tasks_in_one_step(phase.sampling, number)
+    if isinstance(combination, GradientMethod) and 1 < trained < combination.least_gradients:
+        bound = combination.BOUND_BY
+        raise ValueError(
+            f"combination.{bound}={getattr(combination, bound)} takes {combination.least_gradients} gradients or more, but "
+            f"{key} trains {trained} tasks in a step"
+        )
+    if needs_several_tasks(type(combination)) and number > 1 and trained == 1:
         mend = _MENDS.get(phase.sampling.name, "set {key}.sampling.tasks_per_step to 2 or more").format(key=key)
         raise ValueError(
             f"combination.name={combination.name} needs several tasks in a step, but {key}.sampling trains one at a time: "
@@ -63,19 +71,26 @@ def check_tasks_in_step(
 
 def check_combination(combination: CombinationConfig, tasks: Mapping[str, TaskConfig]) -> None:
     """The combination names the config's tasks."""
-    for key in ("loss_weights", "start", "end", "preference"):
-        if isinstance(given := getattr(combination, key, None), dict):
-            _same_names(f"combination.{key}", given, tasks)
+    _check_names("combination", combination, tasks)
     if isinstance(combination, GradientMethod) and combination.groups is not None:
         named = [task for group in combination.groups for task in group]
         if sorted(named) != sorted(tasks) or not all(combination.groups):
             raise ValueError(f"combination.groups must name every task once ({', '.join(tasks)}), got {named}")
         if len(combination.groups) == 1:
             raise ValueError("combination.groups has one group: there is nothing to compare; use combination.name=sum")
-    if isinstance(combination, TrimmedMean) and (most := len(combination.groups or tasks)) <= 2 * combination.trim:
-        raise ValueError(
-            f"combination.trim={combination.trim} leaves nothing of {most} gradients: it takes more than {2 * combination.trim}"
-        )
+    if isinstance(combination, GradientMethod):
+        check_number("combination", combination, len(combination.groups or tasks))
+    if isinstance(combination, BetweenGroups) and combination.inside is not None:
+        check_inside(combination, combination.inside)
+        _check_names("combination.inside", combination.inside, tasks)
+
+
+def _check_names(key: str, combination: CombinationConfig, tasks: Mapping[str, TaskConfig]) -> None:
+    for field in ("loss_weights", "start", "end", "preference"):
+        if isinstance(given := getattr(combination, field, None), dict):
+            _same_names(f"{key}.{field}", given, tasks)
+    if isinstance(combination, PCD) and combination.primary not in tasks:
+        raise ValueError(f"{key}.primary must be one of {', '.join(tasks)}, got {combination.primary!r}")
 
 
 def check_regularization(

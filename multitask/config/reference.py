@@ -73,6 +73,8 @@ def _below(section: Section) -> Iterator[Section]:
     yield section
     for path, field in keys(section):
         models = config_models(_held(field.annotation))
+        if section.model in models:
+            continue  # described where it first stands
         for model in models:
             name = choice_name(model)
             choice = (name if isinstance(name, str) else "any other") if len(models) > 1 else None
@@ -98,14 +100,15 @@ def _table(section: Section) -> str:
         return ""
     lines = ["| key | type | default | meaning |", "|---|---|---|---|"]
     for path, field in rows:
-        cells = (f"`{path}`", _type_of(path, field), _default(field), field.description or "")
+        cells = (f"`{path}`", _type_of(path, field, section.model), _default(field), field.description or "")
         lines.append("| " + " | ".join(cell.replace("|", "\\|") for cell in cells) + " |")
     return "\n".join(lines) + "\n"
 
 
-def _type_of(path: str, field: FieldInfo) -> str:
+def _type_of(path: str, field: FieldInfo, model: type[BaseModel]) -> str:
     place = _REPEATED.get(path, path)
     if models := config_models(_held(field.annotation)):
+        place = place.rpartition(".")[0] if model in models else place
         what = f"[`{place}`](#{anchor(place)})"
         origin = typing.get_origin(field.annotation)
         held = "mapping of names to " if origin is dict else "list of " if origin is tuple else ""

@@ -12,6 +12,7 @@ from tests.distributed.ranks import run_ranks
 from tests.unit.multitask.combination.methods import METHODS, NEEDED
 
 STEPS = 3
+GROUPS = [["sst", "sts"], ["quora"]]
 # Sum and PCGrad are in test_exactness; the mean has loss weights of another size, which Adam does not see.
 CASES: dict[str, dict[str, Any]] = {
     **{
@@ -22,9 +23,12 @@ CASES: dict[str, dict[str, Any]] = {
     "parameters": {"name": "aligned_mtl", "granularity": "parameter"},
     "kept weights": {"name": "cagrad", "every": 2, "granularity": "layer"},
     "heads too": {"name": "pcgrad", "scope": "all", "reduction": "mean"},
-    "groups": {"name": "fairgrad", "groups": [["sst", "sts"], ["quora"]], "strength": 0.5},
+    "groups": {"name": "fairgrad", "groups": GROUPS, "strength": 0.5},
     "later": {"name": "normalized", "after": 1},
-    "grouped coordinates": {"name": "graddrop", "groups": [["sst", "sts"], ["quora"]]},
+    "inside": {"name": "gradvac", "groups": GROUPS, "inside": {"name": "mgda"}, "granularity": "layer"},
+    "losses inside": {"name": "upgrad", "groups": GROUPS, "inside": {"name": "uncertainty", "lr": 0.3}, "scope": "all"},
+    "kept inside": {"name": "nash_mtl", "groups": GROUPS, "inside": {"name": "gradnorm", "lr": 0.3}, "every": 2},
+    "grouped coordinates": {"name": "graddrop", "groups": GROUPS},
 }
 
 

@@ -69,6 +69,11 @@ def step_field(name: str) -> tuple[str, bool] | None:
     return None
 
 
+def is_of_method(kind: Kind, name: str) -> bool:
+    """Whether the parameter `name` says which method there is or a field of one; inside groups a method's fields are keys as others are."""
+    return name.startswith(f"{kind}.") and not name.startswith("combination.inside.")
+
+
 def parameter_name(kind: Kind, name: str, field: str, task: str | None = None) -> str:
     """How the parameter for a method's field is called, or that of one task's weight."""
     if task is None:
@@ -84,7 +89,7 @@ def method_parameter_names(kind: Kind, base: RunConfig) -> list[str]:
         for field in own.model_fields:
             if isinstance(ranges.get(field), PerTask):
                 names += [parameter_name(kind, name, field, task) for task in base.tasks]
-            elif field != "name":
+            elif field not in ("name", "inside"):
                 names.append(parameter_name(kind, name, field))
     return names
 

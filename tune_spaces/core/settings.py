@@ -12,6 +12,7 @@ from tune_spaces.core.methods import (
     STEP_PARAMETERS,
     Kind,
     compares_tasks,
+    is_of_method,
     method_classes,
     parameter_name,
     ranges_of,
@@ -35,15 +36,19 @@ def configured(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     Raises:
         UserError: no run can be trained so.
     """
-    sampling = any(name.startswith("sampling.") for name in values)
-    combination = any(name.startswith("combination.") for name in values)
+    sampling = any(is_of_method("sampling", name) for name in values)
+    combination = any(is_of_method("combination", name) for name in values)
     changes: dict[str, Any] = {}
     if combination:
         changes["combination"] = _combination(base, values)
     if sampling:
         for index in shared_phases(base):
             changes[f"phases.{index}.sampling"] = _sampling(base, index, values)
-    plain = {name: value for name, value in values.items() if not name.startswith(("sampling.", "combination."))}
+    plain = {
+        name: value
+        for name, value in values.items()
+        if not (is_of_method("sampling", name) or is_of_method("combination", name))
+    }
     if base.head.dropout is None and plain.get("head.dropout") == plain.get("encoder.dropout", base.encoder.dropout):
         # As the recipes write it.
         plain["head.dropout"] = None
@@ -55,10 +60,10 @@ def configured(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
 
 def own_value(base: RunConfig, name: str) -> Any:
     """What `base` itself has for the parameter `name`, or `MISSING`."""
-    if name.startswith("sampling."):
+    if is_of_method("sampling", name):
         phases = shared_phases(base)
         return _own_sampling(base, phases[0]).get(name, MISSING) if phases else MISSING
-    if name.startswith("combination."):
+    if is_of_method("combination", name):
         return _own_fields("combination", base.combination.model_dump(mode="json"), base).get(name, MISSING)
     if name == "head.dropout" and base.head.dropout is None:
         return base.encoder.dropout

@@ -38,7 +38,7 @@ from multitask.config.messages import parse_values, valid_names
 from multitask.config.yaml_text import read_mapping
 from multitask.errors import UserError
 from tune_spaces.core.definition import Definition
-from tune_spaces.core.methods import method_parameter_names
+from tune_spaces.core.methods import is_of_method, method_parameter_names
 from tune_spaces.core.parameter import SCALARS, Parameter
 
 KINDS = ("uniform", "loguniform", "randint", "lograndint", "choice")
@@ -246,5 +246,5 @@ def _check_methods(path: str, names: Iterable[str], base: RunConfig) -> None:
     for name in names:
         for method in ("sampling", "combination"):
             valid = method_parameter_names(method, base)
-            if name.startswith(f"{method}.") and name not in valid:
+            if is_of_method(method, name) and name not in valid:
                 raise UserError(f"{path}: parameters.{name}: unknown; {valid_names(name, valid)}")

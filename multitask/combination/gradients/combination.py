@@ -7,6 +7,7 @@ from torch import Tensor
 
 from multitask.combination.base import Combination, Factors, Facts, Groups, Plan, apart, ones, together
 from multitask.combination.gradients.weighting import Round, Weighting
+from multitask.combination.kept import KeptWeights
 from multitask.combination.setting import Setting
 from multitask.config.combination import GradientMethod
 from multitask.keys import generator_key
@@ -29,30 +30,20 @@ class GradientCombination(Combination):
     def __init__(self, config: GradientMethod, setting: Setting, make: Callable[[], Weighting]) -> None:
         self.config, self._seed, self._make = config, setting.seed, make
         self.granularity = getattr(config, "granularity", "encoder")
-        self._every: int = getattr(config, "every", 1)
         self._scope: str = getattr(config, "scope", "shared")
         self._averages = getattr(config, "reduction", "sum") == "mean"
-        self._tasks = setting.tasks
         self._all = groups_of(config, setting.tasks)
         self._weightings: list[Weighting] = []
-        # The weights of each block and task at the last look; NaN for tasks that were not there.
-        self._kept: Tensor | None = None
-        self._looked = -1
+        self._kept = KeptWeights(setting.tasks, getattr(config, "every", 1))
 
     def plan(self, tasks: Sequence[str], step: int) -> Plan:
         loss_weights = torch.ones(len(tasks))
         groups = groups_of(self.config, tasks)
         if step < self.config.after or len(groups) == 1:
             return Plan(together(tasks), loss_weights)
-        if (kept := self._still_good(tasks, step)) is not None:
+        if (kept := self._kept.of(tasks, step)) is not None:
             return Plan(together(tasks), loss_weights, kept)
         return Plan(groups, loss_weights)
-
-    def _still_good(self, tasks: Sequence[str], step: int) -> Tensor | None:
-        if self._kept is None or not self._looked < step < self._looked + self._every:
-            return None
-        kept = self._kept[:, [self._tasks.index(task) for task in tasks]]
-        return None if kept.isnan().any() else kept.float()
 
     def factors(self, facts: Facts) -> Factors:
         if len(facts.groups) == 1:
@@ -63,12 +54,11 @@ class GradientCombination(Combination):
         weights = torch.stack([sums if own is None else own for own in found])
         if self.config.strength != 1:
             weights = 1 + self.config.strength * (weights - 1)
-        if self._every > 1:
-            self._keep(weights[:, facts.group_of], facts)
         weighs_heads = self._scope == "all" or self._weightings[0].weighs_heads
         heads = weights[0, facts.group_of] if weighs_heads else torch.ones(len(facts.tasks))
         if self._averages:
             weights = weights / len(facts.groups)
+        self._kept.keep(weights[:, facts.group_of], facts)
         return Factors(weights.float(), heads.float(), fell_back)
 
     def _compared(self, facts: Facts) -> Tensor:
@@ -97,26 +87,16 @@ class GradientCombination(Combination):
             return None
         return weights.double() if weights.isfinite().all() else None
 
-    def _keep(self, weights: Tensor, facts: Facts) -> None:
-        self._kept = torch.full((len(weights), len(self._tasks)), torch.nan, dtype=torch.float64)
-        self._kept[:, [self._tasks.index(task) for task in facts.tasks]] = weights
-        self._looked = facts.step
-
     def state_dict(self) -> dict[str, Tensor]:
         state = {
             f"{block}/{key}": value
             for block, own in enumerate(self._weightings)
             for key, value in own.state_dict().items()
         }
-        if self._kept is not None:
-            state["kept"], state["known"] = self._kept.nan_to_num(0.0), self._kept.isfinite().double()
-            state["looked"] = torch.tensor([self._looked], dtype=torch.float64)
-        return state
+        return state | self._kept.state_dict()
 
     def load_state_dict(self, state: dict[str, Tensor]) -> None:
-        if "kept" in state:
-            self._kept = torch.where(state["known"] > 0, state["kept"], torch.nan)
-            self._looked = int(state["looked"])
+        self._kept.load_state_dict(state)
         own: dict[int, dict[str, Tensor]] = {}
         for name, value in state.items():
             block, _, key = name.partition("/")

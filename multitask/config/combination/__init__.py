@@ -3,12 +3,14 @@
 A method is a class with an `ABOUT`; one with `SEARCH` joins the spaces that search the combination.
 """
 
+import typing
 from typing import Annotated
 
 from pydantic import Field
 
 from multitask.config.combination.about import About
-from multitask.config.combination.base import GradientMethod, LossMethod, Method
+from multitask.config.combination.base import BetweenGroups, GradientMethod, LossMethod, Method
+from multitask.config.combination.chosen_gradients import PCD, Krum
 from multitask.config.combination.coordinates import GradDrop, TrimmedMean
 from multitask.config.combination.gradients import (
     MGDA,
@@ -68,18 +70,26 @@ CombinationConfig = Annotated[
     | SDMGrad
     | GradNorm
     | NormalizedGradients
+    | PCD
+    | Krum
     | GradDrop
     | TrimmedMean,
     Field(discriminator="name"),
 ]
 
+# A method between groups names one inside them, which may be any of these.
+for _own in typing.get_args(typing.get_args(CombinationConfig)[0]):
+    _own.model_rebuild(_types_namespace={"CombinationConfig": CombinationConfig})
+
 __all__ = [
     "DWA",
     "FAMO",
     "MGDA",
+    "PCD",
     "STCH",
     "About",
     "AlignedMTL",
+    "BetweenGroups",
     "CAGrad",
     "CombinationConfig",
     "ConFIG",
@@ -92,6 +102,7 @@ __all__ = [
     "GradientMethod",
     "IMTLGradients",
     "IMTLLosses",
+    "Krum",
     "LossMethod",
     "LossWeights",
     "Mean",

@@ -1,12 +1,15 @@
 """What methods have in common."""
 
-from typing import Annotated, ClassVar, Literal
+from typing import TYPE_CHECKING, Annotated, ClassVar, Literal
 
 from pydantic import Field, field_validator, model_validator
 
 from multitask.config.base import ByName, Config
 from multitask.config.combination.about import About
 from multitask.config.search import Ranges
+
+if TYPE_CHECKING:
+    from multitask.config.combination import CombinationConfig
 
 Share = Annotated[float, Field(ge=0, le=1)]
 
@@ -47,17 +50,33 @@ class GradientMethod(Method):
     """A method that gives each task's gradient of the shared parameters a weight; heads keep their own gradients."""
 
     NEEDS_SEVERAL_TASKS: ClassVar[bool] = True
+    # The key that says how many gradients it takes.
+    BOUND_BY: ClassVar[str] = "name"
 
     groups: tuple[tuple[str, ...], ...] | None = Field(
-        default=None, description="tasks whose losses are summed before the method; every task by itself if not given"
+        default=None,
+        description="tasks that are one to the method, their losses summed; every task by itself if not given",
     )
     strength: Share = Field(
         default=1.0, description="1: the method alone; 0: the sum of the losses; between: a mix of both"
     )
     after: int = Field(default=0, ge=0, description="steps that the sum of the losses is trained first")
 
+    @property
+    def least_gradients(self) -> int:
+        """The fewest gradients that the method can combine, where it has several."""
+        return 1
 
-class GramianMethod(GradientMethod):
+
+class BetweenGroups(GradientMethod):
+    """A method that weighs the groups' gradients, each of which may be made by a method of its own."""
+
+    inside: "CombinationConfig | None" = Field(
+        default=None, description="the combination within each of `groups`, with keys as here; the sum if not given"
+    )
+
+
+class GramianMethod(BetweenGroups):
     """A method that reads the inner products of the task gradients."""
 
     granularity: Literal["encoder", "layer", "parameter"] = Field(

@@ -32,7 +32,7 @@ def methods() -> list[dict[str, Any]]:
 
 def _described(name: str, own: type[Method]) -> dict[str, Any]:
     ranges = declared_ranges(own)
-    inherited = {"name", "strength", "after", "groups", "granularity", "every", "scope"}
+    inherited = {"name", "strength", "after", "groups", "inside", "granularity", "every", "scope"}
     return {
         "name": name,
         "does": " ".join((own.__doc__ or "").split("\n\n")[0].split()),

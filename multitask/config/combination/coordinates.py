@@ -36,7 +36,13 @@ class TrimmedMean(GradientMethod):
         gradients="each",
     )
 
+    BOUND_BY: ClassVar[str] = "trim"
+
     name: Literal["trimmed_mean"] = "trimmed_mean"
     trim: int = Field(
         default=1, ge=1, description="values left out at either end; more than 2 · trim tasks in every step"
     )
+
+    @property
+    def least_gradients(self) -> int:
+        return 2 * self.trim + 1

@@ -5,7 +5,7 @@ from typing import ClassVar, Literal
 from pydantic import Field
 
 from multitask.config.combination.about import About
-from multitask.config.combination.base import GradientMethod, GramianMethod, PreferringMethod
+from multitask.config.combination.base import BetweenGroups, GramianMethod, PreferringMethod
 from multitask.config.search import Between, Ranges
 
 
@@ -206,7 +206,7 @@ class SDMGrad(PreferringMethod):
     iterations: int = Field(default=20, ge=1, description="steps of the weights in one step of the training")
 
 
-class GradNorm(GradientMethod):
+class GradNorm(BetweenGroups):
     """Loss weights learned so that tasks that are behind get longer gradients: |wₖ gₖ| → mean · rₖ^α; heads are weighted, too."""
 
     ABOUT: ClassVar[About] = About(

@@ -92,6 +92,17 @@ exclude:
 """
 
 
+def test_a_space_over_what_is_inside_groups(write: Any) -> None:
+    groups = "combination={name: pcgrad, groups: [[sst, sts], [quora]], inside: {name: cagrad}}"
+    base = load_recipe("main", [groups])
+    text = "parameters: {combination.name: {choice: [pcgrad, mgda]}, combination.inside.c: {uniform: [0.1, 0.9]}}"
+    space = open_space(write(text), base)
+    check_space(space, base)
+    assert space.sample_of(base) == {"combination.name": "pcgrad", "combination.inside.c": 0.4}
+    own = space.config(base, {"combination.name": "mgda", "combination.inside.c": 0.7}).combination.model_dump()
+    assert (own["name"], own["inside"]["name"], own["inside"]["c"]) == ("mgda", "cagrad", 0.7)
+
+
 def test_what_a_space_in_yaml_excludes_is_never_drawn(base: RunConfig, write: Any) -> None:
     space = open_space(write(EXCLUDING), base)
     check_space(space, base)

@@ -14,6 +14,7 @@ ROWS = {"sst": 60, "quora": 30, "sts": 10}
 # What a method cannot do without.
 NEEDED: dict[str, dict[str, Any]] = {
     "loss_weights": {"loss_weights": {"sst": 0.5, "quora": 2.0, "sts": 1.0}},
+    "pcd": {"primary": "quora"},
     "scheduled": {"start": {"sst": 1, "quora": 0, "sts": 2}, "end": {"sst": 0, "quora": 3, "sts": 2}},
 }
 METHODS = sorted({**COMBINATIONS, **WEIGHTINGS})
@@ -28,7 +29,8 @@ def build(tree: dict[str, Any], name: str, steps: int = 100, seed: int = 5, **ke
 def facts(
     plan: Plan, gradients: Tensor, losses: Sequence[float], step: int, tasks: Sequence[str] = TASKS, heads: float = 0.0
 ) -> Facts:
-    """What a round of `tasks` comes to: `gradients` (K, P) of the tasks, summed in the plan's groups."""
+    """What a round of `tasks` comes to: `gradients` (K, P) of the tasks, weighted as the plan says, summed in its groups."""
+    gradients = gradients * plan.losses[:, None]
     rows = torch.stack([sum(gradients[tasks.index(task)] for task in group) for group in plan.groups]).double()  # type: ignore[misc]
     known = torch.tensor(list(losses), dtype=torch.float64)
     return Facts(

@@ -14,13 +14,13 @@ from tests.unit.multitask.combination.methods import METHODS, TASKS, ask, build,
 from tune_spaces.core.methods import method_classes
 
 LOSSES = (1.6, 0.7, 0.4)
+CLASSES = method_classes("combination")
 every_method = pytest.mark.parametrize("name", METHODS)
 
 
 def test_the_registry_has_what_a_recipe_may_name() -> None:
-    classes = method_classes("combination")
-    assert sorted(classes) == METHODS
-    assert all(isinstance(own.ABOUT, About) for own in classes.values())
+    assert sorted(CLASSES) == METHODS
+    assert all(isinstance(own.ABOUT, About) for own in CLASSES.values())
     assert RunConfig.model_fields["combination"].default.name == "sum"
 
 
@@ -92,7 +92,7 @@ def test_equal_tasks_get_equal_weights(tiny_tasks: dict[str, Any], name: str) ->
     gradients = drawn(4)
     gradients[:] = gradients[0]
     weights = ask(build(tiny_tasks, name), gradients, [0.5] * 3, 0)
-    if name in ("mgda", "pcgrad", "upgrad", "dualproj", "imtl_g", "aligned_mtl"):
+    if name in ("mgda", "pcgrad", "upgrad", "dualproj", "imtl_g", "aligned_mtl", "pcd", "krum"):
         # Any weights with this sum are as good.
         weights = weights.sum().expand(3) / 3
     torch.testing.assert_close(weights, weights[0].expand(3), rtol=1e-5, atol=1e-7)
@@ -137,6 +137,20 @@ def test_the_global_generator_is_left_alone_and_does_not_matter(tiny_tasks: dict
     assert torch.equal(before, torch.get_rng_state())
     torch.manual_seed(2)
     assert torch.equal(one, ask(build(tiny_tasks, name), drawn(0), LOSSES, 7))
+
+
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [*((n, {}) for n in METHODS if "every" in CLASSES[n].model_fields), ("pcgrad", {"reduction": "mean"})],
+)
+def test_weights_of_a_look_hold_until_the_next(tiny_tasks: dict[str, Any], name: str, keys: dict[str, Any]) -> None:
+    own = build(tiny_tasks, name, every=2, **keys)
+    looked = ask(own, drawn(0), LOSSES, 0)
+    plan = own.plan(TASKS, 1)
+    assert plan.groups == (TASKS,)
+    assert plan.shared is not None
+    torch.testing.assert_close(plan.shared[0].double(), looked)
+    assert own.plan(TASKS, 2).groups == tuple((task,) for task in TASKS)
 
 
 @pytest.mark.parametrize("name", ["graddrop", "trimmed_mean"])

@@ -14,6 +14,7 @@ FLIPS: dict[str, Any] = {
     "strength": 0.5,
     "after": 3,
     "groups": [["sst", "sts"], ["quora"]],
+    "inside": {"name": "geometric_mean"},
     "granularity": "layer",
     "every": 3,
     "scope": "all",
@@ -36,21 +37,32 @@ FLIPS: dict[str, Any] = {
     "momentum": 0.1,
     "iterations": 3,
     "leak": 0.5,
+    "primary": "sst",
+    "tau": 0.5,
+    "selected": 2,
 }
 # What a flip shows on.
-WITH: dict[str, dict[str, Any]] = {"sdmgrad": {"lr": 0.05}, "dwa": {"window": 1}}
+WITH: dict[str, dict[str, Any]] = {
+    "sdmgrad": {"lr": 0.05},
+    "dwa": {"window": 1},
+    "inside": {"groups": FLIPS["groups"]},
+}
+TOO_FEW = {
+    *(("trimmed_mean", "trim"), ("trimmed_mean", "groups")),
+    *(("krum", "outliers"), ("krum", "groups"), ("krum", "inside")),
+}
 FIELDS = [
     (name, field)
     for name, own in method_classes("combination").items()
     for field in own.model_fields
-    # Of three gradients one can be trimmed, and two groups cannot be.
-    if field != "name" and (name, field) not in (("trimmed_mean", "trim"), ("trimmed_mean", "groups"))
+    # Of three gradients one can be trimmed, and two groups cannot be; nor can Krum find an outlier among so few.
+    if field != "name" and (name, field) not in TOO_FEW
 ]
 
 
 def _told(tree: dict[str, Any], name: str, **keys: Any) -> list[Any]:
     """What eight steps are told."""
-    own = build(tree, name, steps=9, **{**WITH.get(name, {}), **keys})
+    own = build(tree, name, steps=9, **keys)
     told: list[Any] = [own.granularity]
     for step in range(8):
         plan = own.plan(TASKS, step)
@@ -68,11 +80,33 @@ def _told(tree: dict[str, Any], name: str, **keys: Any) -> list[Any]:
 
 @pytest.mark.parametrize(("name", "field"), FIELDS)
 def test_flipped_key_changes_what_steps_are_told(tiny_tasks: dict[str, Any], name: str, field: str) -> None:
-    assert _told(tiny_tasks, name) == _told(tiny_tasks, name)
-    assert _told(tiny_tasks, name) != _told(tiny_tasks, name, **{field: FLIPS[field]})
+    usual = WITH.get(name, {}) | WITH.get(field, {})
+    assert _told(tiny_tasks, name, **usual) == _told(tiny_tasks, name, **usual)
+    assert _told(tiny_tasks, name, **usual) != _told(tiny_tasks, name, **usual | {field: FLIPS[field]})
 
 
-@pytest.mark.parametrize("keys", [{"trim": 2}, {"groups": FLIPS["groups"]}])
-def test_what_leaves_nothing_to_average_is_refused(tiny_tasks: dict[str, Any], keys: dict[str, Any]) -> None:
-    with pytest.raises(UserError, match=r"combination\.trim=. leaves nothing of . gradients"):
-        build(tiny_tasks, "trimmed_mean", **keys)
+@pytest.mark.parametrize(
+    ("name", "keys"),
+    [
+        ("trimmed_mean", {"trim": 2}),
+        ("trimmed_mean", {"groups": FLIPS["groups"]}),
+        ("krum", {"outliers": 1}),
+        ("krum", {"groups": FLIPS["groups"]}),
+        ("krum", {"selected": 4}),
+    ],
+)
+def test_too_few_gradients_are_refused(tiny_tasks: dict[str, Any], name: str, keys: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"combination\.(trim|outliers)=. takes . gradients or more"):
+        build(tiny_tasks, name, **keys)
+
+
+@pytest.mark.parametrize("name", ["trimmed_mean", "krum"])
+def test_too_few_tasks_in_a_step_are_refused(tiny_tasks: dict[str, Any], name: str) -> None:
+    two = {"phases": [{"sampling": {"name": "round_robin", "tasks_per_step": 2}}]}
+    with pytest.raises(UserError, match=r"takes 3 gradients or more, but phases\.0 trains 2 tasks in a step"):
+        build(tiny_tasks | two, name)
+
+
+def test_primary_that_is_no_task_is_refused(tiny_tasks: dict[str, Any]) -> None:
+    with pytest.raises(UserError, match=r"combination\.primary must be one of sst, quora, sts, got 'stss'"):
+        build(tiny_tasks, "pcd", primary="stss")

@@ -185,3 +185,25 @@ def test_trimmed_mean_of_each_coordinate(folder: Path, tiny_bert: Path) -> None:
         _give(rows.median(0).values, _shared(model))
 
     _same(folder, tiny_bert, {"name": "trimmed_mean"}, fill)
+
+
+def test_a_method_inside_groups_and_one_between(folder: Path, tiny_bert: Path) -> None:
+    """Equal norms within each layer: first of the two tasks of a group, then of the groups."""
+
+    def equal(rows: Tensor) -> Tensor:
+        norms = rows.norm(dim=1)
+        return norms.mean() * (rows / norms[:, None]).sum(0)
+
+    def fill(model: MultitaskModel, losses: dict[str, Tensor], _: int) -> None:
+        blocks: dict[int, list[nn.Parameter]] = {}
+        for name, p in model.shared_parameters().items():
+            blocks.setdefault(model.layer_of(name), []).append(p)
+        order = {task: number for number, task in enumerate(losses)}
+        rows = [_rows(losses, own) for own in blocks.values()]
+        _stacked(losses).sum().backward()
+        for own, gradients in zip(blocks.values(), rows, strict=True):
+            pair = equal(gradients[[order["sst"], order["sts"]]])
+            _give(equal(torch.stack([pair, gradients[order["quora"]]])), own)
+
+    groups = {"groups": [["sst", "sts"], ["quora"]], "inside": {"name": "normalized"}, "granularity": "layer"}
+    _same(folder, tiny_bert, {"name": "normalized", **groups}, fill)
