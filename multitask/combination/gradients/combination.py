@@ -73,6 +73,8 @@ class GradientCombination(Combination):
         """Weights (G,) in one block; None where the method finds none."""
         while len(self._weightings) <= block:
             self._weightings.append(self._make())
+        if not gramian.isfinite().all():
+            return None
         if not gramian.diagonal().any():
             return torch.ones(len(gramian), dtype=torch.float64)
         losses = torch.zeros(len(gramian), dtype=torch.float64).index_add_(
