@@ -27,6 +27,7 @@ from cluster.launch.stuck_ranks import StuckWatch
 from cluster.launch.worker_failures import RunFailurePolicy, user_error
 from cluster.storage.lease_record import Launch
 from cluster.storage.storage import Storage
+from cluster.training.session import BACKENDS
 from cluster.training.stop_request import INTERRUPTED
 from multitask.config import RunConfig
 from multitask.interrupt import interruptible
@@ -134,7 +135,9 @@ class RunTrainer(ObservedTrainer):
             on_controller,
             train_loop_per_worker=train_on_worker,
             train_loop_config=arguments,
-            torch_config=RunTorchConfig(timeout_s=int(config.cluster.collective_timeout)),
+            torch_config=RunTorchConfig(
+                backend=BACKENDS["cuda" if plan.use_gpu else "cpu"], timeout_s=int(config.cluster.collective_timeout)
+            ),
             scaling_config=_scaling(plan),
             run_config=cast(Any, ray.train.RunConfig)(
                 name=name,

@@ -28,12 +28,12 @@ class GradientWriter:
         self._embedded: dict[int, EmbeddedTokens] = {}
 
     @contextmanager
-    def recording(self) -> Iterator[EmbeddedTokens]:
-        """Collects the embedded tokens of the forward passes inside, to be given to `backward`."""
+    def recording(self, ids: Tensor) -> Iterator[EmbeddedTokens]:
+        """Collects the embedded tokens of the forward passes inside, to be given to `backward`; `ids`: theirs, on the host."""
         if self._trained.tap is None:
             yield []
         else:
-            with self._trained.tap.record() as tokens:
+            with self._trained.tap.record(ids) as tokens:
                 yield tokens
 
     def backward(self, task: str, group: int, output: Tensor, gradient: Tensor | None, tokens: EmbeddedTokens) -> None:

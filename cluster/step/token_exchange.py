@@ -1,4 +1,7 @@
-"""The rows of the token embedding's gradient, sent to the ranks that own them."""
+"""The rows of the token embedding's gradient, sent to the ranks that own them.
+
+Which rows those are is worked out and told on the host, which has the batches: a GPU is never waited for.
+"""
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
@@ -9,6 +12,7 @@ from torch import Tensor
 
 from cluster.zero.partition import Fragment
 from multitask.combination import gramian
+from multitask.device import to_device
 from multitask.model import TokenGradient
 
 
@@ -16,7 +20,7 @@ from multitask.model import TokenGradient
 class OwnedTokens:
     """This rank's part of the group gradients of the token embedding.
 
-    `ids` (U,) ascending: the tokens that any group touched. `rows` (K, U, D): each group's gradient, zero in the
+    `ids` (U,) ascending, on the host: the tokens that any group touched. `rows` (K, U, D): each group's gradient, zero in the
     elements of a first or last token that another rank owns.
     """
 
@@ -39,12 +43,13 @@ class OwnedTokens:
         out.zero_()
         first = -(-fragment.start // width)
         last = (fragment.start + fragment.size) // width
-        whole = (self.ids >= first) & (self.ids < last)
+        begin, end = _places(self.ids, [first, max(first, last)])
         lead = first * width - fragment.start
         inner = max(0, last - first)
         body = out[lead : lead + inner * width].view(inner, width)
-        body.index_copy_(0, self.ids[whole] - first, combined[whole])
-        for row, token in zip(combined[~whole], self.ids[~whole].tolist(), strict=True):
+        body.index_copy_(0, to_device(self.ids[begin:end] - first, out.device), combined[begin:end])
+        for place in (*range(begin), *range(end, len(self.ids))):
+            row, token = combined[place], int(self.ids[place])
             low = max(fragment.start, token * width)
             high = min(fragment.start + fragment.size, (token + 1) * width)
             out[low - fragment.start : high - fragment.start] = row[low - token * width : high - token * width]
@@ -58,37 +63,30 @@ class TokenExchange:
 
     def __init__(self, fragments: Sequence[Fragment | None], width: int) -> None:
         self.fragments, self.width = tuple(fragments), width
+        touched = [(f.start // width, -(-(f.start + f.size) // width)) if f else (0, 0) for f in self.fragments]
+        self._bounds = [bound for pair in touched for bound in pair]
 
     def exchange(self, gradients: Mapping[int, TokenGradient], rows: int, device: torch.device) -> OwnedTokens:
         """`gradients`: row number to this rank's gradient of it, for the rows that it holds; `rows`: K."""
         world = dist.get_world_size()
         counts = torch.zeros(world, rows, dtype=torch.int64)
         ids, values = [], []
-        for owner, fragment in enumerate(self.fragments):
-            for row, gradient in sorted(gradients.items()):
-                part = self._owned(gradient, fragment)
-                counts[owner, row] = len(part.ids)
-                ids.append(part.ids)
-                values.append(part.rows)
-        sent = self._send(counts, _concat(ids, device), _concat(values, device, self.width))
+        cuts = {row: _places(gradient.ids, self._bounds) for row, gradient in sorted(gradients.items())}
+        for owner in range(world):
+            for row, places in cuts.items():
+                low, high = places[2 * owner : 2 * owner + 2]
+                counts[owner, row] = high - low
+                ids.append(gradients[row].ids[low:high])
+                values.append(gradients[row].rows[low:high])
+        host = torch.device("cpu")
+        sent = self._send(counts, _concat(ids, host), _concat(values, device, self.width))
         return self._sum(*sent, rows)
-
-    def _owned(self, gradient: TokenGradient, fragment: Fragment | None) -> TokenGradient:
-        if fragment is None:
-            return TokenGradient(gradient.ids[:0], gradient.rows[:0])
-        tokens = torch.tensor(
-            [fragment.start // self.width, -(-(fragment.start + fragment.size) // self.width)],
-            device=gradient.ids.device,
-        )
-        low, high = torch.searchsorted(gradient.ids, tokens).tolist()
-        return TokenGradient(gradient.ids[low:high], gradient.rows[low:high])
 
     def _send(self, counts: Tensor, ids: Tensor, values: Tensor) -> tuple[Tensor, Tensor, Tensor]:
         if dist.get_world_size() == 1:
             return counts, ids, values
-        counts_here = torch.empty_like(counts, device=ids.device)
-        dist.all_to_all_single(counts_here, counts.to(ids.device))
-        counts_here = counts_here.cpu()
+        counts_here = torch.empty_like(counts)
+        dist.all_to_all_single(counts_here, counts)
         take, give = counts_here.sum(1).tolist(), counts.sum(1).tolist()
         ids_here = ids.new_empty(sum(take))
         dist.all_to_all_single(ids_here, ids, take, give)
@@ -97,7 +95,8 @@ class TokenExchange:
         return counts_here, ids_here, values_here
 
     def _sum(self, counts: Tensor, ids: Tensor, values: Tensor, rows: int) -> OwnedTokens:
-        tokens, places = torch.unique(ids, return_inverse=True)
+        tokens, inverse = torch.unique(ids, return_inverse=True)
+        places = to_device(inverse, values.device)
         total = values.new_zeros(rows, len(tokens), self.width)
         position = 0
         for count in counts:
@@ -116,10 +115,16 @@ class TokenExchange:
             return
         first, lead = divmod(fragment.start, self.width)
         last, tail = divmod(fragment.start + fragment.size, self.width)
-        if lead:
-            total[:, tokens == first, :lead] = 0
-        if tail:
-            total[:, tokens == last, tail:] = 0
+        if lead and tokens[0] == first:
+            total[:, 0, :lead] = 0
+        if tail and tokens[-1] == last:
+            total[:, -1, tail:] = 0
+
+
+def _places(ids: Tensor, bounds: Sequence[int]) -> list[int]:
+    """How many of the ascending `ids` lie below each bound."""
+    found: list[int] = torch.searchsorted(ids, torch.tensor(bounds)).tolist()
+    return found
 
 
 def _concat(parts: list[Tensor], device: torch.device, width: int | None = None) -> Tensor:

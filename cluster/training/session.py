@@ -21,6 +21,8 @@ from cluster.training.loopback import loopback_variables
 from cluster.training.observer import Observer, Outcome, RunInfo
 from cluster.training.stop_request import INTERRUPTED
 
+# What lies on the host is told from host to host: that it waits for no GPU.
+BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 _ALONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
 
 
@@ -85,7 +87,7 @@ class LocalSession:
         self.attempt = self.agreement.from_rank_zero(lambda: secrets.token_hex(8))
 
     def _join(self, timeout: timedelta) -> None:
-        backend = "nccl" if self.device.type == "cuda" else "gloo"
+        backend = BACKENDS[self.device.type]
         if self.device.type == "cuda":
             torch.cuda.set_device(self.device)
         if dist.is_initialized():

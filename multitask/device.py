@@ -1,0 +1,16 @@
+"""From the host to the device that computes, without waiting for it, and back."""
+
+import torch
+from torch import Tensor
+
+
+def to_device(host: Tensor, device: torch.device) -> Tensor:
+    """A tensor of the host on `device`; a GPU copies it when it comes to it, and the host goes on."""
+    if device.type != "cuda":
+        return host.to(device)
+    return (host if host.is_pinned() else host.pin_memory()).to(device, non_blocking=True)
+
+
+def to_host(there: Tensor) -> Tensor:
+    """A tensor on the host, which waits until the device has computed it: a step may do so once."""
+    return there.cpu()
