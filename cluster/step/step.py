@@ -23,10 +23,14 @@ from multitask.combination import Combination, Factors, Facts, Plan
 from multitask.combination.base import ones, used_weights
 from multitask.combination.blocks import Blocks
 from multitask.config import RunConfig
+from multitask.device import to_device, to_host
 from multitask.model import EmbeddingTap, TokenGradient
 from multitask.objectives import RowObjective
 from multitask.trainer.result import StepResult
 from multitask.work import RoundWork
+
+# Squares of what is smaller are finite in fp32, and so is what is added up on the way to it.
+_SAFE_NORM = 1e15
 
 
 class MultitaskStep:
@@ -71,8 +75,9 @@ class MultitaskStep:
             culprits = _not_finite(facts)
             factors = ones(facts) if culprits else self.combination.factors(facts)
             written = self._update.write(factors, facts, shards, head, tokens)
-            norm = self._norm(totals, written)
-            culprits = culprits or (() if math.isfinite(norm) else tuple(tasks))
+            norm = self._norm(totals, factors, written)
+            if not culprits and isinstance(norm, float) and not math.isfinite(norm):
+                culprits = tuple(tasks)
             if not culprits:
                 self._clip(norm, written)
         if not culprits:
@@ -81,7 +86,13 @@ class MultitaskStep:
         return self._result(plan, facts, factors, totals, norm, culprits)
 
     def _result(
-        self, plan: Plan, facts: Facts, factors: Factors, totals: "_Totals", norm: float, culprits: tuple[str, ...]
+        self,
+        plan: Plan,
+        facts: Facts,
+        factors: Factors,
+        totals: "_Totals",
+        norm: float | Tensor,
+        culprits: tuple[str, ...],
     ) -> StepResult:
         return StepResult(
             losses=dict(zip(facts.tasks, totals.losses.tolist(), strict=True)),
@@ -140,8 +151,12 @@ class MultitaskStep:
         }
 
     def _over_all_ranks(self, tasks: Sequence[str], inner: Tensor, sums: LocalSums, head: Tensor) -> "_Totals":
-        """Sum over ranks in one go: Gramian, losses, regularization, squares of the heads' norms, and tokens."""
-        counts = torch.tensor([sums.tokens, sums.slots, sums.extra_tokens], dtype=torch.float64, device=self.device)
+        """Sum over ranks in one go: Gramian, losses, regularization, squares of the heads' norms, and tokens.
+
+        Here the host waits for the device, once a step.
+        """
+        numbers = torch.tensor([sums.tokens, sums.slots, sums.extra_tokens], dtype=torch.float64)
+        counts = to_device(numbers, self.device)
         square = head.double().square().sum().reshape(1)
         heads = torch.zeros(len(sums.losses), dtype=torch.float64, device=self.device)
         for k, at, size in self._layout.own_heads(self.rank, tasks):
@@ -150,7 +165,7 @@ class MultitaskStep:
         packed = torch.cat(parts)
         if dist.get_world_size() > 1:
             dist.all_reduce(packed)
-        inner_sum, losses, terms, square, heads, counts = packed.cpu().split([part.numel() for part in parts])
+        inner_sum, losses, terms, square, heads, counts = to_host(packed).split([part.numel() for part in parts])
         tokens, slots, extra_tokens = (int(count) for count in counts)
         return _Totals(
             gramian=inner_sum.reshape(inner.shape),
@@ -163,21 +178,28 @@ class MultitaskStep:
             extra_tokens=extra_tokens,
         )
 
-    def _norm(self, totals: "_Totals", written: Sequence[Tensor]) -> float:
-        """Norm of the combined gradient. That of several is taken from itself: √(wᵀGw) loses its digits where they cancel."""
+    def _norm(self, totals: "_Totals", factors: Factors, written: Sequence[Tensor]) -> float | Tensor:
+        """Norm of the combined gradient. That of several is taken from itself: √(wᵀGw) loses its digits where they cancel.
+
+        It stays on the device where it is known to be finite.
+        """
         if totals.gramian.shape[1] == 1:
             return math.sqrt(float(totals.gramian.sum().float()) + float(totals.head_square))
         zero = torch.zeros((), dtype=torch.float64, device=self.device)
         square = sum((torch.dot(part, part).double() for part in written), start=zero)
         if dist.get_world_size() > 1:
             dist.all_reduce(square)
-        return math.sqrt(square.item())
+        norm = square.sqrt()
+        bounded = not isinstance(self.combination, CoordinateCombination) and _bound(totals, factors) < _SAFE_NORM
+        return norm if bounded else float(to_host(norm))
 
-    def _clip(self, norm: float, written: Sequence[Tensor]) -> None:
+    def _clip(self, norm: float | Tensor, written: Sequence[Tensor]) -> None:
         limit = self.config.training.clip_norm
-        if limit is not None and (factor := limit / (norm + 1e-6)) < 1:
-            for part in written:
-                part.mul_(factor)
+        if limit is None or (isinstance(norm, float) and limit / (norm + 1e-6) >= 1):
+            return
+        factor = limit / (norm + 1e-6)
+        for part in written:
+            part.mul_(factor.clamp(max=1) if isinstance(factor, Tensor) else factor)
 
     def _buffer(self, groups: int) -> GradientBuffer:
         """The buffer for so many group gradients, on memory that is kept from step to step."""
@@ -203,6 +225,14 @@ class _Totals(NamedTuple):
     tokens: int
     slots: int
     extra_tokens: int
+
+
+def _bound(totals: _Totals, factors: Factors) -> float:
+    """What the norm of Σ wₖ gₖ cannot exceed, by the triangle inequality; from numbers that the host has."""
+    norms = totals.gramian.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
+    shared = (factors.shared.double().abs() * norms).sum(1).square().sum()
+    heads = float(factors.heads.double().abs().max()) ** 2 * float(totals.head_square)
+    return math.sqrt(float(shared) + heads)
 
 
 def _not_finite(facts: Facts) -> tuple[str, ...]:

@@ -10,6 +10,7 @@ from cluster.step.gradient_writer import GradientWriter
 from cluster.step.place import HERE
 from multitask.config import RunConfig
 from multitask.data import Batch
+from multitask.device import to_device
 from multitask.keys import generator_key
 from multitask.model import MultitaskModel
 from multitask.objectives import (
@@ -70,7 +71,7 @@ class TaskGradients:
     ) -> None:
         """A task whose rows have each a loss of its own."""
         for micro in work.batches.get(task, ()):
-            with writer.recording() as tokens, self._autocast():
+            with writer.recording(self._ids(micro)) as tokens, self._autocast():
                 losses = self.objective(task, micro.batch.to(self.device), work.round.step)
             writer.backward(task, group, losses.total.sum() * (micro.scale * weight), None, tokens)
             sums.losses[k] += losses.task.detach().double().sum() * micro.scale
@@ -93,7 +94,7 @@ class TaskGradients:
         passes = []
         for micro in micros:
             state = self._random_state()
-            with torch.set_grad_enabled(not cached), writer.recording() as tokens:
+            with torch.set_grad_enabled(not cached), writer.recording(self._ids(micro)) as tokens:
                 passes.append((micro, state, self._compared(task, micro.batch, step), tokens))
             sums.count(micro, 0)
         own = [(micro.batch, outputs.detach()) for micro, _, outputs, _ in passes if micro.scale]
@@ -108,7 +109,7 @@ class TaskGradients:
             position += size
             if cached:
                 self._random_state(state)
-                with writer.recording() as tokens:
+                with writer.recording(self._ids(micro)) as tokens:
                     outputs = self._compared(task, micro.batch, step)
             writer.backward(task, group, outputs, part.to(outputs.dtype), tokens)
 
@@ -116,15 +117,19 @@ class TaskGradients:
         """Everybody's outputs (T, B, D) in fp32 and facts (T, B), and which of the B rows are this rank's `own`."""
         outputs, facts = no_rows(self.model, task, self.config.tasks[task])
         outputs = torch.cat([outputs.to(self.device), *(part.float() for _, part in own)], dim=1)
-        facts = torch.cat([facts, *(compared_facts(self.model, task, batch) for batch, _ in own)], dim=1)
+        facts = torch.cat([facts, *(compared_facts(self.model, task, batch.on_host) for batch, _ in own)], dim=1)
         everyone, mine = gather_rows(outputs)
-        return everyone, gather_rows(facts.to(self.device))[0], mine
+        return everyone, to_device(gather_rows(facts)[0], self.device), mine
 
     def _compared(self, task: str, batch: Batch, step: int) -> Tensor:
         """What the loss reads of the rows, (T, B, D)."""
         batch = batch.to(self.device)
         with self._autocast(), row_dropout(self.config, task, batch, step):
             return compared_outputs(self.model, task, batch)
+
+    def _ids(self, micro: MicroBatch) -> Tensor:
+        host = micro.batch.on_host
+        return self.model.encoder.embedded_ids(host.input_ids, host.attention_mask)
 
     def _autocast(self) -> torch.autocast:
         return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "autocast")
@@ -146,7 +151,7 @@ def gather_rows(local: Tensor) -> tuple[Tensor, slice]:
     rank, world = dist.get_rank(), dist.get_world_size()
     if world == 1:
         return local, slice(0, local.shape[1])
-    counts = torch.zeros(world, dtype=torch.int64, device=local.device)
+    counts = torch.zeros(world, dtype=torch.int64)
     counts[rank] = local.shape[1]
     dist.all_reduce(counts)
     sizes = counts.tolist()

@@ -34,7 +34,7 @@ class OwnedTokens:
     def places(self) -> Tensor:
         """The elements (U · D,) of the flat embedding that the rows are of."""
         width = self.rows.shape[2]
-        ids = self.ids.to(self.rows.device)
+        ids = to_device(self.ids, self.rows.device)
         return (ids[:, None] * width + torch.arange(width, device=ids.device)).flatten()
 
     def write(self, combined: Tensor, fragment: Fragment, out: Tensor) -> None:

@@ -127,7 +127,8 @@ def deepspeed_config(config: RunConfig) -> dict[str, Any]:
         "gradient_clipping": 0.0,
         "zero_optimization": zero,
         "zero_allow_untested_optimizer": True,
-        "bf16": {"enabled": config.precision == "bf16"},
+        # The step has looked already.
+        "bf16": {"enabled": config.precision == "bf16", "check_grad_overflow": False},
         "steps_per_print": None,
     }
 

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -11,6 +12,7 @@ from transformers import PreTrainedTokenizerFast
 from multitask.data.encoding import Encoded, Pairing, encode, lengths
 from multitask.data.special_tokens import Texts
 from multitask.data.table import RowNumbers, TaskTable
+from multitask.device import to_device
 
 
 @dataclass(frozen=True, eq=False)
@@ -21,6 +23,8 @@ class Batch:
     is none. `rows` (B,) int64: row numbers in the table. S = `sequences` · B: a row of a bi-encoder or of contrastive pairs
     has 2 sequences, one with a negative 3; first come the B first texts, then the B second ones, … L is the longest
     sequence of this batch.
+
+    `host`: the same batch on the host, where this one has been copied from there: what is asked of it there waits for no GPU.
     """
 
     input_ids: Tensor
@@ -29,22 +33,45 @@ class Batch:
     labels: Tensor
     rows: Tensor
     sequences: int
+    host: "Batch | None" = None
 
     def to(self, device: torch.device) -> "Batch":
-        """The batch on `device`."""
-        return Batch(
-            input_ids=self.input_ids.to(device),
-            attention_mask=self.attention_mask.to(device),
-            token_type_ids=self.token_type_ids.to(device),
-            labels=self.labels.to(device),
-            rows=self.rows.to(device),
-            sequences=self.sequences,
-        )
+        """The batch on `device`; the host does not wait until it is there."""
+        if device.type == self.input_ids.device.type:
+            return self
+        return self._unpacked([to_device(part, device) for part in self._packed()])
+
+    def _packed(self) -> list[Tensor]:
+        """What is sent: 5 bytes for each token slot, and lengths for the mask."""
+        behind = torch.arange(self.input_ids.shape[1]) < self.lengths[:, None]
+        assert torch.equal(behind, self.attention_mask.bool()), "padding stands behind"
+        ids, types = self.input_ids.to(torch.int32), self.token_type_ids.to(torch.uint8)
+        return [ids, types, self.lengths.to(torch.int32), self.labels, self.rows]
+
+    def _unpacked(self, parts: list[Tensor]) -> "Batch":
+        ids, types, sizes, labels, rows = parts
+        mask = torch.arange(ids.shape[1], device=ids.device) < sizes[:, None]
+        return Batch(ids.long(), mask.long(), types.long(), labels, rows, self.sequences, host=self)
 
     @property
+    def on_host(self) -> "Batch":
+        """The batch on the host."""
+        return self.host or self
+
+    @cached_property
+    def lengths(self) -> Tensor:
+        """Real tokens of each sequence (S,), on the host."""
+        return self.host.lengths if self.host else self.attention_mask.sum(1).cpu()
+
+    @cached_property
+    def is_padded(self) -> bool:
+        """Whether any sequence is shorter than L."""
+        return bool((self.lengths < self.input_ids.shape[1]).any())
+
+    @cached_property
     def tokens(self) -> int:
         """Real tokens."""
-        return int(self.attention_mask.sum())
+        return int(self.lengths.sum())
 
     @property
     def slots(self) -> int:

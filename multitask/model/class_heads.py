@@ -11,6 +11,7 @@ from torch.nn import functional
 from multitask.config.kind import Classification
 from multitask.config.loss import Corn, CrossEntropy, CumulativeLink, Focal
 from multitask.config.task import TaskConfig
+from multitask.device import to_device
 from multitask.model.features import without_autocast
 from multitask.model.head import LabelHead
 from multitask.model.losses import corn_log_probabilities, cumulative_log_probabilities, focal_loss
@@ -42,7 +43,7 @@ class ClassHead(LabelHead):
 
     def loss(self, raw: Tensor, labels: Tensor) -> Tensor:
         logits, classes, criterion = self.logits(raw), labels.long(), self.criterion
-        weights = None if self.class_weights is None else logits.new_tensor(self.class_weights)
+        weights = None if self.class_weights is None else _on(logits, self.class_weights)
         if isinstance(criterion, Focal):
             return focal_loss(logits, classes, criterion.gamma, weights)
         smoothing = criterion.label_smoothing if isinstance(criterion, CrossEntropy) else 0.0
@@ -124,7 +125,7 @@ class MultiLabelHead(LabelHead):
             smoothing = self.criterion.label_smoothing
             target = own.float() * (1 - smoothing) + smoothing / 2
             losses = functional.binary_cross_entropy_with_logits(logits, target, reduction="none")
-        return (losses if self.class_weights is None else losses * losses.new_tensor(self.class_weights)).mean(-1)
+        return (losses if self.class_weights is None else losses * _on(losses, self.class_weights)).mean(-1)
 
     def predict(self, raw: Tensor) -> Tensor:
         return ((raw > 0).double() * 2.0 ** torch.arange(self.outputs, device=raw.device).double()).sum(-1)
@@ -181,6 +182,11 @@ class CumulativeLinkHead(OrdinalHead):
 
     def log_probabilities(self, raw: Tensor) -> Tensor:
         return cumulative_log_probabilities(raw.float())
+
+
+def _on(tensor: Tensor, numbers: tuple[float, ...]) -> Tensor:
+    """The numbers where `tensor` lies, of its type."""
+    return to_device(torch.tensor(numbers, dtype=tensor.dtype), tensor.device)
 
 
 CLASS_HEADS: dict[type, type[ClassHead]] = {Corn: CornHead, CumulativeLink: CumulativeLinkHead}

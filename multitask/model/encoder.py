@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
+from multitask.model.masking import ready_mask
 from multitask.model.pooling import POOLINGS, States
 from multitask.model.projected_attention import ProjectedAttentionLayers, beside_layers
 
@@ -15,7 +16,8 @@ from multitask.model.projected_attention import ProjectedAttentionLayers, beside
 class Encoder(nn.Module):
     """`model` followed by pooling: token ids (S, L) to one vector per sequence (S, D).
 
-    `length`: tokens that every sequence is padded to inside; None leaves them as they come.
+    `length`: tokens that every sequence is padded to inside; None leaves them as they come. `takes_ready_mask`: whether the model
+    may be given the mask that it would make itself; no, until that has been tried.
     """
 
     def __init__(
@@ -23,6 +25,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.length = model, length
+        self.takes_ready_mask = False
         self.pool = POOLINGS[pooling](self.width)
         self.takes_token_types = (
             token_types
@@ -58,30 +61,46 @@ class Encoder(nn.Module):
         token_type_ids: Tensor,
         noise: Tensor | None = None,
         adapter: ProjectedAttentionLayers | None = None,
+        is_padded: bool | None = None,
     ) -> Tensor:
         """Token ids, mask and types, each (S, L) int64, to embeddings (S, D).
 
         `noise` (S, L, width of the word embeddings) is added to the embedded words; `adapter` works beside the layers.
+        `is_padded`: whether any sequence is shorter than L; who says so spares a GPU from being asked.
         """
         if self.length is not None:
+            is_padded = True if input_ids.shape[1] < self.length else is_padded
             input_ids, attention_mask, token_type_ids, noise = self._padded(
                 self.length, input_ids, attention_mask, token_type_ids, noise
             )
         types = {"token_type_ids": token_type_ids} if self.takes_token_types else {}
         every = self.pool.reads_all_layers
         with self._added(noise), beside_layers(self.model, adapter, attention_mask):
-            output = self.model(input_ids=input_ids, attention_mask=attention_mask, output_hidden_states=every, **types)
+            mask = self._attended(attention_mask, is_padded)
+            output = self.model(input_ids=input_ids, attention_mask=mask, output_hidden_states=every, **types)
         # The first of `hidden_states` is the embedding layer's.
         layers = tuple(output.hidden_states[1:]) if every else ()
         return self.pool(States(output.last_hidden_state, layers, output.get("pooler_output")), attention_mask)
+
+    def _attended(self, mask: Tensor, is_padded: bool | None) -> Tensor | None:
+        """What the model is told of the mask (S, L): where it takes one, the mask that it would make of it, or None of ones."""
+        if is_padded is None or not self.takes_ready_mask:
+            return mask
+        return ready_mask(self.model, mask) if is_padded else None
+
+    def embedded_ids(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
+        """The ids (S, `length`) whose words are looked up for these ids and mask (S, L)."""
+        if self.length is None:
+            return input_ids
+        more = self.length - input_ids.shape[1]
+        return pad(input_ids.masked_fill(attention_mask == 0, self.pad_id), (0, more), value=self.pad_id)
 
     def _padded(
         self, length: int, ids: Tensor, mask: Tensor, types: Tensor, noise: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
         more = length - ids.shape[1]
-        ids = pad(ids.masked_fill(mask == 0, self.pad_id), (0, more), value=self.pad_id)
         longer = None if noise is None else pad(noise, (0, 0, 0, more))
-        return ids, pad(mask, (0, more)), pad(types, (0, more)), longer
+        return self.embedded_ids(ids, mask), pad(mask, (0, more)), pad(types, (0, more)), longer
 
     @contextmanager
     def _added(self, noise: Tensor | None) -> Iterator[None]:

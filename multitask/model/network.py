@@ -97,7 +97,8 @@ class MultitaskModel(nn.Module):
 
     def _encode(self, task: str | None, batch: Batch, noise: Tensor | None) -> Tensor:
         adapter = self.adapters[task] if task is not None and len(self.adapters) else None
-        return self.encoder(batch.input_ids, batch.attention_mask, batch.token_type_ids, noise, adapter)
+        ids, mask, types = batch.input_ids, batch.attention_mask, batch.token_type_ids
+        return self.encoder(ids, mask, types, noise, adapter, batch.is_padded)
 
 
 def build_model(config: RunConfig) -> MultitaskModel:

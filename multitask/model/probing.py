@@ -16,6 +16,7 @@ from multitask.errors import UserError, first_line
 from multitask.model.dropout import TableDropout
 from multitask.model.encoder import Encoder
 from multitask.model.loading import embedding_rows
+from multitask.model.masking import takes_ready_mask
 from multitask.model.row_dropout import RowDropout
 
 # Tokens of a few sequences, none of which is as many as there are sequences.
@@ -39,6 +40,8 @@ def check_encoder(encoder: Encoder, config: RunConfig) -> None:
         _check_padding(encoder)
         _check_reading(encoder)
         _check_precision(encoder, config.precision)
+        some = _batch(encoder, _SIZES)
+        encoder.takes_ready_mask = takes_ready_mask(encoder.model, some.input_ids, some.attention_mask)
         if config.encoder.dropout and config.encoder.dropout_key == "row":
             _share_tables(encoder.train())
             _check_dropout(encoder)

@@ -28,7 +28,7 @@ class RowDropout(TorchFunctionMode):
     def __init__(self, batch: Batch, key: int) -> None:
         super().__init__()
         self._calls = 0
-        start = torch.tensor([_signed(key)], dtype=torch.int32, device=batch.rows.device)
+        start = torch.full((1,), _signed(key), dtype=torch.int32, device=batch.rows.device)
         rows = _mix(start + batch.rows.to(torch.int32) * _SPREAD)
         places = torch.arange(batch.sequences, dtype=torch.int32, device=rows.device)
         sequences = _mix(rows + (places[:, None] + 1) * _SPREAD).flatten()

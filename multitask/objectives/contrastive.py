@@ -19,7 +19,7 @@ def embed_texts(model: MultitaskModel, task: str, batch: Batch) -> Tensor:
 
 
 def text_keys(batch: Batch) -> Tensor:
-    """Keys (T, B) int64 of the texts of the rows of `batch`, T as in `embed_texts`.
+    """Keys (T, B) int64 of the texts of the rows of `batch`, T as in `embed_texts`, where the batch lies.
 
     Texts of the same tokens have the same key, in every batch and on every rank; others have, but for one chance in 2⁶⁴, not.
     """

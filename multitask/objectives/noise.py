@@ -4,6 +4,7 @@ import torch
 from torch import Tensor
 
 from multitask.data import Batch
+from multitask.device import to_device
 from multitask.keys import generator_key
 
 
@@ -13,12 +14,11 @@ def row_noise(batch: Batch, width: int, scale: float, *key: int | str) -> Tensor
     Drawn per sequence under a generator keyed by `key`, the row's number and its place in the row, on the CPU: the same
     on every device, in every batch and on every rank.
     """
-    sizes = batch.attention_mask.sum(1).tolist()
-    rows = batch.rows.tolist()
+    sizes, rows = batch.lengths.tolist(), batch.on_host.rows.tolist()
     noise = torch.zeros(*batch.input_ids.shape, width)
     generator = torch.Generator()
     for sequence, size in enumerate(sizes):
         place, row = divmod(sequence, len(rows))
         generator.manual_seed(generator_key(*key, rows[row], place))
         noise[sequence, :size] = torch.randn(size, width, generator=generator)
-    return (noise * scale).to(batch.input_ids.device)
+    return to_device(noise * scale, batch.input_ids.device)

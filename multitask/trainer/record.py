@@ -3,6 +3,8 @@
 import time
 from collections import defaultdict
 
+from torch import Tensor
+
 from multitask.combination import cosines
 from multitask.trainer.progress import Progress
 from multitask.trainer.result import StepResult
@@ -16,6 +18,7 @@ class TrainRecord:
 
     def _clear(self) -> None:
         self._values: dict[str, list[float]] = defaultdict(list)
+        self._norms: list[float | Tensor] = []
         self._steps = self._fallbacks = self._pairs = self._conflicts = self._tokens = self._slots = (
             self._extra_tokens
         ) = 0
@@ -37,7 +40,7 @@ class TrainRecord:
             self._values[f"combination/weight/{task}"].append(result.weights[task])
         for term, value in result.terms.items():
             self._values[f"train/regularization/{term}"].append(value)
-        self._values["train/grad_norm"].append(result.norm)
+        self._norms.append(result.norm)
         self._fallbacks += result.fell_back
         self._steps += 1
         self._values["train/lr"] = [lr]
@@ -60,6 +63,8 @@ class TrainRecord:
     def take(self, progress: Progress) -> dict[str, float]:
         """The record so far; the next one starts empty."""
         record = {name: sum(values) / len(values) for name, values in self._values.items()}
+        if self._norms:
+            record["train/grad_norm"] = sum(map(float, self._norms)) / len(self._norms)
         if self._pairs:
             record["combination/conflict_rate"] = self._conflicts / self._pairs
         if self._fallbacks:

@@ -11,7 +11,7 @@ class StepResult:
 
     `losses`: task to mean of its own loss over its global batch; `terms`: `<regularization>/<task>` to the mean of what
     it adds. `weights`: task to the factor of its gradient, and `norm` of the combined gradient with the heads', both before
-    clipping. `groups` and `gramian` (G, G), fp32 on the CPU: the task groups that have a gradient each, and their Gramian;
+    clipping; the norm may lie on the device still. `groups` and `gramian` (G, G), fp32 on the CPU: the task groups that have a gradient each, and their Gramian;
     None where there is one group. `fell_back`: whether the combination found no weights, so that the sum stands in. `applied`: False where a loss or gradient was not finite; then `culprits` names the tasks.
     """
 
@@ -20,7 +20,7 @@ class StepResult:
     weights: dict[str, float]
     groups: tuple[tuple[str, ...], ...]
     gramian: Tensor | None
-    norm: float
+    norm: float | Tensor
     tokens: int
     slots: int
     extra_tokens: int

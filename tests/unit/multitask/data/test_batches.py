@@ -111,3 +111,19 @@ def test_batch_moves_whole(tokenizer: PreTrainedTokenizerFast) -> None:
     tensors = [value for value in vars(batch).values() if isinstance(value, torch.Tensor)]
     assert [tensor.device.type for tensor in tensors] == ["meta"] * 5
     assert batch.sequences == 2
+
+
+@pytest.mark.parametrize("pairing", ["single", "cross", "bi"])
+def test_batch_is_sent_small_and_is_the_same_there(
+    tokenizer: PreTrainedTokenizerFast, config_of: Callable[[Pairing], RunConfig], pairing: Pairing
+) -> None:
+    batch = collate(prepare(config_of(pairing), "t", "train", tokenizer, tokenizer_id(tokenizer)), [0, 1, 2, 3], 0)
+    sent = batch._packed()
+    there = batch._unpacked(sent)
+    for name in ("input_ids", "attention_mask", "token_type_ids", "labels", "rows"):
+        assert torch.equal(getattr(there, name), getattr(batch, name)), name
+        assert getattr(there, name).dtype == getattr(batch, name).dtype, name
+    assert there.on_host is batch
+    assert (there.tokens, there.is_padded) == (batch.tokens, batch.is_padded)
+    of_slots = sum(part.numel() * part.element_size() for part in sent[:2])
+    assert of_slots == 5 * batch.slots, "24 as it lies on the device"

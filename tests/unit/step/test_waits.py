@@ -1,0 +1,133 @@
+"""A step waits for the device once: what would wait on a GPU is counted on the CPU."""
+
+from collections.abc import Callable
+from itertools import chain
+from typing import Any
+
+import pytest
+import torch
+from torch import Tensor
+
+from cluster.step import step as step_module
+from cluster.step.stopwatch import Stopwatch
+from cluster.storage.run_folder import RunFolder
+from cluster.training.loop import Run
+from cluster.training.session import LocalSession
+from cluster.training.worker import open_tables
+from multitask.config import parse_config
+from multitask.data import Batch
+from multitask.trainer.record import TrainRecord
+from tests.builders import merge
+from tests.waits import Waits
+
+PAIRS = {
+    "kind": {"name": "contrastive"},
+    "columns": {"id": "id", "text": "sentence1", "text_pair": "sentence2"},
+    "files": {"train": ["quora-train.csv"]},
+    "format": "cs224n",
+}
+COSINE = {"pair_encoding": {"name": "bi_encoder", "features": "cosine"}, "head": {"name": "scaled"}}
+CASES: dict[str, dict[str, Any]] = {
+    "sum": {"combination": {"name": "sum"}},
+    "loss_weights": {"combination": {"name": "loss_weights", "loss_weights": {"sst": 1, "quora": 2, "sts": 3}}},
+    "dwa": {"combination": {"name": "dwa"}},
+    "uncertainty": {"combination": {"name": "uncertainty"}},
+    "famo": {"combination": {"name": "famo"}},
+    "pcgrad": {"combination": {"name": "pcgrad"}},
+    "pcgrad by layer, clipped": {
+        "combination": {"name": "pcgrad", "granularity": "layer"},
+        "training": {"clip_norm": 0.1},
+    },
+    "cagrad": {"combination": {"name": "cagrad"}},
+    "accumulation": {"training": {"accumulation": 2}},
+    "bf16": {"precision": "bf16"},
+    "autocast": {"precision": "autocast"},
+    "zero2": {"zero": {"stage": 2}},
+    "dropout of rows": {"encoder": {"dropout": 0.1}},
+    "dropout of ranks": {"encoder": {"dropout": 0.1, "dropout_key": "rank"}},
+    "max_length": {"encoder": {"padding": "max_length"}},
+    "r_drop": {"encoder": {"dropout": 0.1}, "regularization": {"r_drop": {}}},
+    "smart": {"regularization": {"smart": {}}},
+    "bregman": {"regularization": {"bregman": {}}},
+    "lora": {"encoder": {"adapter": {"name": "lora"}}},
+    "projected attention": {"encoder": {"adapter": {"name": "projected_attention", "width": 8, "heads": 2}}},
+    "class weights": {"tasks": {"sst": {"loss": {"name": "focal", "class_weights": "balanced"}}}},
+    "last token": {"encoder": {"pooling": "last"}},
+    "max": {"encoder": {"pooling": "max"}},
+    "all layers": {"encoder": {"pooling": "mean_layers"}},
+    "cosent": {"tasks": {"sts": COSINE | {"loss": {"name": "cosent"}}}},
+    "contrastive": {"tasks": {"pairs": PAIRS}},
+    "contrastive in parts": {"tasks": {"pairs": PAIRS}, "training": {"accumulation": 2}},
+}
+
+
+def watched_step(tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Waits, Run]:
+    """The second step of a run on the config tree, watched."""
+    config, session = parse_config(tree, "test"), LocalSession("cpu")
+    run = Run(config, session, RunFolder.of(config), open_tables(config, session), Stopwatch(session.device))
+    run.engine.deepspeed.train()
+    run.train_step(TrainRecord())
+    model, step = run.engine.model, run.step
+    kept = chain(model.parameters(), model.buffers(), run.engine.shards, run.engine.partition.masters, [step._storage])
+    waits = Waits(kept)
+
+    def placed(batch: Batch, device: torch.device) -> Batch:
+        if batch.host is not None:
+            return batch
+        with waits.paused():
+            parts: list[Tensor] = [waits.take(part.clone()) for part in batch._packed()]
+        return batch._unpacked(parts)
+
+    monkeypatch.setattr(Batch, "to", placed)
+    monkeypatch.setattr(step_module, "to_host", waits.read)
+    work = run.source.share(run.schedule.round(run.progress.step))
+    with waits.watching():
+        result = step.run(work, 1e-3)
+    assert result.applied
+    return waits, run
+
+
+@pytest.mark.parametrize("case", CASES)
+def test_step_waits_once(tiny_tasks: dict[str, Any], monkeypatch: pytest.MonkeyPatch, case: str) -> None:
+    waits, _ = watched_step(merge(tiny_tasks, CASES[case]), monkeypatch)
+    assert waits.found == []
+    assert waits.reads == 1
+
+
+def test_merging_of_coordinates_looks_at_the_norm_too(
+    tiny_tasks: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waits, _ = watched_step(tiny_tasks | {"combination": {"name": "graddrop"}}, monkeypatch)
+    assert (waits.found, waits.reads) == ([], 2)
+
+
+WAITING: dict[str, Callable[[Tensor], object]] = {
+    "item": lambda x: x.sum().item(),
+    "tolist": lambda x: x.tolist(),
+    "cpu": lambda x: x.cpu(),
+    "numpy": lambda x: x.numpy(),
+    "truth": lambda x: bool((x > 0).all()),
+    "float": lambda x: float(x[0]),
+    "mask": lambda x: x[x > 0],
+    "assigned by a mask": lambda x: x.__setitem__(x > 0, 1.0),
+    "nonzero": lambda x: (x > 0).nonzero(),
+    "where": lambda x: torch.where(x > 0),
+    "unique": lambda x: x.unique(return_inverse=True),
+    "masked_select": lambda x: x.masked_select(x > 0),
+    "repeats": lambda x: x.repeat_interleave(x.long()),
+    "equal": lambda x: torch.equal(x, x + 1),
+    "from a list": lambda x: torch.tensor([1.0], device=x.device),
+    "new_tensor": lambda x: x.new_tensor([1.0]),
+}
+
+
+@pytest.mark.parametrize("name", WAITING)
+def test_whatever_waits_is_found(name: str) -> None:
+    waits = Waits([given := torch.arange(4.0)])
+    host = torch.arange(4.0)
+    with waits.watching():
+        WAITING[name](given * 1 if "set" not in name else given)
+        host.tolist()
+        host[host > 0].unique()
+    assert len(waits.found) == 1
+    assert "test_waits.py" in waits.found[0]
