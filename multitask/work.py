@@ -1,9 +1,10 @@
 """A rank's share of a round: which rows it computes, as padded batches."""
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
+import torch
 
 from multitask.config import RunConfig
 from multitask.data import Batch, TaskTable, collate
@@ -27,6 +28,14 @@ class RoundWork:
     rows: int
     batches: Mapping[str, Sequence[MicroBatch]]
     holders: tuple[tuple[int, ...], ...]
+
+    def to(self, device: torch.device) -> "RoundWork":
+        """The same with its batches on `device`."""
+        batches = {
+            task: [replace(micro, batch=micro.batch.to(device)) for micro in micros]
+            for task, micros in self.batches.items()
+        }
+        return replace(self, batches=batches)
 
 
 class WorkSource:

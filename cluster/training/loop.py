@@ -25,6 +25,7 @@ from cluster.training.saver import Saver
 from cluster.training.session import Session
 from cluster.training.stop_request import NOT_WRITTEN, RESTARTS, RestartRequestedError, StopRequest
 from cluster.training.store_agreement import StoreAgreement
+from cluster.training.work_ahead import WorkAhead
 from cluster.zero.engine import Engine, start_engine
 from multitask.combination import Setting, build_combination
 from multitask.config import RunConfig
@@ -51,7 +52,8 @@ class Run:
         self.source = WorkSource(
             config, tables.train, tables.pad_id, session.rank, session.world, all_tasks=config.zero.stage == 3
         )
-        self.schedule = Schedule(config, self.source.sizes())
+        schedule = self.schedule = Schedule(config, self.source.sizes())
+        self.work = WorkAhead(lambda step: self.source.share(schedule.round(step)), schedule.steps, session.device)
         self.learning_rate = LearningRate(config, self.schedule)
         model = session.agreement.on_every_rank(lambda: build_model(config)).to(session.device)
         balance_classes(model, tables.train)
@@ -123,7 +125,7 @@ class Run:
         progress = self.progress
         HERE.move(step=progress.step + 1)
         with self.watch("data"):
-            work = self.source.share(self.schedule.round(progress.step))
+            work = self.work.of(progress.step)
         lr = self.learning_rate.at(progress.step)
         lowest = lowest_trained_layer(
             self.config,
