@@ -19,7 +19,7 @@ from cluster.step.stopwatch import Stopwatch
 from cluster.step.task_gradients import LocalSums, TaskGradients
 from cluster.step.token_exchange import OwnedTokens
 from cluster.zero.engine import Engine
-from multitask.combination import Combination, Factors, Facts, Plan
+from multitask.combination import Combination, CoordinateCombination, Factors, Facts, Plan
 from multitask.combination.base import ones, used_weights
 from multitask.combination.blocks import Blocks
 from multitask.config import RunConfig
