@@ -2,19 +2,22 @@
 
 from typing import TYPE_CHECKING, Any
 
-from cluster.report.drawing import CELL, SERIES, Figure, add_legend, draw
+from cluster.report.drawing import SERIES, Figure, add_legend, draw
+from cluster.report.heat_maps import MANY_TASKS, layer_map, pair_matrix, tasks_of
 from cluster.report.page import render_template
 from multitask.diagnosis import Diagnosis
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
-_MOST_PAIRS, _WRITTEN = 12, 14
+_MOST_PAIRS = 12
 
 
 def render_diagnosis(found: Diagnosis) -> str:
     """The page as one HTML text."""
-    figures = [figure for figure in (_pairs(found), _layers(found), _methods(found)) if figure is not None]
+    figures = [
+        figure for figure in (_matrix(found), _pairs(found), _layers(found), _methods(found)) if figure is not None
+    ]
     return render_template("diagnosis.html.j2", title=f"{found.recipe}: diagnosis", found=found, figures_=figures)
 
 
@@ -41,30 +44,22 @@ def _pairs(found: Diagnosis) -> Figure | None:
 
 
 def _layers(found: Diagnosis) -> Figure | None:
-    pairs, blocks = found.pairs[:_MOST_PAIRS], found.blocks
-    if not pairs or len(blocks) < 2:
+    if not found.pairs or len(found.blocks) < 2:
         return None
-
-    def paint(axes: "Axes") -> None:
-        from matplotlib.patches import Rectangle
-
-        for y, pair in enumerate(pairs):
-            for x, cosine in enumerate(pair.layers):
-                colour, shade = (SERIES[1] if cosine < 0 else CELL), min(1.0, abs(cosine))
-                axes.add_patch(
-                    Rectangle((x - 0.48, y - 0.48), 0.96, 0.96, color=colour, alpha=0.04 + 0.66 * shade, lw=0)
-                )
-                if len(blocks) <= _WRITTEN:
-                    text = f"{cosine:.2f}".replace("0.", ".").replace("-", "−")
-                    axes.text(x, y, text, ha="center", va="center", fontsize=6.5)
-        axes.set(xlim=(-0.5, len(blocks) - 0.5), ylim=(len(pairs) - 0.5, -0.5))
-        axes.set_yticks(range(len(pairs)), [f"{pair.first}–{pair.second}"[:24] for pair in pairs])
-        axes.set_xticks(range(len(blocks)), blocks, rotation=40, ha="right", rotation_mode="anchor")
-
     caption = (
         "The mean cosine of two tasks' gradients in each layer of the encoder: orange, below 0, where they are at odds."
     )
-    return draw("Where tasks meet", caption, paint, 1.3 + 0.34 * len(pairs), 3.9 if len(blocks) <= 9 else 5.6)
+    rows = {f"{pair.first}–{pair.second}": pair.layers for pair in found.pairs}
+    return layer_map("Where tasks meet", caption, rows, found.blocks)
+
+
+def _matrix(found: Diagnosis) -> Figure | None:
+    """All pairs at one look, where there are many tasks."""
+    means = {f"{pair.first}-{pair.second}": pair.cosine for pair in found.pairs}
+    if len(tasks_of(means)) < MANY_TASKS:
+        return None
+    caption = "The mean cosine of two tasks' gradients: orange, below 0, where they are at odds, blue where they pull the same way."
+    return pair_matrix("How each pair of tasks gets along", caption, means)
 
 
 def _methods(found: Diagnosis) -> Figure:

@@ -5,7 +5,6 @@ Read `MultitaskStep.run`: task gradients, Gramian over all ranks, weights, combi
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -18,8 +17,9 @@ from cluster.step.layout import StepLayout
 from cluster.step.stopwatch import Stopwatch
 from cluster.step.task_gradients import LocalSums, TaskGradients
 from cluster.step.token_exchange import OwnedTokens
+from cluster.step.totals import Totals, bound, not_finite
 from cluster.zero.engine import Engine
-from multitask.combination import Combination, CoordinateCombination, Factors, Facts, Plan
+from multitask.combination import Combination, CoordinateCombination, Factors, Facts, Layers, Plan
 from multitask.combination.base import ones, used_weights
 from multitask.combination.blocks import Blocks
 from multitask.config import RunConfig
@@ -51,6 +51,8 @@ class MultitaskStep:
         self.gradients = TaskGradients(engine.model, config, objective, self.device)
         self._shared = engine.model.shared_parameters()
         self.blocks = Blocks(list(self._shared), combination.granularity, engine.model.layer_of)
+        every = config.training.layer_conflicts_every
+        self.layers = Layers(self._shared, engine.model.layer_of, engine.model.number_of_layers, every)
         self._storage = torch.empty(0)
         self._lowest_layer = -1
 
@@ -70,9 +72,10 @@ class MultitaskStep:
             shards, head = exchange_gradients(buffer, layout.shared, layout.heads, holders, len(plan.groups))
             tokens = self._exchange_tokens(token_gradients, len(plan.groups))
         with self.watch("combine"):
-            totals = self._over_all_ranks(tasks, self._gramian(shards, tokens), sums, head)
+            inner = self._gramian(work.round.step, shards, tokens)
+            totals = self._over_all_ranks(tasks, inner, sums, head)
             facts = Facts(work.round.step, tuple(tasks), plan.groups, totals.losses, totals.gramian, totals.heads)
-            culprits = _not_finite(facts)
+            culprits = not_finite(facts)
             factors = ones(facts) if culprits else self.combination.factors(facts)
             written = self._update.write(factors, facts, shards, head, tokens)
             norm = self._norm(totals, factors, written)
@@ -90,7 +93,7 @@ class MultitaskStep:
         plan: Plan,
         facts: Facts,
         factors: Factors,
-        totals: "_Totals",
+        totals: Totals,
         norm: float | Tensor,
         culprits: tuple[str, ...],
     ) -> StepResult:
@@ -107,6 +110,7 @@ class MultitaskStep:
             applied=not culprits,
             culprits=culprits,
             fell_back=factors.fell_back,
+            layers=self.layers.named(totals.layers),
         )
 
     def _shared_factors(self, plan: Plan, tasks: Sequence[str]) -> SharedFactors | None:
@@ -117,13 +121,18 @@ class MultitaskStep:
             for k, task in enumerate(tasks)
         }
 
-    def _gramian(self, shards: Sequence[Tensor], tokens: OwnedTokens | None) -> Tensor:
-        """This rank's part of the inner products (B, G, G)."""
-        inner = self.blocks.gramian(shards, self._layout.shared.parts_of(self.rank))
-        if tokens:
-            assert self._layout.embedding is not None
-            inner[self.blocks.of[self._layout.embedding]] += tokens.gramian()
-        return inner
+    def _gramian(self, step: int, shards: Sequence[Tensor], tokens: OwnedTokens | None) -> Tensor:
+        """This rank's part of the inner products (B, G, G); where the step looks at layers those of each (L, G, G) come after."""
+        wanted = [self.blocks, self.layers.blocks] if self.layers.are_due(step, len(shards)) else [self.blocks]
+        parts, found = self._layout.shared.parts_of(self.rank), []
+        of_tokens = tokens.gramian() if tokens else None
+        for blocks in wanted:
+            inner = blocks.gramian(shards, parts)
+            if of_tokens is not None:
+                assert self._layout.embedding is not None
+                inner[blocks.of[self._layout.embedding]] += of_tokens
+            found.append(inner)
+        return torch.cat(found)
 
     def _optimize(self, tasks: Sequence[str], lr: float, lowest_layer: int) -> None:
         with self.watch("optimizer"):
@@ -150,7 +159,7 @@ class MultitaskStep:
             if not self.config.tasks[task].compares_rows
         }
 
-    def _over_all_ranks(self, tasks: Sequence[str], inner: Tensor, sums: LocalSums, head: Tensor) -> "_Totals":
+    def _over_all_ranks(self, tasks: Sequence[str], inner: Tensor, sums: LocalSums, head: Tensor) -> Totals:
         """Sum over ranks in one go: Gramian, losses, regularization, squares of the heads' norms, and tokens.
 
         Here the host waits for the device, once a step.
@@ -167,8 +176,9 @@ class MultitaskStep:
             dist.all_reduce(packed)
         inner_sum, losses, terms, square, heads, counts = to_host(packed).split([part.numel() for part in parts])
         tokens, slots, extra_tokens = (int(count) for count in counts)
-        return _Totals(
-            gramian=inner_sum.reshape(inner.shape),
+        return Totals(
+            gramian=inner_sum.reshape(inner.shape)[: self.blocks.number],
+            layers=inner_sum.reshape(inner.shape)[self.blocks.number :],
             losses=losses,
             terms=terms.reshape(sums.terms.shape),
             head_square=square.float()[0],
@@ -178,7 +188,7 @@ class MultitaskStep:
             extra_tokens=extra_tokens,
         )
 
-    def _norm(self, totals: "_Totals", factors: Factors, written: Sequence[Tensor]) -> float | Tensor:
+    def _norm(self, totals: Totals, factors: Factors, written: Sequence[Tensor]) -> float | Tensor:
         """Norm of the combined gradient. That of several is taken from itself: √(wᵀGw) loses its digits where they cancel.
 
         It stays on the device where it is known to be finite.
@@ -190,7 +200,7 @@ class MultitaskStep:
         if dist.get_world_size() > 1:
             dist.all_reduce(square)
         norm = square.sqrt()
-        bounded = not isinstance(self.combination, CoordinateCombination) and _bound(totals, factors) < _SAFE_NORM
+        bounded = not isinstance(self.combination, CoordinateCombination) and bound(totals, factors) < _SAFE_NORM
         return norm if bounded else float(to_host(norm))
 
     def _clip(self, norm: float | Tensor, written: Sequence[Tensor]) -> None:
@@ -212,34 +222,3 @@ class MultitaskStep:
             self._buffers[groups] = GradientBuffer(layout.shared, layout.heads, groups, self._storage)
         self._buffers[groups].clear()
         return self._buffers[groups]
-
-
-class _Totals(NamedTuple):
-    """`LocalSums` and Gramian (B, G, G) over all ranks; `head_square`: of the norm of the heads' gradient; `heads` (K,): by task."""
-
-    gramian: Tensor
-    losses: Tensor
-    terms: Tensor
-    head_square: Tensor
-    heads: Tensor
-    tokens: int
-    slots: int
-    extra_tokens: int
-
-
-def _bound(totals: _Totals, factors: Factors) -> float:
-    """What the norm of Σ wₖ gₖ cannot exceed, by the triangle inequality; from numbers that the host has."""
-    norms = totals.gramian.diagonal(dim1=1, dim2=2).clamp(min=0).sqrt()
-    shared = (factors.shared.double().abs() * norms).sum(1).square().sum()
-    heads = float(factors.heads.double().abs().max()) ** 2 * float(totals.head_square)
-    return math.sqrt(float(shared) + heads)
-
-
-def _not_finite(facts: Facts) -> tuple[str, ...]:
-    """The tasks whose loss or gradient is not finite; all of them where it cannot be told."""
-    if torch.isfinite(facts.losses).all() and torch.isfinite(facts.gramian).all():
-        return ()
-    bad = ~torch.isfinite(facts.losses)
-    if len(facts.groups) > 1:
-        bad |= ~torch.isfinite(facts.gramian.sum(0).diagonal())[facts.group_of]
-    return tuple(t for t, b in zip(facts.tasks, bad.tolist(), strict=True) if b) or facts.tasks

@@ -6,14 +6,17 @@ from rich.table import Table
 
 from multitask.diagnosis import Diagnosis
 
-_MOST_PAIRS = 15
+# From so many tasks on all pairs are a matrix, and those most at odds are told in full.
+_MANY_TASKS, _MOST_PAIRS, _MOST_AT_ODDS = 8, 21, 5
 
 
 def show_diagnosis(found: Diagnosis) -> None:
     """Print tables of pairs, tasks and methods, then what they come to."""
     console = Console()
     print(f"{found.recipe}: {found.looks} looks in {found.steps} steps, {found.seconds:.0f} s")
-    for table in (_pairs(found), _noise(found), _methods(found)):
+    tasks = list(dict.fromkeys(task for pair in found.pairs for task in (pair.first, pair.second)))
+    matrix = [_matrix(found, tasks)] if len(tasks) >= _MANY_TASKS else []
+    for table in (*matrix, _pairs(found), _noise(found), _methods(found)):
         console.print(table)
     for sentence in found.verdict:
         console.print(f"• {sentence}", highlight=False)
@@ -27,11 +30,22 @@ def _table(*headings: str, title: str) -> Table:
     return table
 
 
+def _matrix(found: Diagnosis, tasks: list[str]) -> Table:
+    """Every pair's cosine in hundredths, so that many fit a line; `*` as in the other table, which then holds those most at odds."""
+    cells = {frozenset((own.first, own.second)): f"{100 * own.cosine:.0f}{'*' * own.is_real}" for own in found.pairs}
+    table = _table("", *map(str, range(1, len(tasks))), title="Cosines in hundredths")
+    for number, task in enumerate(tasks, start=1):
+        known = [cells.get(frozenset((task, other)), "–") for other in tasks[: number - 1]]
+        table.add_row(f"{number} {task}", *known)
+    return table
+
+
 def _pairs(found: Diagnosis) -> Table:
     table = _table(
         "pair", "cosine", "without noise", "below 0", "both halves", "by chance", title="How tasks get along"
     )
-    for pair in found.pairs[:_MOST_PAIRS]:
+    shown = found.pairs[: _MOST_PAIRS if len(found.pairs) < _MANY_TASKS * (_MANY_TASKS - 1) // 2 else _MOST_AT_ODDS]
+    for pair in shown:
         table.add_row(
             f"{pair.first}–{pair.second}" + (" *" if pair.is_real else ""),
             f"{pair.cosine:+.3f}±{pair.error:.3f}",
@@ -40,7 +54,7 @@ def _pairs(found: Diagnosis) -> Table:
             f"{pair.both:.0%}",
             f"{pair.chance:.0%}",
         )
-    left = len(found.pairs) - _MOST_PAIRS
+    left = len(found.pairs) - len(shown)
     table.caption = "* below 0 beyond the noise" + (f"; {left} more pairs in --json" if left > 0 else "")
     return table
 

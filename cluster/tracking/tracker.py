@@ -6,12 +6,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, cast
 
+from cluster.tracking.conflict_panels import ConflictPanels, plotted
 from cluster.tracking.fragments import find_fragments, lost_rows, mark_sent, recorded_steps, unwritten_rows
 from cluster.tracking.login import Mode, announce_mode, check_key, decide_mode, why_not_online
 from cluster.tracking.mirror import Mirror
 from cluster.tracking.model_artifact import model_artifact
 from cluster.tracking.resume_state import ResumeState
-from cluster.tracking.run_panels import CONFLICTS, conflict_chart, cosines_of, tables_as_panels
+from cluster.tracking.run_panels import tables_as_panels
 from cluster.tracking.run_settings import run_settings
 from cluster.tracking.tracked_config import agent_settings, tracked_config
 from cluster.training.observer import Observer, Outcome, RunInfo, one_line
@@ -50,7 +51,7 @@ class WandbTracker:
         self._mirror: Mirror | None = None
         self._folder = Path()
         self._resume_state = ResumeState(None, "")
-        self._cosines: dict[str, float] = {}
+        self._conflicts = ConflictPanels()
         self._started = False
         self._warned = False
 
@@ -182,11 +183,11 @@ class WandbTracker:
 
     def _report(self, metrics: dict[str, Any]) -> None:
         assert self._run is not None
-        row = {key: value for key, value in metrics.items() if key not in NOT_PLOTTED}
+        row = {key: value for key, value in plotted(metrics).items() if key not in NOT_PLOTTED}
         if self._resume_state.has(row):
             return
         row |= tables_as_panels(metrics.get("tables", {}))
-        self._cosines |= cosines_of(metrics)
+        self._conflicts.take(metrics)
         number = max(metrics["step"], self._resume_state.next_row)
         # Without commit the row stays open in memory until the next one, and a kill would lose it.
         self._run.log(row, step=number, commit=True)
@@ -195,11 +196,10 @@ class WandbTracker:
             self._run.summary.update(self._best_scores())
 
     def _log_conflicts(self) -> None:
-        """Once, at the end: W&B keeps every table as an artifact."""
         assert self._run is not None
-        if self._cosines:
+        if panels := self._conflicts.panels():
             number = self._resume_state.next_row
-            self._run.log({CONFLICTS: conflict_chart(self._cosines)}, step=number, commit=True)
+            self._run.log(panels, step=number, commit=True)
             self._resume_state.take(number, {})
 
     def _summarise(self, outcome: Outcome) -> None:

@@ -4,11 +4,11 @@ What a run holds is addressed as W&B does: a metric by its name, its best value 
 key by its path.
 """
 
-from itertools import combinations
 from typing import TYPE_CHECKING, Any
 
 from cluster.sweeps.records import Sweep
-from cluster.tracking.run_panels import CONFLICTS, MATRIX_CHART, MATRIX_FIELDS
+from cluster.tracking.conflict_panels import CONFLICTS, LAYERS, pair_curves
+from cluster.tracking.run_panels import MATRIX_CHART, MATRIX_FIELDS
 from multitask.config import RunConfig
 
 if TYPE_CHECKING:
@@ -57,12 +57,16 @@ def dev_curves(recipe: RunConfig) -> "list[wr.LinePlot]":
 
 
 def conflicts(recipe: RunConfig) -> "list[wr.CustomChart | wr.LinePlot]":
-    """The heat map of the cosines between the tasks' gradients, and their course."""
-    pairs = [f"combination/cosine/{first}-{second}" for first, second in combinations(recipe.tasks, 2)]
-    if not pairs:
+    """The heat map of the cosines between the tasks' gradients, the course of those of few tasks, and the gradients' lengths."""
+    if len(recipe.tasks) < 2:
         return []
-    rate = _line("conflict rate", ["combination/conflict_rate"], "train/rows")
-    return [_matrix(CONFLICTS, "cosine between gradients"), _line("cosines", pairs, "train/rows"), rate]
+    heat: list[wr.CustomChart | wr.LinePlot] = [_matrix(CONFLICTS, "cosine between gradients")]
+    if recipe.training.layer_conflicts_every is not None:
+        heat.append(_matrix(LAYERS, "cosine between gradients in each layer"))
+    pairs = pair_curves(recipe.tasks)
+    norms = [f"combination/norm/{task}" for task in recipe.tasks]
+    curves = {"cosines": pairs, "conflict rate": ["combination/conflict_rate"], "gradient norms": norms}
+    return [*heat, *(_line(title, names, "train/rows") for title, names in curves.items() if names)]
 
 
 def classified(recipe: RunConfig) -> list[str]:

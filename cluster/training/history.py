@@ -11,6 +11,8 @@ if TYPE_CHECKING:
 
 FILE = "history.json"
 _LIMIT = 2000
+# A look at every layer holds a number for each of them and each pair of tasks.
+_LAYERS, _LAYERS_LIMIT = "combination/layer_cosine/", 100
 _KEPT = ("train/", "combination/", "throughput/")
 
 Point = dict[str, Any]
@@ -19,7 +21,8 @@ Point = dict[str, Any]
 class History:
     """Training records and scores of a run, each with `step`, `epoch` and `phase`.
 
-    All scores are kept, those of training rows beside those of dev rows. Of training records every second one is dropped whenever there are more than 2,000.
+    All scores are kept, those of training rows beside those of dev rows. Of training records every second one is dropped whenever there are more than 2,000, and of what they tell of
+    layers whenever there is more than 100 times something.
     """
 
     def __init__(self, train: list[Point] | None = None, dev: list[Point] | None = None) -> None:
@@ -54,6 +57,13 @@ class History:
             self.dev.append(position | scores)
         if len(self.train) > _LIMIT:
             del self.train[-2::-2]
+        if any(key.startswith(_LAYERS) for key in record):
+            self._thin_layers()
+
+    def _thin_layers(self) -> None:
+        looked = [place for place, point in enumerate(self.train) if any(key.startswith(_LAYERS) for key in point)]
+        for place in looked[-2::-2] if len(looked) > _LAYERS_LIMIT else ():
+            self.train[place] = {key: own for key, own in self.train[place].items() if not key.startswith(_LAYERS)}
 
     def copy(self) -> "History":
         """What has been reported by now: what is written while more is."""

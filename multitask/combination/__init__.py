@@ -7,6 +7,7 @@ Where torchjd has the maths, it is torchjd's.
 from multitask.combination.base import Combination, Factors, Facts, Granularity, Plan
 from multitask.combination.coordinates.combination import CoordinateCombination
 from multitask.combination.gramian import cosines, gramian
+from multitask.combination.layers import Layers
 from multitask.combination.registry import COMBINATIONS, WEIGHTINGS, build_combination
 from multitask.combination.setting import Setting
 
@@ -18,6 +19,7 @@ __all__ = [
     "Factors",
     "Facts",
     "Granularity",
+    "Layers",
     "Plan",
     "Setting",
     "build_combination",

@@ -93,6 +93,15 @@ def _check_names(key: str, combination: CombinationConfig, tasks: Mapping[str, T
         raise ValueError(f"{key}.primary must be one of {', '.join(tasks)}, got {combination.primary!r}")
 
 
+def check_layer_conflicts(training: TrainingConfig, combination: CombinationConfig) -> None:
+    """There are gradients of tasks to be looked at in each layer."""
+    if training.layer_conflicts_every is not None and combination.ABOUT.gradients == "one":
+        raise ValueError(
+            f"training.layer_conflicts_every compares the tasks' gradients, but combination.name={combination.name} keeps one of all "
+            "tasks: use one such as pcgrad, or look once with concord diagnose"
+        )
+
+
 def check_regularization(
     terms: RegularizationConfig, tasks: Mapping[str, TaskConfig], *, drops_encoder: bool, dropping: Set[str]
 ) -> None:

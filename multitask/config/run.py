@@ -12,6 +12,7 @@ from multitask.config.combination import CombinationConfig, Sum
 from multitask.config.consistency import (
     check_batch_sizes,
     check_combination,
+    check_layer_conflicts,
     check_optimizer,
     check_phase,
     check_regularization,
@@ -90,6 +91,7 @@ class RunConfig(Config):
             check_phase(f"phases.{index}", phase, self.tasks, self.encoder)
             check_tasks_in_step(f"phases.{index}", phase, self.tasks, self.combination)
         check_combination(self.combination, self.tasks)
+        check_layer_conflicts(self.training, self.combination)
         dropping = {task for task in self.tasks if self.drops(task)}
         check_regularization(self.regularization, self.tasks, drops_encoder=self.drops_encoder, dropping=dropping)
         check_batch_sizes(self.tasks, self.data.batch_size)
@@ -159,6 +161,7 @@ class RunConfig(Config):
             "non_finite_limit",
             "evaluate_before",
             "score_train_rows",
+            "layer_conflicts_every",
             "accumulation",
         ):
             del config["training"][key]

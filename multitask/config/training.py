@@ -103,6 +103,12 @@ class TrainingConfig(Config):
     )
     log_every: int = Field(default=10, ge=1, description="steps between two records of losses, weights and norms")
 
+    layer_conflicts_every: int | None = Field(
+        default=None,
+        ge=1,
+        description="steps between two looks at how the tasks' gradients get along in each layer of the encoder; none if not given",
+    )
+
     def saves_after(self, step: int) -> bool:
         """Whether the number of steps alone says to save; `auto` is left to who measures."""
         return step == self.stop_after or (isinstance(self.save_every, int) and step % self.save_every == 0)

@@ -7,7 +7,9 @@ from typing import Any
 
 import torch
 
+from multitask.combination.layers import layer_title
 from multitask.config import RunConfig
+from multitask.config.loading import change_config
 from multitask.data import Tables, prepare_tables
 from multitask.diagnosis.conflicts import Pair, TaskNoise, noise, pairs
 from multitask.diagnosis.probe import Look, Probe
@@ -64,6 +66,8 @@ def diagnose(
         UserError: as `multitask.train`; no step trains several tasks.
     """
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+    # What methods keep one gradient cannot look at several.
+    config = change_config(config, {"training.layer_conflicts_every": None}, "diagnose")
     tables = tables or prepare_tables(config)
     probe = Probe(config, tables, steps, every, where)
     began = time.perf_counter()
@@ -93,7 +97,7 @@ def _findings(config: RunConfig, tables: Tables, probe: Probe, looks: Sequence[L
         steps=probe.steps,
         looks=len(looks),
         seconds=seconds,
-        blocks=tuple(probe.block_names()),
+        blocks=tuple(map(layer_title, probe.layers.names)),
         pairs=tuple(found),
         noise=tuple(noisy),
         methods=tuple(methods),

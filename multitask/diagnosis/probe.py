@@ -6,7 +6,6 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor
 
-from multitask.combination.blocks import Blocks
 from multitask.config import RunConfig
 from multitask.config.loading import change_config
 from multitask.data import Tables
@@ -54,20 +53,13 @@ class Probe:
                 "phases.0.sampling.name=round_robin does"
             )
         step = self._trainer.step
-        self.blocks = Blocks(list(self._trainer.model.shared_parameters()), "layer", self._trainer.model.layer_of)
+        self.layers = step.layers
         self._shared = step.trained_shared()
 
     def _is_worth_a_look(self, step: int) -> bool:
         round = self._trainer.schedule.round(step)
         sizes = self._trainer.source.sizes()[round.phase]
         return len(round.tasks) > 1 and all(sizes[task].batch_size > 1 for task in round.tasks)
-
-    def block_names(self) -> list[str]:
-        """`embeddings`, `layer 1` … and `pooling`, as far as there are such."""
-        model = self._trainer.model
-        names = {0: "embeddings", model.number_of_layers + 1: "pooling"}
-        layers = sorted({model.layer_of(name) for name in self.blocks.of})
-        return [names.get(layer, f"layer {layer}") for layer in layers]
 
     def run(self, on_step: Callable[[int], None]) -> Iterator[Look]:
         """Train and look; `on_step` is told the number of steps done."""
@@ -101,5 +93,5 @@ class Probe:
 
     def _inner(self, halves: list[list[Tensor]]) -> Tensor:
         tasks, parts = len(halves[0]), parts_of(self._shared)
-        gramian = self.blocks.gramian([*halves[0], *halves[1]], parts).double().cpu()
+        gramian = self.layers.blocks.gramian([*halves[0], *halves[1]], parts).double().cpu()
         return gramian.unflatten(2, (2, tasks)).unflatten(1, (2, tasks)).transpose(2, 3)

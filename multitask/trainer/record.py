@@ -2,6 +2,8 @@
 
 import time
 from collections import defaultdict
+from collections.abc import Iterator, Sequence
+from itertools import combinations
 
 from torch import Tensor
 
@@ -52,13 +54,16 @@ class TrainRecord:
 
     def _add_cosines(self, result: StepResult) -> None:
         assert result.gramian is not None
-        names, matrix = ["+".join(group) for group in result.groups], cosines(result.gramian)
-        for i, first in enumerate(names):
-            for j in range(i + 1, len(names)):
-                cosine = matrix[i, j].item()
-                self._values[f"combination/cosine/{first}-{names[j]}"].append(cosine)
-                self._pairs += 1
-                self._conflicts += cosine < 0
+        names = ["+".join(group) for group in result.groups]
+        for name, square in zip(names, result.gramian.diagonal().clamp(min=0).tolist(), strict=True):
+            self._values[f"combination/norm/{name}"].append(square**0.5)
+        for pair, cosine in _pairs(names, result.gramian):
+            self._values[f"combination/cosine/{pair}"].append(cosine)
+            self._pairs += 1
+            self._conflicts += cosine < 0
+        for layer, gramian in result.layers.items():
+            for pair, cosine in _pairs(names, gramian):
+                self._values[f"combination/layer_cosine/{pair}/{layer}"].append(cosine)
 
     def take(self, progress: Progress) -> dict[str, float]:
         """The record so far; the next one starts empty."""
@@ -80,3 +85,10 @@ class TrainRecord:
             record[f"train/share/{task}"] = steps / progress.step
         self._clear()
         return record
+
+
+def _pairs(names: Sequence[str], gramian: Tensor) -> Iterator[tuple[str, float]]:
+    """Each pair `a-b` of a Gramian's groups, and the cosine of their gradients."""
+    matrix = cosines(gramian).tolist()
+    for (i, first), (j, second) in combinations(enumerate(names), 2):
+        yield f"{first}-{second}", matrix[i][j]

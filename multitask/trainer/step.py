@@ -10,7 +10,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
-from multitask.combination import Combination, CoordinateCombination, Factors, Facts, Plan
+from multitask.combination import Combination, CoordinateCombination, Factors, Facts, Layers, Plan
 from multitask.combination.base import ones, used_weights
 from multitask.combination.blocks import Blocks, Part
 from multitask.config import RunConfig
@@ -41,6 +41,8 @@ class Step:
         self.weights = Weights(model, config)
         self._every_shared = model.shared_parameters()
         self.blocks = Blocks(list(self._every_shared), combination.granularity, model.layer_of)
+        every = config.training.layer_conflicts_every
+        self.layers = Layers(self._every_shared, model.layer_of, model.number_of_layers, every)
         self._device = next(model.parameters()).device
 
     def run(self, work: RoundWork, lr: float, lowest_layer: int = 0) -> StepResult:
@@ -54,6 +56,7 @@ class Step:
         facts = self._facts(plan, work, found, gradients, shared)
         culprits = not_finite(found, facts.gramian)
         factors = ones(facts) if culprits else self.combination.factors(facts)
+        looked = self._in_layers(step, gradients, shared)
         update = self._combined(factors, facts, found, gradients, shared)
         norm = sum_of([g.double().square().sum() for g in update.values()]).sqrt().item()
         culprits = culprits or (() if math.isfinite(norm) else tuple(found))
@@ -77,6 +80,7 @@ class Step:
             applied=not culprits,
             culprits=culprits,
             fell_back=factors.fell_back,
+            layers=looked,
         )
 
     def _group_gradients(
@@ -109,6 +113,12 @@ class Step:
             gramian=gramian.double().cpu(),
             heads=torch.tensor(squares, dtype=torch.float64),
         )
+
+    def _in_layers(self, step: int, gradients: Tensor, shared: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
+        """The Gramian of each layer, where this step looks at them."""
+        if not self.layers.are_due(step, len(gradients)):
+            return {}
+        return self.layers.named(self.layers.blocks.gramian(list(gradients), parts_of(shared)).cpu())
 
     def _combined(
         self,

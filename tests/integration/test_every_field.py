@@ -269,6 +269,10 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
     ),
     "TrainingConfig.stop_after": ({}, {"training": {"stop_after": 2}}),
     "TrainingConfig.log_every": ({}, {"training": {"log_every": 1}}),
+    "TrainingConfig.layer_conflicts_every": (
+        {"combination": {"name": "pcgrad"}},
+        {"training": {"layer_conflicts_every": 2}},
+    ),
 }
 
 # What changes no result by design, or has a test of its own; the reason is part of the contract.
@@ -336,6 +340,7 @@ class _Trainer:
         assert history is not None
         told = [result[key] for key in ("steps", "step", "history", "baseline", "best_step", "best_score")]
         told += [folder.storage.folders("checkpoints"), [point.get("step") for point in history["train"]]]
+        told.append(sorted({key for point in history["train"] for key in point if "layer_cosine" in key}))
         digest.update(json.dumps(told).encode())
         return digest.hexdigest()
 
@@ -397,6 +402,7 @@ def _models(annotation: object) -> list[type[BaseModel]]:
         {"training": {"save_every": 1}},
         {"training": {"evaluate_before": True}},
         {"training": {"score_train_rows": 5}},
+        {"training": {"layer_conflicts_every": 1}},
         {"tracking": {"tags": ["a"]}},
     ],
 )

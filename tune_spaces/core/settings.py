@@ -40,7 +40,10 @@ def configured(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     combination = any(is_of_method("combination", name) for name in values)
     changes: dict[str, Any] = {}
     if combination:
-        changes["combination"] = _combination(base, values)
+        changes["combination"] = own = _combination(base, values)
+        if method_classes("combination")[own["name"]].ABOUT.gradients == "one":  # type: ignore[attr-defined]
+            # There are no gradients of tasks to look at.
+            changes["training.layer_conflicts_every"] = None
     if sampling:
         for index in shared_phases(base):
             changes[f"phases.{index}.sampling"] = _sampling(base, index, values)

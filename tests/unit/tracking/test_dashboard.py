@@ -72,9 +72,10 @@ def test_the_workspace_has_a_section_for_every_question(sweep):
     ]
     assert [column.get("log") for column in parallel["columns"]] == [True, None, None]
     assert importance["targetKey"] == "dev/mean.max"
-    heat, cosines, _ = shown["conflicts between tasks"]
+    heat, cosines, _, norms = shown["conflicts between tasks"]
     assert "conflicts/cosines_table" in json.dumps(heat["userQuery"])
     assert cosines["metrics"] == [f"combination/cosine/{pair}" for pair in ("sst-quora", "sst-sts", "quora-sts")]
+    assert norms["metrics"] == [f"combination/norm/{task}" for task in ("sst", "quora", "sts")]
     tables = [json.dumps(panel["userQuery"]) for panel in shown["confusion"]]
     assert [task in table for task, table in zip(("sst", "quora"), tables, strict=True)] == [True, True]
     assert shown["cost"][0]["metrics"] == ["throughput/tokens_per_s"]

@@ -18,6 +18,18 @@ def test_scores_of_training_rows_are_kept_with_those_of_dev_rows() -> None:
     assert history.train == [position | {"train/loss/sst": 1.0, "train/rows": 24, "throughput/padding": 0.1}]
 
 
+def test_of_layers_a_hundred_looks_are_kept_at_most() -> None:
+    history = History()
+    for step in range(1000):
+        looked = {"combination/layer_cosine/a-b/layer_01": float(step)} if step % 2 else {}
+        history.add({"step": step, "epoch": 0.0, "phase": 0, "train/loss/a": 1.0} | looked)
+    kept = [point["step"] for point in history.train if "combination/layer_cosine/a-b/layer_01" in point]
+    assert len(history.train) == 1000
+    assert 50 <= len(kept) <= 100
+    assert kept[0] < 100
+    assert kept[-1] == 999
+
+
 def test_scores_come_back_from_the_checkpoint_where_the_file_is_lost(tmp_path: Path) -> None:
     progress = Progress(step=3)
     progress.evaluated(1.0, SCORES, "dev/mean")

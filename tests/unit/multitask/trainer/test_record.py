@@ -8,7 +8,12 @@ from multitask.trainer.record import TrainRecord
 from multitask.trainer.result import StepResult
 
 
-def _result(sst: float, sts: float | None, gramian: torch.Tensor | None = None) -> StepResult:
+def _result(
+    sst: float,
+    sts: float | None,
+    gramian: torch.Tensor | None = None,
+    layers: dict[str, torch.Tensor] | None = None,
+) -> StepResult:
     losses = {"sst": sst} | ({"sts": sts} if sts is not None else {})
     return StepResult(
         losses=losses,
@@ -21,6 +26,7 @@ def _result(sst: float, sts: float | None, gramian: torch.Tensor | None = None) 
         slots=100,
         extra_tokens=240,
         applied=True,
+        layers=layers or {},
     )
 
 
@@ -46,3 +52,21 @@ def test_cosines_are_named_after_groups() -> None:
     taken = record.take(Progress(step=1))
     assert taken["combination/cosine/sst-sts+quora"] == pytest.approx(-0.5)
     assert taken["combination/conflict_rate"] == 1.0
+    assert (taken["combination/norm/sst"], taken["combination/norm/sts+quora"]) == (2.0, 3.0)
+
+
+def test_cosines_of_layers_are_means_of_the_steps_that_looked() -> None:
+    record, whole = TrainRecord(), torch.tensor([[4.0, -3.0], [-3.0, 9.0]])
+    for low, high in ((1.0, -2.0), (0.0, -1.0)):
+        layers = {
+            "embeddings": torch.tensor([[1.0, low], [low, 4.0]]),
+            "layer_01": torch.tensor([[1.0, high], [high, 4.0]]),
+        }
+        record.add(_result(1.0, 1.0, whole, layers), 1e-3)
+    record.add(_result(1.0, 1.0, whole), 1e-3)
+    taken = record.take(Progress(step=3))
+    found = {key: value for key, value in taken.items() if "layer_cosine" in key}
+    assert found == {
+        "combination/layer_cosine/sst-sts+quora/embeddings": pytest.approx(0.25),
+        "combination/layer_cosine/sst-sts+quora/layer_01": pytest.approx(-0.75),
+    }
