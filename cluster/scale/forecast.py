@@ -6,7 +6,8 @@ from typing import Any
 
 from cluster.scale.machine import Machine, machine
 from cluster.scale.remedies import remedies
-from cluster.scale.simulation import Simulation, StepPlan
+from cluster.scale.simulation import Simulation
+from cluster.scale.step_plan import StepPlan
 from multitask.config import RunConfig
 from multitask.data import TaskTable, prepare_tables
 

@@ -3,7 +3,7 @@
 from collections.abc import Iterator
 
 from cluster.scale.machine import Machine
-from cluster.scale.simulation import StepPlan
+from cluster.scale.step_plan import StepPlan
 from multitask.config import RunConfig
 
 _MUCH, _UNEVEN = 0.2, 0.8

@@ -82,10 +82,13 @@ def collective_seconds(call: Collective, machine: Machine, hosts: Counts) -> flo
     world = len(hosts)
     outside = np.bincount(hosts, weights=call.outside).max() / machine.outside_bytes_per_s
     inside = float((call.sent - call.outside).max()) / machine.inside_bytes_per_s
-    latency = machine.outside_s if hosts[-1] else machine.inside_s
+    number = int(hosts[-1]) + 1
+    latency = machine.outside_s if number > 1 else machine.inside_s
+    # What goes round passes every host once.
+    crossings = min(number, call.messages) if number > 1 else 0
     waits = {
         "all_reduce": 2 * np.ceil(np.log2(world)) * latency,  # few numbers go up and down a tree
-        "all_gather": call.messages * latency,  # parts go round
+        "all_gather": crossings * machine.outside_s + (call.messages - crossings) * machine.inside_s,
         "all_to_all": latency + call.messages * machine.message_s,
     }
     return float(waits[call.kind] + max(outside, inside))

@@ -82,7 +82,7 @@ def test_links_are_those_of_the_hosts() -> None:
     sent, outside = np.full(4, 3_000_000), np.full(4, 2_000_000)
     call = Collective("x", "all_to_all", sent, outside, 3)
     assert collective_seconds(call, MACHINE, hosts) == pytest.approx(1e-4 + 3e-6 + 4_000_000 / 1e9)
-    assert collective_seconds(call._replace(kind="all_gather"), MACHINE, hosts) == pytest.approx(3e-4 + 4e-3)
+    assert collective_seconds(call._replace(kind="all_gather"), MACHINE, hosts) == pytest.approx(1e-5 + 2e-4 + 4e-3)
     assert collective_seconds(call._replace(kind="all_reduce"), MACHINE, hosts) == pytest.approx(4e-4 + 4e-3)
     alone = call._replace(outside=np.zeros(4, np.int64))
     assert collective_seconds(alone, MACHINE, np.zeros(4, np.int64)) == pytest.approx(1e-5 + 3e-6 + 3e-4)
