@@ -14,6 +14,8 @@ from cluster.scale.traffic import Collective
 _FP32 = 4
 # Times that AdamW touches each element of its shard: weight, gradient and two moments read, weight and moments written.
 _ADAMW = 7
+# Gradients from which on a row is read once for all its inner products.
+_MATRICES = 4
 
 
 @dataclass(frozen=True)
@@ -68,7 +70,7 @@ def step_time(
     by_flops, by_launches = compute_seconds(shape, work, machine)
     # More processes than can run at once take turns.
     turns = max(1.0, shares.world / machine.devices_at_once) if machine.devices_at_once else 1.0
-    moved = _moved(shape, shares, work)
+    moved = _moved(shape, shares, work, machine)
     return StepTime(
         compute=float(np.maximum(by_flops, by_launches).max()) * turns,
         memory=float(moved.max()) / machine.memory_bytes_per_s * turns,
@@ -94,16 +96,25 @@ def collective_seconds(call: Collective, machine: Machine, hosts: Counts) -> flo
     return float(waits[call.kind] + max(outside, inside))
 
 
-def _moved(shape: ModelShape, shares: Shares, work: StepWork) -> Counts:
+def _moved(shape: ModelShape, shares: Shares, work: StepWork, machine: Machine) -> Counts:
     """Bytes (N,) that a rank reads and writes beside its passes."""
     dense, heads = shape.elements(shape.dense), sum(shape.elements(own) for own in shape.heads.values())
     held = np.array([len(own) for own in work.held])
     segment = shares.owned(shape.dense)
     copied = 2 * (held * dense + heads)
     summed = (3 * (held.sum() - work.groups) if shares.world > 1 else 0) * segment
-    compared = (work.groups * (work.groups + 1) if work.groups > 1 else 0) * segment
-    combined = (work.groups + 1) * segment
+    compared = _compared(work.groups, in_cache=machine.devices_at_once is not None) * segment
+    combined = (3 * work.groups - 1) * segment
     return _FP32 * (copied + summed + compared + combined + _ADAMW * sum(shares.shards))
+
+
+def _compared(groups: int, *, in_cache: bool) -> float:
+    """How often an element is read for the inner products of so many gradients, as `multitask.combination.gramian` takes them."""
+    if groups == 1:
+        return 0
+    if in_cache:
+        return groups
+    return groups * (groups + 1) if groups < _MATRICES else groups * (groups + 1) / 2 + groups
 
 
 def rank_memory(

@@ -38,7 +38,9 @@ def test_shares_figures_and_trace(folder: Path, tiny_bert: Path, tmp_path: Path)
     assert 0 < figures["throughput/mfu"] < 1
     assert "throughput/slowest_rank" not in figures
     assert figures["throughput/tokens_per_s"] * found["step_s"] == pytest.approx(18 * 13, rel=0.6)
-    assert any(own["name"] == "aten::addmm" for own in found["operations"])
+    taken = [own["share"] for own in found["operations"]]
+    assert taken == sorted(taken, reverse=True)
+    assert all(own["name"].startswith("aten::") and own["calls"] >= 1 for own in found["operations"])
     events = json.loads((tmp_path / "trace.json").read_text())["traceEvents"]
     assert {"forward/backward", "optimizer", "data"} <= {own.get("name") for own in events}
     assert not (tmp_path / "runs").exists()

@@ -1,0 +1,88 @@
+"""What the plan works out for each rank, beside the step's own layout, buffers, words and batches, in one process."""
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from cluster.scale.machine import machine
+from cluster.scale.model_shape import ModelShape
+from cluster.scale.shares import Shares
+from cluster.scale.simulation import Simulation
+from cluster.step.exchange import GradientBuffer, buffer_size
+from cluster.step.layout import Layout
+from cluster.step.token_exchange import TokenExchange
+from cluster.zero.partition import Fragment, Partition
+from multitask.config import parse_config
+from multitask.data import prepare_tables
+from multitask.model import TokenGradient
+from multitask.work import RoundWork, WorkSource
+from tests.builders import tiny_config
+
+
+def _partition(shape: ModelShape, world: int) -> Partition:
+    shares = Shares(shape.groups, world, 1)
+    owned: list[dict[str, Fragment]] = [{} for _ in range(world)]
+    for group in shape.groups:
+        for name in group:
+            for rank, (start, size) in enumerate(zip(*shares.fragment(name), strict=True)):
+                if size:
+                    owned[rank][name] = Fragment(int(start), int(size), 0, 0)
+    return Partition(tuple(owned), (), ())
+
+
+def _word_rows(work: RoundWork, group_of: list[int], exchange: TokenExchange, padding: int, rank: int) -> int:
+    """Rows of words that the real exchange cuts out for other ranks."""
+    ids: dict[int, list[torch.Tensor]] = {}
+    for k, task in enumerate(work.round.tasks):
+        for micro in work.batches.get(task, ()):
+            ids.setdefault(group_of[k], []).append(micro.batch.input_ids.reshape(-1))
+    sent: list[list[int]] = []
+    exchange._send = lambda counts, ids, values: (sent.append(counts.sum(1).tolist()), (counts, ids, values))[1]  # type: ignore[method-assign]
+    exchange._sum = lambda *arguments: None  # type: ignore[assignment, method-assign, return-value]
+    found = {group: torch.unique(torch.cat(own)) for group, own in ids.items()}
+    gradients = {
+        group: TokenGradient(own[own != padding], torch.zeros(int((own != padding).sum()), exchange.width))
+        for group, own in found.items()
+    }
+    exchange.exchange(gradients, 1 + max(group_of), torch.device("cpu"))
+    return sum(sent[0]) - sent[0][rank]
+
+
+@pytest.mark.parametrize("world", [2, 3, 5])
+@pytest.mark.parametrize(
+    "changes",
+    [{"combination": {"name": "sum"}}, {"combination": {"name": "pcgrad"}}, {"training": {"accumulation": 3}}],
+)
+def test_plan_is_that_of_the_steps_own_parts(
+    world: int, changes: dict[str, Any], folder: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    config = parse_config(tiny_config(folder, encoder={"name": str(tiny_bert)}, **changes), "test")
+    tables = prepare_tables(config)
+    simulation = Simulation(config, tables.train, machine("h100", "200Gb", "bf16"))
+    shape, partition = simulation.shape, _partition(simulation.shape, world)
+    assert shape.words is not None
+    shared = Layout(list(shape.dense), partition)
+    heads = Layout([name for own in shape.heads.values() for name in own], partition)
+    fragments = [own.get(shape.words.name) for own in partition.owned]
+    monkeypatch.setattr("torch.distributed.get_world_size", lambda *_: world)
+    for step in range(3):
+        plan = simulation.step(world, step=step)
+        sent = {call.name: call.sent for call in plan.collectives}
+        for rank in range(world):
+            source = WorkSource(config, tables.train, tables.pad_id, rank, world, all_tasks=False)
+            work = source.share(simulation.rows.schedule.round(step))
+            groups = simulation.combination.plan(work.round.tasks, step).groups
+            group_of = [next(g for g, own in enumerate(groups) if task in own) for task in work.round.tasks]
+            held = sorted({group_of[k] for k in work.holders[rank]})
+            buffer = GradientBuffer(shared, heads, len(held), torch.zeros(buffer_size(shared, heads, len(held))))
+            assert sent["gradients"][rank] == 4 * (sum(buffer.sizes) - buffer.sizes[rank])
+            exchange = TokenExchange(fragments, shape.words.width)
+            rows = _word_rows(work, group_of, exchange, shape.words.padding, rank)
+            assert sent["words"][rank] == 8 * rows
+            assert sent["rows of words"][rank] == 4 * shape.words.width * rows
+            micros = [micro for own in work.batches.values() for micro in own]
+            assert plan.work.passes[rank] == len(micros)
+            assert plan.work.slots[rank] == sum(micro.batch.slots for micro in micros)
+            assert plan.work.tokens[rank] == sum(micro.batch.tokens for micro in micros)
