@@ -10,7 +10,7 @@ from multitask.errors import UserError
 
 if TYPE_CHECKING:
     from multitask.config import RunConfig
-    from multitask.diagnosis import Diagnosis
+    from multitask.diagnosis import Diagnosis, Start
 
 
 def diagnose(
@@ -20,6 +20,13 @@ def diagnose(
     ] = None,
     steps: Annotated[int, typer.Option("--steps", min=2, help="Steps of training, by the sum of the losses.")] = 200,
     every: Annotated[int, typer.Option("--every", min=1, help="Steps from one look at the gradients to the next.")] = 4,
+    after: Annotated[
+        int, typer.Option("--after", min=0, help="Steps of training before the first look, besides --steps.")
+    ] = 0,
+    run: Annotated[
+        str | None,
+        typer.Option("--from", help="Run whose last checkpoint has the weights to begin with.", metavar="RUN"),
+    ] = None,
     output: Annotated[
         str | None, typer.Option("--output", "-o", help="HTML page to write, with figures.", metavar="FILE")
     ] = None,
@@ -36,15 +43,26 @@ def diagnose(
     import sys
 
     from multitask.config import load_recipe
-    from multitask.diagnosis import diagnose as run
+    from multitask.diagnosis import diagnose as probe
 
     config = load_recipe(recipe, overrides or [])
-    found = run(config, steps=steps, every=every, tell=lambda text: print(text, file=sys.stderr))
+    start = _start(run) if run else None
+    found = probe(
+        config, steps=steps, every=every, after=after, start=start, tell=lambda text: print(text, file=sys.stderr)
+    )
     _write_files(found, config, output, space)
     if json:
         print_json(found.to_dict() | {"page": output, "space": space})
     else:
         _show(found, recipe, output, space)
+
+
+def _start(run: str) -> "Start":
+    from cluster.storage.export_checkpoint import last_weights
+    from multitask.diagnosis import Start
+
+    weights, step = last_weights(run)
+    return Start(weights, step, f"{run} after {step:,} steps")
 
 
 def _write_files(found: "Diagnosis", config: "RunConfig", output: str | None, space: str | None) -> None:

@@ -40,10 +40,7 @@ def export_checkpoint(folder: RunFolder, step: int, target: Path | None = None) 
     Raises:
         UserError: the checkpoint is torn or altered.
     """
-    storage, path = folder.storage, f"{FOLDER}/{checkpoint_name(step)}"
-    problem = verify(storage, path)
-    if problem:
-        raise UserError(f"{storage.place(path)}: {problem}")
+    storage, path = folder.storage, _whole(folder, step)
     config, state = folder.config(), read_state(storage, path)
     _check_config(folder, config, state)
     model = build_model(config)
@@ -67,6 +64,26 @@ def export_checkpoint(folder: RunFolder, step: int, target: Path | None = None) 
         write(Path(temporary) / "export")
         storage.upload_folder(Path(temporary) / "export", "export")
     return storage.place(path), storage.place("export")
+
+
+def last_weights(run: str) -> tuple[dict[str, torch.Tensor], int]:
+    """The trained parameters of the last checkpoint of the run in folder or URI `run`, flattened, in fp32, by name; and its step.
+
+    Raises:
+        UserError: there is no run or no checkpoint, or it is torn or altered.
+    """
+    folder = RunFolder(Storage(run))
+    folder.config()
+    step = _step(folder, "last")
+    return load_weights(folder.storage, _whole(folder, step)), step
+
+
+def _whole(folder: RunFolder, step: int) -> str:
+    """The place of the checkpoint after `step` steps, which is whole."""
+    path = f"{FOLDER}/{checkpoint_name(step)}"
+    if problem := verify(folder.storage, path):
+        raise UserError(f"{folder.storage.place(path)}: {problem}")
+    return path
 
 
 def _check_config(folder: RunFolder, config: RunConfig, state: dict[str, Any]) -> None:

@@ -13,7 +13,9 @@ _MANY_TASKS, _MOST_PAIRS, _MOST_AT_ODDS = 8, 21, 5
 def show_diagnosis(found: Diagnosis) -> None:
     """Print tables of pairs, tasks and methods, then what they come to."""
     console = Console()
-    print(f"{found.recipe}: {found.looks} looks in {found.steps} steps, {found.seconds:.0f} s")
+    after = f", the first after {found.after:,}" if found.after else ""
+    start = f", from the weights of {found.start}" if found.start else ""
+    print(f"{found.recipe}: {found.looks} looks in {found.steps:,} steps{after}{start}, {found.seconds:.0f} s")
     tasks = list(dict.fromkeys(task for pair in found.pairs for task in (pair.first, pair.second)))
     matrix = [_matrix(found, tasks)] if len(tasks) >= _MANY_TASKS else []
     for table in (*matrix, _pairs(found), _noise(found), _methods(found)):
@@ -42,7 +44,14 @@ def _matrix(found: Diagnosis, tasks: list[str]) -> Table:
 
 def _pairs(found: Diagnosis) -> Table:
     table = _table(
-        "pair", "cosine", "without noise", "below 0", "both halves", "by chance", title="How tasks get along"
+        "pair",
+        "cosine",
+        "without noise",
+        "below 0",
+        "both halves",
+        "by chance",
+        "sign from rows",
+        title="How tasks get along",
     )
     shown = found.pairs[: _MOST_PAIRS if len(found.pairs) < _MANY_TASKS * (_MANY_TASKS - 1) // 2 else _MOST_AT_ODDS]
     for pair in shown:
@@ -53,6 +62,9 @@ def _pairs(found: Diagnosis) -> Table:
             f"{pair.rate:.0%}",
             f"{pair.both:.0%}",
             f"{pair.chance:.0%}",
+            "–"
+            if pair.sign_rows is None
+            else "≥ " * (pair.sign == 0) + "/".join(f"{rows:,}" for rows in pair.sign_rows),
         )
     left = len(found.pairs) - len(shown)
     table.caption = "* below 0 beyond the noise" + (f"; {left} more pairs in --json" if left > 0 else "")

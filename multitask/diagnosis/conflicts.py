@@ -1,12 +1,15 @@
 """How two tasks' gradients get along, and how much of that is the noise of a batch."""
 
+import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 from scipy import stats
 from torch import Tensor
 
+from multitask.diagnosis.batch_size import batches_apart
 from multitask.diagnosis.probe import Look
 
 Values = np.ndarray
@@ -19,7 +22,9 @@ class Pair:
     `cosine`: mean cosine of their gradients, ± `error`, its standard error. `true_cosine`: what it would be with batches without end,
     None where a gradient is all noise. `rate`: share of looks with a cosine below 0; `both`: with one below 0 on both pairs of half
     batches, and `chance`, how often that would be if the halves had nothing to do with each other. `is_real`: whether the mean is
-    below 0 at 5 %, all pairs together. `layers`: mean cosine in each block.
+    below 0 at 5 %, all pairs together. `layers`: mean cosine in each block. `sign`: of the mean, 0 where it is not told at 5 % from 0, all pairs
+    together. `rows`: of both tasks' batches; `sign_rows`: of batches of which 95 in 100 would show the mean's sign, at least so many where
+    `sign` is 0, None where there is no mean.
     """
 
     first: str
@@ -33,6 +38,9 @@ class Pair:
     chance: float
     is_real: bool
     layers: tuple[float, ...]
+    sign: int
+    rows: tuple[int, int]
+    sign_rows: tuple[int, int] | None
 
 
 @dataclass(frozen=True)
@@ -90,8 +98,25 @@ def _pair(first: str, second: str, looks: Sequence[Look], tests: int) -> Pair:
         both=float(below.all(1).mean()),
         chance=float(below[:, 0].mean() * below[:, 1].mean()),
         is_real=bool(whole.mean() < -limit * error),
+        **_sign(own, places, whole.mean() / error if error > 0 else np.inf * np.sign(whole.mean()), tests),
         layers=tuple(np.nanmean(layers, 0).tolist()) if np.isfinite(layers).any(0).all() else _means(layers),
     )
+
+
+def _sign(looks: Sequence[Look], places: Sequence[tuple[int, int]], t: float, tests: int) -> dict[str, Any]:
+    """`sign`, `rows` and `sign_rows` of a pair whose mean cosine is `t` standard errors away from 0."""
+    limit = float(stats.t.ppf(1 - 0.025 / tests, len(looks) - 1))
+    known = abs(t) > limit
+    products = np.array([float(look.whole.sum(0)[i, j]) for look, (i, j) in zip(looks, places, strict=True)])
+    inner = float(products.mean())
+    if not known:
+        inner = abs(inner) + limit * float(products.std(ddof=1)) / len(products) ** 0.5
+    rows = tuple(
+        round(float(np.mean([look.rows[p[k]] for look, p in zip(looks, places, strict=True)]))) for k in (0, 1)
+    )
+    times = batches_apart(looks, places, inner)
+    wanted = None if times is None else tuple(max(2, math.ceil(count * times)) for count in rows)
+    return {"sign": int(np.sign(t)) if known else 0, "rows": rows, "sign_rows": wanted}
 
 
 def _means(layers: Values) -> tuple[float, ...]:

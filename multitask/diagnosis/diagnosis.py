@@ -12,7 +12,7 @@ from multitask.config import RunConfig
 from multitask.config.loading import change_config
 from multitask.data import Tables, prepare_tables
 from multitask.diagnosis.conflicts import Pair, TaskNoise, noise, pairs
-from multitask.diagnosis.probe import Look, Probe
+from multitask.diagnosis.probe import Look, Probe, Start
 from multitask.diagnosis.replay import Replayed, replay
 from multitask.diagnosis.verdict import verdict, worth_trying
 
@@ -22,10 +22,15 @@ _TIMED = 3
 
 @dataclass(frozen=True)
 class Diagnosis:
-    """What was found; `blocks`: names of the layers that `Pair.layers` has cosines of; `try_next`: methods worth a sweep, the sum first."""
+    """What was found; `blocks`: names of the layers that `Pair.layers` has cosines of; `try_next`: methods worth a sweep, the sum first.
+
+    `after`: steps of `steps` before the first look; `start`: where the weights that it began with come from, None for the recipe's own.
+    """
 
     recipe: str
     steps: int
+    after: int
+    start: str | None
     looks: int
     seconds: float
     blocks: tuple[str, ...]
@@ -54,11 +59,15 @@ def diagnose(
     *,
     steps: int = 200,
     every: int = 4,
+    after: int = 0,
+    start: Start | None = None,
     tables: Tables | None = None,
     device: str | None = None,
     tell: Tell = lambda text: None,
 ) -> Diagnosis:
     """Train `steps` steps of `config` by the sum of its losses in this process, and look at the task gradients at every `every`-th.
+
+    The first steps of a training are not like the rest: `after` so many steps the looks begin, or from `start`, the weights of a run.
 
     Nothing is kept of the training. `tell` is told how long it takes, after a few steps, and how far it is.
 
@@ -69,10 +78,12 @@ def diagnose(
     # What methods keep one gradient cannot look at several.
     config = change_config(config, {"training.layer_conflicts_every": None}, "diagnose")
     tables = tables or prepare_tables(config)
-    probe = Probe(config, tables, steps, every, where)
+    probe = Probe(config, tables, steps, every, where, after, start)
     began = time.perf_counter()
     looks = list(probe.run(_progress(probe.steps, began, tell)))
-    return _findings(config, tables, probe, looks, time.perf_counter() - began)
+    seconds = time.perf_counter() - began
+    about = {"steps": probe.steps, "after": after, "start": start.place if start else None, "seconds": seconds}
+    return _findings(config, tables, probe, looks, about)
 
 
 def _progress(steps: int, began: float, tell: Tell) -> Callable[[int], None]:
@@ -89,14 +100,15 @@ def _progress(steps: int, began: float, tell: Tell) -> Callable[[int], None]:
     return on_step
 
 
-def _findings(config: RunConfig, tables: Tables, probe: Probe, looks: Sequence[Look], seconds: float) -> Diagnosis:
+def _findings(
+    config: RunConfig, tables: Tables, probe: Probe, looks: Sequence[Look], about: dict[str, Any]
+) -> Diagnosis:
     tasks, rows = list(config.tasks), {task: table.rows for task, table in tables.train.items()}
     found, noisy, methods = pairs(looks, tasks), noise(looks, tasks), replay(config, looks, rows)
     return Diagnosis(
         recipe=config.name,
-        steps=probe.steps,
         looks=len(looks),
-        seconds=seconds,
+        **about,
         blocks=tuple(map(layer_title, probe.layers.names)),
         pairs=tuple(found),
         noise=tuple(noisy),

@@ -1,6 +1,6 @@
 """A short training that looks at its task gradients, each taken on two halves of its batch."""
 
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 
 import torch
@@ -35,26 +35,63 @@ class Look:
         return self.inner.mean((1, 2))
 
 
-class Probe:
-    """`steps` steps of a recipe, trained by the sum of its losses in this process, with a look at every `every`-th."""
+@dataclass(frozen=True)
+class Start:
+    """Trained weights by name, fp32, as of a run after `step` steps; `place` is where they come from."""
 
-    def __init__(self, config: RunConfig, tables: Tables, steps: int, every: int, device: torch.device) -> None:
+    weights: Mapping[str, Tensor]
+    step: int
+    place: str
+
+
+class Probe:
+    """`steps` steps of a recipe, trained by the sum of its losses in this process, with a look at every `every`-th after the first `after`."""
+
+    def __init__(
+        self,
+        config: RunConfig,
+        tables: Tables,
+        steps: int,
+        every: int,
+        device: torch.device,
+        after: int = 0,
+        start: Start | None = None,
+    ) -> None:
         """Raises:
-        UserError: none of these steps trains several tasks, each with two rows or more.
+        UserError: none of these steps trains several tasks, each with two rows or more; `start` is of another model.
         """
         # Two micro-batches are two halves of a batch.
         changes = {"combination": {"name": "sum"}, "training.accumulation": 2, "training.save_every": None}
         self._trainer = Trainer(change_config(config, changes, "diagnose"), tables, device)
-        self.steps = min(steps, self._trainer.schedule.steps)
-        self.looks = [step for step in range(0, self.steps, every) if self._is_worth_a_look(step)]
+        total = self._trainer.schedule.steps
+        if after >= total:
+            raise UserError(f"diagnose: the recipe has {total} steps, so that none is left after {after}")
+        # A run that has ended is looked at on its last batches.
+        first = 0 if start is None else max(0, min(start.step, total - steps - after))
+        self.begin, self.end = first, min(first + after + steps, total)
+        self.steps = self.end - self.begin
+        self.looks = [step for step in range(first + after, self.end, every) if self._is_worth_a_look(step)]
         if not self.looks:
             raise UserError(
-                f"diagnose: none of the first {self.steps} steps trains several tasks with two rows and more each; "
+                f"diagnose: none of the {self.end - first - after} steps trains several tasks with two rows and more each; "
                 "phases.0.sampling.name=round_robin does"
             )
         step = self._trainer.step
         self.layers = step.layers
         self._shared = step.trained_shared()
+        self._take_over(start)
+
+    def _take_over(self, start: Start | None) -> None:
+        self._trainer.progress.step = self.begin
+        if start is None:
+            return
+        weights = self._trainer.step.weights
+        sizes = {name: value.numel() for name, value in weights.values.items()}
+        found = {name: value.numel() for name, value in start.weights.items()}
+        if sizes != found:
+            odd = sorted(name for name in {*sizes, *found} if sizes.get(name) != found.get(name))[0]
+            raise UserError(f"diagnose: {start.place} and the recipe do not belong together, they differ in {odd}")
+        weights.load({name: start.weights[name].view_as(value) for name, value in weights.values.items()})
 
     def _is_worth_a_look(self, step: int) -> bool:
         round = self._trainer.schedule.round(step)
@@ -63,11 +100,11 @@ class Probe:
 
     def run(self, on_step: Callable[[int], None]) -> Iterator[Look]:
         """Train and look; `on_step` is told the number of steps done."""
-        for step in range(self.steps):
+        for step in range(self.begin, self.end):
             if step in self.looks:
                 yield self._look(step)
             self._trainer.train_step()
-            on_step(step + 1)
+            on_step(step + 1 - self.begin)
 
     def _look(self, step: int) -> Look:
         trainer = self._trainer

@@ -5,12 +5,12 @@ from collections.abc import Sequence
 from multitask.diagnosis.conflicts import Pair, TaskNoise
 from multitask.diagnosis.replay import ALIKE, Replayed
 
-_IMBALANCE, _NOISY, _MOST = 3.0, 0.5, 6
+_IMBALANCE, _NOISY, _MOST, _MOST_PAIRS = 3.0, 0.5, 6, 3
 
 
 def verdict(pairs: Sequence[Pair], noise: Sequence[TaskNoise], methods: Sequence[Replayed]) -> list[str]:
     """One sentence for each thing that was found."""
-    return [*_conflicts(pairs), *_noise(pairs, noise), *_balance(noise), *_methods(methods)]
+    return [*_conflicts(pairs), *_batch_sizes(pairs), *_noise(noise), *_balance(noise), *_methods(methods)]
 
 
 def worth_trying(pairs: Sequence[Pair], methods: Sequence[Replayed]) -> list[str]:
@@ -37,16 +37,52 @@ def _conflicts(pairs: Sequence[Pair]) -> list[str]:
     ]
 
 
-def _noise(pairs: Sequence[Pair], noise: Sequence[TaskNoise]) -> list[str]:
+def _batch_sizes(pairs: Sequence[Pair]) -> list[str]:
+    """With which batches a step would see the conflict that there is."""
+    real = [pair for pair in pairs if pair.sign < 0 and pair.sign_rows is not None]
+    if real:
+        return [f"That {own.first} and {own.second} are at odds, {_seen(own)}." for own in real[:_MOST_PAIRS]]
+    if not pairs:
+        return []
+    if all(pair.sign > 0 for pair in pairs):
+        return [
+            "No batch size would show conflict: all pairs pull the same way, the more clearly the larger the batch."
+        ]
+    open_ = [pair for pair in pairs if pair.sign == 0 and pair.sign_rows is not None]
+    told = ", ".join(
+        f"{own.first} {own.sign_rows[0]:,} with {own.second} {own.sign_rows[1]:,}"
+        for own in open_[:_MOST_PAIRS]
+        if own.sign_rows
+    )
+    looks = min((pair.looks for pair in open_), default=0)
+    return (
+        [
+            f"Whether they are at odds at all {looks} looks do not tell; if they are, one batch shows it only from more rows than these on: {told}."
+        ]
+        if told
+        else []
+    )
+
+
+def _seen(pair: Pair) -> str:
+    assert pair.sign_rows is not None
+    if all(wanted <= rows for wanted, rows in zip(pair.sign_rows, pair.rows, strict=True)):
+        return f"19 of 20 of today's batches show ({pair.rows[0]:,} and {pair.rows[1]:,} rows)"
+    times = max(wanted / rows for wanted, rows in zip(pair.sign_rows, pair.rows, strict=True))
+    return (
+        f"one batch shows reliably (19 of 20) from about {pair.sign_rows[0]:,} and {pair.sign_rows[1]:,} rows on, {times:.1f} times today's "
+        f"{pair.rows[0]:,} and {pair.rows[1]:,}"
+    )
+
+
+def _noise(noise: Sequence[TaskNoise]) -> list[str]:
     noisy = [own for own in noise if own.noise > _NOISY]
     if not noisy:
         return []
-    known = [own.balanced_rows for own in noisy if own.balanced_rows is not None]
     words = ", ".join(f"{own.task} {own.noise:.0%}" for own in noisy)
     sentences = [f"Most of a batch's gradient is noise: {words}."]
-    if known and not any(pair.is_real for pair in pairs):
-        names = ", ".join(f"{own.task} {own.balanced_rows}" for own in noisy if own.balanced_rows is not None)
-        sentences.append(f"Real conflict would show from about so many rows in a batch: {names}.")
+    if names := ", ".join(f"{own.task} {own.balanced_rows:,}" for own in noisy if own.balanced_rows is not None):
+        sentences.append(f"Half of it would be, with so many rows in a batch: {names}.")
     return [" ".join(sentences)]
 
 

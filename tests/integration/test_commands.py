@@ -160,6 +160,19 @@ def test_same_command_again_goes_on_and_does_nothing_more(folder: Path, export: 
     assert (folder / "runs" / "run" / "checkpoints").stat().st_mtime_ns == before
 
 
+def test_diagnosis_may_begin_from_a_run(folder: Path, concord: Concord, refused: Callable[..., str]) -> None:
+    run, recipe = str(folder / "runs" / "run"), str(folder / "recipe.yaml")
+    short = ["--steps", "4", "--every", "1", "--after", "2", "--json"]
+    done = concord("diagnose", recipe, "combination.name=sum", "--from", run, *short)
+    assert done.code == 0, done.err
+    told = json.loads(done.out)
+    assert (told["steps"], told["after"], told["looks"]) == (6, 2, 4)
+    assert told["start"] == f"{run} after 40 steps"
+    assert all(pair["sign"] in (-1, 0, 1) and len(pair["rows"]) == 2 for pair in told["pairs"])
+    assert "differ in" in refused("diagnose", recipe, "encoder.pooling=attention", "--from", run)
+    assert str(folder) in refused("diagnose", recipe, "--from", str(folder))
+
+
 def test_dry_run_tells_programs_the_plan_and_trains_nothing(folder: Path, concord: Concord) -> None:
     done = concord("train", str(folder / "recipe.yaml"), "--dry-run", "name=dry", "--json")
     assert done.code == 0, done.err

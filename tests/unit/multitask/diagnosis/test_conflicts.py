@@ -64,6 +64,40 @@ def test_noise_alone_is_rarely_taken_for_conflict(cosine: float) -> None:
     assert np.mean(real) <= 0.1 if cosine == 0 else np.mean(real) >= 0.9
 
 
+@pytest.mark.parametrize(("cosine", "level"), [(-0.3, 6.0), (-0.15, 4.0), (0.4, 8.0)])
+def test_batches_of_the_size_told_have_the_sign_in_95_of_100(cosine: float, level: float) -> None:
+    (pair,) = pairs(_looks(1500, cosine, level), TASKS)
+    assert pair.sign == np.sign(cosine)
+    assert pair.sign_rows is not None
+    times = pair.sign_rows[0] / 16
+    assert times > 1.5
+    # The noise of a mean over so many times as many rows.
+    larger = _looks(3000, cosine, level / times**0.5, seed=1)
+    right = [np.sign(float(look.whole[0, 0, 1])) == np.sign(cosine) for look in larger]
+    assert np.mean(right) == pytest.approx(0.95, abs=0.03)
+
+
+def test_of_gradients_without_noise_any_batch_has_the_sign() -> None:
+    (pair,) = pairs(_looks(5, -0.3, 0.0), TASKS)
+    assert (pair.sign, pair.rows, pair.sign_rows) == (-1, (16, 16), (2, 2))
+    assert "19 of 20 of today's batches show (16 and 16 rows)" in " ".join(verdict([pair], [], []))
+
+
+def test_what_is_not_told_has_a_lowest_batch() -> None:
+    (pair,) = pairs(_looks(50, 0.0, 6.0), TASKS)
+    assert (pair.sign, pair.is_real) == (0, False)
+    assert pair.sign_rows is not None
+    assert min(pair.sign_rows) > 32
+    told = " ".join(verdict([pair], [], []))
+    assert f"only from more rows than these on: a {pair.sign_rows[0]:,} with b {pair.sign_rows[1]:,}" in told
+
+
+def test_agreement_is_no_conflict_at_any_size() -> None:
+    (pair,) = pairs(_looks(50, 0.5, 2.0), TASKS)
+    assert pair.sign == 1
+    assert "No batch size would show conflict" in " ".join(verdict([pair], [], []))
+
+
 def test_halves_of_noise_agree_by_chance_alone() -> None:
     (pair,) = pairs(_looks(800, 0.0, 3.0), TASKS)
     assert pair.rate == pytest.approx(0.5, abs=0.06)

@@ -13,7 +13,7 @@ import yaml
 from multitask.config import parse_config
 from multitask.data import prepare_tables
 from multitask.diagnosis import Diagnosis, diagnose
-from multitask.diagnosis.probe import Probe
+from multitask.diagnosis.probe import Probe, Start
 from multitask.errors import UserError
 from multitask.trainer.trainer import Trainer
 from tests.builders import merge
@@ -91,9 +91,32 @@ def test_the_space_it_writes_can_be_searched(
     json.dumps(found.to_dict(), allow_nan=False)
 
 
+def test_looks_begin_after_some_steps_or_from_a_runs_weights(tiny_tasks: dict[str, Any], tmp_path: Path) -> None:
+    config = parse_config(merge(tiny_tasks, {"combination": {"name": "sum"}, "encoder": {"dropout": 0.1}}), "test")
+    tables = prepare_tables(config)
+    later = list(Probe(config, tables, 2, 1, CPU, after=3).run(lambda done: None))
+    whole = list(Probe(config, tables, 5, 1, CPU).run(lambda done: None))
+    assert [look.step for look in later] == [3, 4]
+    assert all(torch.equal(one.inner, other.inner) for one, other in zip(later, whole[3:], strict=True))
+    trainer = Trainer(config, tables, CPU)
+    for _ in range(3):
+        trainer.train_step()
+    weights = {name: value.flatten() for name, value in trainer.step.weights.copy().items()}
+    first = next(iter(Probe(config, tables, 2, 1, CPU, start=Start(weights, 3, "run")).run(lambda done: None)))
+    assert first.step == 3
+    torch.testing.assert_close(first.inner, whole[3].inner, rtol=1e-3, atol=1e-7)
+    ended = Probe(config, tables, 2, 1, CPU, start=Start(weights, 10**6, "run"))
+    assert (ended.begin, ended.end) == (trainer.schedule.steps - 2, trainer.schedule.steps)
+    del weights["encoder.model.embeddings.word_embeddings.weight"]
+    with pytest.raises(UserError, match=r"run and the recipe do not belong together, they differ in encoder.model.emb"):
+        Probe(config, tables, 2, 1, CPU, start=Start(weights, 3, "run"))
+    with pytest.raises(UserError, match=r"none is left after 1000000"):
+        Probe(config, tables, 2, 1, CPU, after=10**6)
+
+
 def test_one_task_a_step_is_refused(tiny_tasks: dict[str, Any]) -> None:
     tree = {**tiny_tasks, "combination": {"name": "sum"}, "phases": [{"sampling": {"name": "sequential"}}]}
-    with pytest.raises(UserError, match=r"none of the first 4 steps trains several tasks"):
+    with pytest.raises(UserError, match=r"none of the 4 steps trains several tasks"):
         diagnose(parse_config(tree, "test"), steps=4, every=1)
 
 
