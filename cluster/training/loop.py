@@ -227,8 +227,7 @@ class Run:
 
     def _evaluate(self) -> DevEvaluation:
         with self.watch("evaluate"):
-            told = self.session.rank == 0
-            return evaluate_dev(self.engine.model, self.config, self.tables, self.session.device, is_told=told)
+            return evaluate_dev(self.engine.model, self.config, self.tables, self.session.device)
 
     def _stop_reason(self) -> str | None:
         return NOT_WRITTEN if self.saver.has_failed else self.session.stop_reason()

@@ -2,15 +2,16 @@
 
 from dataclasses import dataclass
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
 from multitask.config import Precision
 from multitask.data import Batch, TaskTable, collate
 from multitask.evaluation.retrieval import read_texts, retrieval_ranks
+from multitask.evaluation.shared import gather_rows, place
 from multitask.model import ContrastiveHead, MultitaskModel
 
 BATCH_TOKENS = 4096
@@ -36,13 +37,27 @@ def evaluate(
     precision: Precision,
     rows: np.ndarray | None = None,
 ) -> Evaluation:
-    """Predict every row of `table` once, or these `rows` alone; with a process group ranks share out the batches.
+    """Predict every row of `table` once, or these `rows` alone; in one process."""
+    found = evaluate_together(model, task, table, pad_id, device, precision, rows)
+    assert found is not None, "rank 0 has the result"
+    return found
 
-    Batches are the same for any number of ranks, so that the predictions are, too. All ranks get the whole result.
+
+def evaluate_together(
+    model: MultitaskModel,
+    task: str,
+    table: TaskTable,
+    pad_id: int,
+    device: torch.device,
+    precision: Precision,
+    rows: np.ndarray | None = None,
+) -> Evaluation | None:
+    """As `evaluate`; with a process group ranks share out the batches, and rank 0 alone has the result.
+
+    Batches are the same for any number of ranks, so that the predictions are, too.
     """
     chosen = np.arange(table.rows) if rows is None else rows
-    batches = _batches(np.asarray(table.lengths[chosen]), table.sequences)
-    rank, world = (dist.get_rank(), dist.get_world_size()) if dist.is_initialized() else (0, 1)
+    batches, (rank, world) = _batches_of(table, rows), place()
     was_training = model.training
     model.eval()
     compares = isinstance(model.head(task), ContrastiveHead)
@@ -54,10 +69,15 @@ def evaluate(
         batch = collate(table, chosen[places], pad_id).to(device)
         with torch.no_grad(), _autocast(batch, precision):
             found = read_texts(model, task, batch) if compares else _read(model, task, model(task, batch))
-        if number < len(batches):
-            parts.append((places, *found))
+        parts.append(found if number < len(batches) else tuple(values[:0] for values in found))
     model.train(was_training)
-    return _ranked(len(chosen), parts, world) if compares else _assemble(len(chosen), parts, world)
+    own = [torch.cat(values).cpu() for values in zip(*parts, strict=True)]
+    shares = [np.concatenate(batches[r::world] or [np.empty(0, int)]) for r in range(world)]
+    gathered = gather_rows(own, [len(share) for share in shares])
+    if gathered is None:
+        return None
+    order = np.concatenate(shares)
+    return (_ranked if compares else _assemble)([_in_order(order, arrays) for arrays in gathered])
 
 
 @torch.no_grad()
@@ -72,10 +92,23 @@ def _autocast(batch: Batch, precision: Precision) -> torch.autocast:
     return torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=precision == "autocast")
 
 
-def _read(model: MultitaskModel, task: str, raw: Tensor) -> tuple[np.ndarray, np.ndarray | None]:
+def _read(model: MultitaskModel, task: str, raw: Tensor) -> tuple[Tensor, ...]:
     head = model.head(task)
     probabilities = head.probabilities(raw)
-    return head.predict(raw).cpu().numpy(), None if probabilities is None else probabilities.cpu().numpy()
+    return (head.predict(raw),) if probabilities is None else (head.predict(raw), probabilities)
+
+
+# By table, and then by the rows asked for: an evaluation cuts as the one before.
+_CUT: WeakKeyDictionary[TaskTable, dict[tuple[int, bytes | None], list[np.ndarray]]] = WeakKeyDictionary()
+
+
+def _batches_of(table: TaskTable, rows: np.ndarray | None) -> list[np.ndarray]:
+    """Places among the rows, by batch."""
+    known, key = _CUT.setdefault(table, {}), (BATCH_TOKENS, None if rows is None else rows.tobytes())
+    if key not in known:
+        lengths = np.asarray(table.lengths if rows is None else table.lengths[rows])
+        known[key] = _batches(lengths, table.sequences)
+    return known[key]
 
 
 def _batches(lengths: np.ndarray, sequences_per_row: int) -> list[np.ndarray]:
@@ -94,31 +127,18 @@ def _batches(lengths: np.ndarray, sequences_per_row: int) -> list[np.ndarray]:
     return batches
 
 
-_Parts = list[tuple[np.ndarray, np.ndarray, np.ndarray | None]]
+def _in_order(order: np.ndarray, parts: list[np.ndarray]) -> np.ndarray:
+    values = np.concatenate(parts)
+    ordered = np.empty_like(values)
+    ordered[order] = values
+    return ordered
 
 
-def _of_all_ranks(parts: _Parts, world: int) -> _Parts:
-    everyone = [parts]
-    if world > 1:
-        everyone = [[] for _ in range(world)]
-        dist.all_gather_object(everyone, parts)
-    return [part for own in everyone for part in own]
-
-
-def _ranked(rows: int, parts: _Parts, world: int) -> Evaluation:
-    found = _of_all_ranks(parts, world)
-    order = np.argsort(np.concatenate([numbers for numbers, _, _ in found]))
-    texts, keys = (np.concatenate([part[place] for part in found])[order] for place in (1, 2))
-    assert len(texts) == rows, "every row is read once"
+def _ranked(found: list[np.ndarray]) -> Evaluation:
+    texts, keys = found
     return Evaluation(retrieval_ranks(texts, keys), None)
 
 
-def _assemble(rows: int, parts: _Parts, world: int) -> Evaluation:
-    found = _of_all_ranks(parts, world)
-    predictions = np.zeros(rows, dtype=np.float64)
-    probabilities = None if found[0][2] is None else np.zeros((rows, found[0][2].shape[1]), dtype=np.float32)
-    for numbers, values, chances in found:
-        predictions[numbers] = values
-        if probabilities is not None and chances is not None:
-            probabilities[numbers] = chances
-    return Evaluation(predictions, probabilities)
+def _assemble(found: list[np.ndarray]) -> Evaluation:
+    predictions, *probabilities = found
+    return Evaluation(predictions.astype(np.float64), probabilities[0].astype(np.float32) if probabilities else None)

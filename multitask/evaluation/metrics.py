@@ -2,16 +2,16 @@
 
 import math
 from collections.abc import Callable, Mapping
+from typing import Any
 
 import numpy as np
 import torch
-from scipy.stats import pearsonr, spearmanr
-from sklearn.metrics import accuracy_score, cohen_kappa_score, f1_score, matthews_corrcoef, roc_auc_score
 
 from multitask.config import RunConfig, TaskConfig
 from multitask.config.kind import MultiLabel
 from multitask.data import Tables
-from multitask.evaluation.evaluate import Evaluation, evaluate
+from multitask.evaluation.evaluate import Evaluation, evaluate_together
+from multitask.evaluation.shared import from_rank_zero
 from multitask.label_sets import set_indicators
 from multitask.model import MultitaskModel
 
@@ -36,15 +36,16 @@ def further_scores(model: MultitaskModel, config: RunConfig, tables: Tables, dev
     """`dev_NAME/<task>/<metric>` of the dev sets beside the first; with a process group all ranks take part and have them."""
     scores: dict[str, float] = {}
     for split, task, table in tables.further():
-        found = evaluate(model, task, table, tables.pad_id, device, config.precision)
-        own = task_scores(config.tasks[task], found, np.asarray(table.labels))
-        scores |= {f"{split}/{task}/{name}": value for name, value in own.items()}
-    return scores
+        found = evaluate_together(model, task, table, tables.pad_id, device, config.precision)
+        if found is not None:
+            own = task_scores(config.tasks[task], found, np.asarray(table.labels))
+            scores |= {f"{split}/{task}/{name}": value for name, value in own.items()}
+    return from_rank_zero(lambda: scores) if tables.more_dev else scores
 
 
 def accuracy(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
     """Share of the rows whose class is predicted."""
-    return accuracy_score(labels, found.predictions)
+    return _sklearn().accuracy_score(labels, found.predictions)
 
 
 def exact_match(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
@@ -55,23 +56,23 @@ def exact_match(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> floa
 def micro_f1(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
     """F1 over all pairs of a row and a class, of tasks with several classes a row."""
     true, said = (set_indicators(own, task.kind.classes) for own in (labels, found.predictions))
-    return f1_score(true, said, average="micro", zero_division=0)
+    return _sklearn().f1_score(true, said, average="micro", zero_division=0)
 
 
 def macro_f1(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
     """Mean F1 over all declared classes; one that neither occurs nor is predicted counts as 0."""
     if isinstance(task.kind, MultiLabel):
         true, said = (set_indicators(own, task.kind.classes) for own in (labels, found.predictions))
-        return f1_score(true, said, average="macro", zero_division=0)
+        return _sklearn().f1_score(true, said, average="macro", zero_division=0)
     classes = np.arange(task.kind.classes)
-    return f1_score(labels, found.predictions, labels=classes, average="macro", zero_division=0)
+    return _sklearn().f1_score(labels, found.predictions, labels=classes, average="macro", zero_division=0)
 
 
 def matthews(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
     """Matthews' correlation coefficient, for several classes R_K (Gorodkin 2004); 0 where all rows are of one class."""
     if len(np.union1d(labels, found.predictions)) == 1:
         return 0.0
-    return matthews_corrcoef(labels, found.predictions)
+    return _sklearn().matthews_corrcoef(labels, found.predictions)
 
 
 def auc(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
@@ -86,7 +87,7 @@ def auc(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
         return math.nan
     classes = np.arange(task.kind.classes)
     true = set_indicators(labels, len(classes)) if isinstance(task.kind, MultiLabel) else labels[:, None] == classes
-    areas = [roc_auc_score(true[:, c], chances[:, c]) for c in classes if 0 < true[:, c].sum() < len(labels)]
+    areas = [_sklearn().roc_auc_score(true[:, c], chances[:, c]) for c in classes if 0 < true[:, c].sum() < len(labels)]
     return float(np.mean(areas)) if areas else 0.5
 
 
@@ -94,7 +95,9 @@ def quadratic_kappa(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> 
     """Cohen's κ with weights (i − j)² (Cohen 1968); 0 where labels and predictions are all of one and the same class."""
     if len(np.union1d(labels, found.predictions)) == 1:
         return 0.0
-    return cohen_kappa_score(labels, found.predictions, weights="quadratic", labels=np.arange(task.kind.classes))
+    return _sklearn().cohen_kappa_score(
+        labels, found.predictions, weights="quadratic", labels=np.arange(task.kind.classes)
+    )
 
 
 def negative_mae(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
@@ -114,12 +117,25 @@ def mrr(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
 
 def pearson(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
     """The correlation; 0 where predictions or labels are all the same: a constant says nothing about the order."""
-    return 0.0 if _says_nothing(found, labels) else pearsonr(found.predictions, labels).statistic
+    return 0.0 if _says_nothing(found, labels) else _scipy().pearsonr(found.predictions, labels).statistic
 
 
 def spearman(task: TaskConfig, found: Evaluation, labels: np.ndarray) -> float:
     """The correlation of the ranks; 0 as that of the values."""
-    return 0.0 if _says_nothing(found, labels) else spearmanr(found.predictions, labels).statistic
+    return 0.0 if _says_nothing(found, labels) else _scipy().spearmanr(found.predictions, labels).statistic
+
+
+def _sklearn() -> Any:
+    """Imported with the first score, and by the rank that scores alone: training begins a second sooner."""
+    import sklearn.metrics
+
+    return sklearn.metrics
+
+
+def _scipy() -> Any:
+    import scipy.stats
+
+    return scipy.stats
 
 
 def _says_nothing(found: Evaluation, labels: np.ndarray) -> bool:

@@ -2,6 +2,7 @@
 
 import numpy as np
 import torch
+from torch import Tensor
 
 from multitask.data import Batch
 from multitask.model import MultitaskModel
@@ -10,11 +11,11 @@ from multitask.objectives.contrastive import text_keys
 _CHUNK = 512
 
 
-def read_texts(model: MultitaskModel, task: str, batch: Batch) -> tuple[np.ndarray, np.ndarray]:
+def read_texts(model: MultitaskModel, task: str, batch: Batch) -> tuple[Tensor, Tensor]:
     """Embeddings (B, T, D) of length 1 and keys (B, T) of the texts of the rows of `batch`."""
     vectors = torch.nn.functional.normalize(model.embed(task, batch).float(), dim=-1)
     texts = vectors.unflatten(0, (batch.sequences, -1)).transpose(0, 1)
-    return texts.cpu().numpy(), text_keys(batch).T.cpu().numpy()
+    return texts, text_keys(batch).T
 
 
 def retrieval_ranks(texts: np.ndarray, keys: np.ndarray) -> np.ndarray:

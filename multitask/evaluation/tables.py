@@ -3,7 +3,6 @@
 from typing import Any
 
 import numpy as np
-from sklearn.metrics import confusion_matrix
 
 from multitask.config import TaskConfig
 from multitask.config.kind import MultiLabel, class_names
@@ -42,6 +41,8 @@ def error_tables(task: str, config: TaskConfig, table: TaskTable, evaluation: Ev
 
 def confusion_table(config: TaskConfig, labels: np.ndarray, predictions: np.ndarray) -> dict[str, Any]:
     """`labels` and `matrix`; matrix[i][j] counts rows of class i that were predicted as j."""
+    from sklearn.metrics import confusion_matrix
+
     classes = list(range(config.kind.classes))
     matrix = confusion_matrix(labels.astype(int), predictions.astype(int), labels=classes)
     return {"labels": [str(name) for name in class_names(config.kind)], "matrix": matrix.tolist()}

@@ -6,8 +6,9 @@ import torch
 from multitask.config import RunConfig
 from multitask.data import Tables
 from multitask.data.permutation import Permutation
-from multitask.evaluation.evaluate import evaluate
+from multitask.evaluation.evaluate import evaluate_together
 from multitask.evaluation.metrics import task_scores
+from multitask.evaluation.shared import from_rank_zero
 from multitask.model import MultitaskModel
 
 
@@ -22,10 +23,11 @@ def train_scores(model: MultitaskModel, config: RunConfig, tables: Tables, devic
         if config.tasks[task].kind.name == "contrastive" or config.training.score_train_rows is None:
             continue
         rows = scored_rows(config, task, table.rows)
-        found = evaluate(model, task, table, tables.pad_id, device, config.precision, rows)
-        own = task_scores(config.tasks[task], found, np.asarray(table.labels[rows]))
-        scores |= {f"train/{task}/{name}": value for name, value in own.items()}
-    return scores
+        found = evaluate_together(model, task, table, tables.pad_id, device, config.precision, rows)
+        if found is not None:
+            own = task_scores(config.tasks[task], found, np.asarray(table.labels[rows]))
+            scores |= {f"train/{task}/{name}": value for name, value in own.items()}
+    return from_rank_zero(lambda: scores) if config.training.score_train_rows is not None else scores
 
 
 def scored_rows(config: RunConfig, task: str, total: int) -> np.ndarray:

@@ -74,7 +74,7 @@ def _train(config: Any, session: Any, steps: int, save: bool) -> dict[str, np.nd
     from cluster.storage.run_folder import RunFolder
     from cluster.training.loop import Run
     from cluster.training.worker import open_tables
-    from multitask.evaluation import evaluate, train_scores
+    from multitask.evaluation import evaluate_together, train_scores
     from multitask.trainer.record import TrainRecord
 
     tables = open_tables(config, session)
@@ -90,12 +90,11 @@ def _train(config: Any, session: Any, steps: int, save: bool) -> dict[str, np.nd
     owned = run.engine.partition.owned[session.rank]
     masters = [master.detach() for master in run.engine.partition.masters]
     mine = {n: (f.start, masters[f.group][f.offset : f.offset + f.size].numpy()) for n, f in owned.items()}
-    predictions = {
-        f"dev/{task}": evaluate(
-            run.engine.model, task, table, tables.pad_id, session.device, config.precision
-        ).predictions
-        for task, table in tables.dev.items()
-    }
+    predictions = {}
+    for task, table in tables.dev.items():
+        found = evaluate_together(run.engine.model, task, table, tables.pad_id, session.device, config.precision)
+        assert (found is None) == (session.rank > 0)
+        predictions |= {} if found is None else {f"dev/{task}": found.predictions}
     scores = train_scores(run.engine.model, config, tables, session.device)
     return _whole(mine, session.world) | predictions | {f"dev/{key}": np.array(value) for key, value in scores.items()}
 
