@@ -12,7 +12,9 @@ from multitask.errors import UserError
 def probe(
     storage: Storage, rank: int, world: int, attempt: str, on_every_rank: Callable[[Callable[[], None]], None]
 ) -> None:
-    """Every rank writes a file and reads those of all others.
+    """Every rank writes a file and looks for that of the next one; the last looks for the first's.
+
+    That is enough: where ranks see several storages, someone's next rank writes to another one than its own.
 
     `on_every_rank` runs an action on all ranks; they are through with it before any goes on.
 
@@ -30,10 +32,10 @@ def probe(
             raise UserError(f"cluster.storage: cannot write to {storage.location}: {error}") from None
 
     def read() -> None:
-        unseen = [other for other in range(world) if not storage.exists(f"{folder}/{other}")]
-        if unseen:
+        other = (rank + 1) % world
+        if not storage.exists(f"{folder}/{other}"):
             raise UserError(
-                f"cluster.storage: what rank {unseen[0]} wrote is not seen in {storage.location}; "
+                f"cluster.storage: what rank {other} wrote is not seen in {storage.location}; "
                 "name a folder or URI that all workers share"
             )
 

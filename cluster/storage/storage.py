@@ -12,6 +12,7 @@ from pyarrow import fs
 
 from cluster.storage.conditional_put import STORES
 from cluster.storage.exclusive import create_exclusively
+from cluster.storage.file_system import open_location
 from cluster.storage.location import inside
 from cluster.storage.relative_path import checked_path
 from cluster.storage.retry import FIRST_PAUSES_S, STORE_PAUSES_S, may_pass, retried
@@ -22,8 +23,6 @@ from multitask.errors import UserError
 
 T = TypeVar("T")
 Data = bytes | memoryview
-# Where Ray unpacks the working folder of a job.
-_JOB_FOLDER = "/runtime_resources/working_dir_files/"
 
 
 @dataclass
@@ -49,10 +48,7 @@ class Storage:
         except ValueError as error:
             raise UserError(f"cluster.storage: {error}") from None
         try:
-            if "://" in location:
-                self._fs, self._root = _from_uri(location)
-            else:
-                self._fs, self._root = fs.LocalFileSystem(), _own_path(location)
+            self._fs, self._root = open_location(location)
         except (pa.ArrowException, OSError, ValueError, ImportError) as error:
             raise UserError(f"cluster.storage: cannot use {location!r}: {error}") from None
 
@@ -210,6 +206,24 @@ class Storage:
         target = {"destination_filesystem": self._fs}
         self._retried(lambda: fs.copy_files(folder, self.path(path), source_filesystem=source, **target))
 
+    def upload_file(self, file: Path, path: str) -> None:
+        """Copy a local file to `path`; others may see it before it is whole.
+
+        Raises:
+            FileNotFoundError: there is no such file.
+        """
+        self._retried(lambda: self._create_folder(os.path.dirname(self.path(path))))
+        self._copy(fs.LocalFileSystem(), str(file), path)
+
+    def download_file(self, path: str, file: Path) -> None:
+        """Copy the file `path` to a local one.
+
+        Raises:
+            FileNotFoundError: there is none.
+        """
+        source = {"source_filesystem": self._fs}
+        self._retried(lambda: fs.copy_files(self.path(path), str(file), **source))
+
     def upload_folder(self, folder: Path, path: str) -> None:
         """Copy a local folder to `path`.
 
@@ -217,28 +231,3 @@ class Storage:
             FileNotFoundError: there is no such folder.
         """
         self._copy(fs.LocalFileSystem(), str(folder), path)
-
-
-def _own_path(location: str) -> str:
-    """The absolute path of a folder.
-
-    Raises:
-        UserError: it lies in the folder into which Ray unpacks what came with a job, on each node its own, and gone with the job.
-    """
-    path = str(Path(location).expanduser().absolute())
-    if _JOB_FOLDER in path:
-        raise UserError(
-            f"cluster.storage: {location!r} lies in the job's own folder, which is removed with it; "
-            "set it to a folder or URI that all hosts of the cluster see"
-        )
-    return path
-
-
-def _from_uri(location: str) -> tuple[fs.FileSystem, str]:
-    try:
-        return fs.FileSystem.from_uri(location)
-    except pa.ArrowInvalid:
-        import fsspec
-
-        filesystem, path = fsspec.core.url_to_fs(location)
-        return fs.PyFileSystem(fs.FSSpecHandler(filesystem)), path

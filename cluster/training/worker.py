@@ -2,16 +2,20 @@
 
 import time
 from dataclasses import asdict
+from pathlib import Path
 
 import torch
 
 from cluster.step.stopwatch import Stopwatch
 from cluster.storage.run_folder import RunFolder
-from cluster.training.agreement import RankError, rank_error
+from cluster.storage.shared_tables import SharedTables
+from cluster.storage.storage import Storage
+from cluster.training.agreement import rank_error
 from cluster.training.allocator import keep_freed_memory
 from cluster.training.loop import Run
 from cluster.training.observer import Outcome
 from cluster.training.outcome import run_info
+from cluster.training.rank_failure import RankError
 from cluster.training.run_lease import owned_folder
 from cluster.training.session import Session
 from cluster.training.stop_request import RestartRequestedError
@@ -70,9 +74,23 @@ def _train_in(
 def open_tables(config: RunConfig, session: Session) -> Tables:
     """Prepare the tables on the first rank of each host, then open them on the others; all ranks take part.
 
+    Of several hosts rank 0's prepares them, and the others take from the runs' storage what their own caches do not hold.
+
     Raises:
         UserError: the data or the tokenizer cannot be used.
     """
     agreement, is_first = session.agreement, session.local_rank == 0
-    prepared = agreement.on_every_rank(lambda: prepare_tables(config) if is_first else None)
-    return agreement.on_every_rank(lambda: prepared or prepare_tables(config))
+    if sum(agreement.gather(is_first)) == 1:
+        prepared = agreement.on_every_rank(lambda: prepare_tables(config) if is_first else None)
+        return agreement.on_every_rank(lambda: prepared or prepare_tables(config))
+    store = SharedTables(Storage(config.cluster.storage))
+    prepared = agreement.on_every_rank(lambda: _publish(config, store) if session.rank == 0 else None)
+    taken = agreement.on_every_rank(lambda: prepare_tables(config, store=store) if is_first and session.rank else None)
+    return agreement.on_every_rank(lambda: prepared or taken or prepare_tables(config))
+
+
+def _publish(config: RunConfig, store: SharedTables) -> Tables:
+    tables = prepare_tables(config)
+    for table in tables.all():
+        store.publish(Path(table.path))
+    return tables

@@ -8,7 +8,7 @@ from multitask.config import RunConfig
 from multitask.config.files import MEMORY
 from multitask.data.source import RowSource
 from multitask.data.table import TaskTable
-from multitask.data.tokenised import prepare
+from multitask.data.tokenised import TableStore, prepare
 from multitask.data.tokenizer import load_tokenizer, tokenizer_id
 from multitask.errors import UserError
 
@@ -31,6 +31,11 @@ class Tables:
         """Split, task and table of each dev set beside the first."""
         for split, own in self.more_dev.items():
             yield from ((split, task, table) for task, table in own.items())
+
+    def all(self) -> Iterator[TaskTable]:
+        """Every table that is opened."""
+        for own in (self.train, self.dev, self.test, *self.more_dev.values()):
+            yield from own.values()
 
     def hashes(self) -> dict[str, str]:
         """`task/split` of train and dev to the hash of what was read."""
@@ -63,10 +68,15 @@ def _remarks(about: Mapping[str, Any]) -> Iterator[str]:
         )
 
 
-def prepare_tables(config: RunConfig, sources: Mapping[tuple[str, str], RowSource] | None = None) -> Tables:
+def prepare_tables(
+    config: RunConfig,
+    sources: Mapping[tuple[str, str], RowSource] | None = None,
+    store: TableStore | None = None,
+) -> Tables:
     """Read, check and tokenise what the cache does not hold, and open all of it.
 
-    `sources`: by (task, split), where rows come from that are not in the task's files.
+    `sources`: by (task, split), where rows come from that are not in the task's files. `store`: from where tables are taken that
+    the cache does not hold.
     """
     given = sources or {}
     tokenizer = load_tokenizer(config.encoder.name)
@@ -79,7 +89,9 @@ def prepare_tables(config: RunConfig, sources: Mapping[tuple[str, str], RowSourc
     more = dict.fromkeys(split for own in config.tasks.values() for split in own.dev_sets if split != "dev")
     wanted |= {split: tuple(task for task, own in config.tasks.items() if split in own.dev_sets) for split in more}
     opened = {
-        split: {task: prepare(config, task, split, tokenizer, identity, given.get((task, split))) for task in tasks}
+        split: {
+            task: prepare(config, task, split, tokenizer, identity, given.get((task, split)), store) for task in tasks
+        }
         for split, tasks in wanted.items()
     }
     return Tables(

@@ -9,6 +9,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
+from typing import Protocol
 
 import numpy as np
 import pyarrow as pa
@@ -29,6 +30,13 @@ _ABANDONED_SECONDS = 24 * 3600
 _BAD_ROWS_LISTED = 20
 
 
+class TableStore(Protocol):
+    """Where tables lie that others have tokenised, by the name of their file, which says what they are made of."""
+
+    def fetch(self, name: str, file: Path) -> bool:
+        """Copy the table to the local `file`; False where there is none that is whole."""
+
+
 def prepare(
     config: RunConfig,
     task: str,
@@ -36,10 +44,11 @@ def prepare(
     tokenizer: PreTrainedTokenizerFast,
     tokenizer_id: str,
     source: RowSource | None = None,
+    store: TableStore | None = None,
 ) -> TaskTable:
     """The tokenised table of one split: from the cache, or read, validated, tokenised and put there.
 
-    The rows come from `source`, the task's files if none is given. A hit hashes them and parses nothing. A miss streams, so its memory is bounded by a few thousand rows; its file
+    The rows come from `source`, the task's files if none is given; the whole table from `store`, if that holds it. A hit hashes them and parses nothing. A miss streams, so its memory is bounded by a few thousand rows; its file
     appears whole or not at all. Processes of one host that miss at once wait for the first.
 
     Raises:
@@ -55,7 +64,7 @@ def prepare(
             return table
         folder.mkdir(parents=True, exist_ok=True)
         with _one_at_a_time(folder):
-            return _open(path) or _write(path, stream, tokenizer, about)
+            return _open(path) or (store and _fetch(path, store)) or _write(path, stream, tokenizer, about)
     except OSError as error:
         raise UserError(f"data.cache: cannot use {path}: {error.strerror or error}") from None
 
@@ -89,19 +98,35 @@ def _open(path: Path) -> TaskTable | None:
 
 
 def _write(path: Path, stream: SplitStream, tokenizer: PreTrainedTokenizerFast, about: dict) -> TaskTable:
-    _remove_abandoned(path.parent)
-    handle, temporary = tempfile.mkstemp(prefix=f"{path.stem[:16]}-", suffix=".tmp", dir=path.parent)
-    try:
-        with os.fdopen(handle, "wb") as file:
+    with _aside(path) as aside:
+        with aside.open("wb") as file:
             _write_batches(file, stream, tokenizer, about)
             file.flush()
             os.fsync(file.fileno())
         if stream.content_hash() != about["content_hash"]:
             raise UserError(f"{', '.join(stream.files)}: changed while being read; start again")
-        os.replace(temporary, path)
+        os.replace(aside, path)
+    return TaskTable(path)
+
+
+def _fetch(path: Path, store: TableStore) -> TaskTable | None:
+    with _aside(path) as aside:
+        if not store.fetch(path.name, aside) or _open(aside) is None:
+            return None
+        os.replace(aside, path)
+    return _open(path)
+
+
+@contextlib.contextmanager
+def _aside(path: Path) -> Iterator[Path]:
+    """A file beside `path` of a name of its own, gone after the block unless it was renamed."""
+    _remove_abandoned(path.parent)
+    handle, temporary = tempfile.mkstemp(prefix=f"{path.stem[:16]}-", suffix=".tmp", dir=path.parent)
+    os.close(handle)
+    try:
+        yield Path(temporary)
     finally:
         Path(temporary).unlink(missing_ok=True)
-    return TaskTable(path)
 
 
 def _write_batches(file: object, stream: SplitStream, tokenizer: PreTrainedTokenizerFast, about: dict) -> None:

@@ -39,7 +39,7 @@ def test_storage_inside_another_opens_no_file_system(
 ) -> None:
     outer = Storage(scheme.format(tmp_path / "a"))
     with monkeypatch.context() as closed:
-        closed.setattr("cluster.storage.storage._from_uri", None)
+        closed.setattr("cluster.storage.storage.open_location", None)
         closed.setattr("pyarrow.fs.LocalFileSystem", None)
         inner = outer.below("run").below("x")
     assert inner.location == scheme.format(tmp_path / "a/run/x")
