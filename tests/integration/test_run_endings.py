@@ -117,6 +117,32 @@ def test_export_of_the_best_with_a_damaged_result(folder: Path, whole: Path, con
     assert json.loads((folder / "exported/concord.json").read_text())["step"] == result(whole)["best_step"]
 
 
+def test_checkpoint_that_cannot_be_written_ends_the_run_after_the_next_step(
+    folder: Path, encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Not only at the next save, which is four steps away."""
+    training = {"save_every": 4, "evaluate_every": 10**6}
+    config = parse_config(tiny_config(folder, name="unwritten", training=training), "test")
+    write, train_step, trained = Storage.write, loop.Run.train_step, []
+
+    def refuse(self: Storage, path: str, data: Any) -> None:
+        if "shard-" in path:
+            raise OSError(28, "No space left on device")
+        write(self, path, data)
+
+    def counted(self: loop.Run, record: Any) -> None:
+        if self.saver._thread is not None:
+            self.saver._thread.join(60)
+        train_step(self, record)
+        trained.append(self.progress.step)
+
+    monkeypatch.setattr(Storage, "write", refuse)
+    monkeypatch.setattr(loop.Run, "train_step", counted)
+    with pytest.raises(OSError, match="No space left on device"):
+        train(config, LocalSession("cpu"))
+    assert trained[-1] in (4, 5)
+
+
 def test_run_whose_export_fails_is_finished(
     folder: Path, encoder: Path, concord: Concord, monkeypatch: pytest.MonkeyPatch
 ) -> None:

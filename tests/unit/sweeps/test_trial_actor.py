@@ -33,8 +33,17 @@ class _Training:
         self.errors, self.begun, self.aborted = list(errors), 0, threading.Event()
 
     def __call__(
-        self, run: Any, plan: Any, started: Any, observers: Any, entered: Callable[[Any], None], launch: Any
+        self,
+        run: Any,
+        plan: Any,
+        started: Any,
+        observers: Any,
+        entered: Callable[[Any], None],
+        launch: Any,
+        **others: Any,
     ) -> Any:
+        assert others == {"acts_on_scores": True}, "a score is told when its checkpoint is there"
+
         def fit() -> Any:
             self.begun += 1
             entered(SimpleNamespace(abort=_Remote(self.aborted.set)))
