@@ -22,7 +22,7 @@ from ray.train.v2._internal.execution.worker_group import WorkerGroup, WorkerGro
 from ray.util.scheduling_strategies import NodeAffinitySchedulingStrategy
 
 from cluster.step.place import Place, whereabouts
-from cluster.training.agreement import RankError
+from cluster.training.rank_failure import RankError
 
 ASK_S = 2.0
 # A process that answers nothing for so long has been stopped, or its host is gone.

@@ -27,7 +27,7 @@ from cluster.launch.stuck_ranks import StuckWatch
 from cluster.launch.worker_failures import RunFailurePolicy, user_error
 from cluster.storage.lease_record import Launch
 from cluster.storage.storage import Storage
-from cluster.training.session import BACKENDS
+from cluster.training.backends import BACKENDS
 from cluster.training.stop_request import INTERRUPTED
 from multitask.config import RunConfig
 from multitask.interrupt import interruptible

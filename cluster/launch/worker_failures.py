@@ -9,8 +9,8 @@ from ray.train.v2._internal.execution.failure_handling import DefaultFailurePoli
 from ray.train.v2.api.config import FailureConfig
 from ray.train.v2.api.exceptions import TrainingFailedError, WorkerGroupError
 
-from cluster.training.agreement import OtherRankError, RankError
 from cluster.training.observer import one_line
+from cluster.training.rank_failure import OtherRankError, RankError
 from cluster.training.stop_request import RestartRequestedError
 from multitask.errors import UserError
 

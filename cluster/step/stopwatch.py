@@ -1,4 +1,4 @@
-"""Seconds by part, and how they are written."""
+"""Seconds by part."""
 
 import time
 from collections import defaultdict, deque
@@ -96,11 +96,3 @@ class Stopwatch:
         while self._stretches and self._stretches[0][1].query():
             first, second, part = self._stretches.popleft()
             self._seconds[part] += first.elapsed_time(second) / 1e3
-
-
-def clock(seconds: float | None) -> str:
-    """mm:ss, or h:mm:ss from an hour on."""
-    if seconds is None:
-        return "--:--"
-    minutes, rest = divmod(int(seconds), 60)
-    return f"{minutes:02}:{rest:02}" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02}:{rest:02}"

@@ -2,7 +2,7 @@
 
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.sweeps.confirmation import Confirmation
 from cluster.sweeps.plan import measure_budget, planned, trial_config
@@ -12,7 +12,9 @@ from cluster.sweeps.search import Search
 from cluster.sweeps.store import TRIALS, SweepStore
 from cluster.sweeps.trials import TrialLedger
 from multitask.config import RunConfig
-from multitask.data import Tables
+
+if TYPE_CHECKING:
+    from multitask.data import Tables
 
 
 class ConfirmationLedger(TrialLedger):
@@ -59,7 +61,7 @@ class ConfirmationLedger(TrialLedger):
 
 
 def open_confirmation_ledger(
-    store: SweepStore, sweep: Sweep, search: Search, tables: Tables, shared: Mapping[str, Any]
+    store: SweepStore, sweep: Sweep, search: Search, tables: "Tables", shared: Mapping[str, Any]
 ) -> ConfirmationLedger:
     """The ledger of the sweep's last confirmation, with all its trials; `sweep` has `confirmation_options`."""
     budget = measure_budget(search.base, tables, sweep.options.evaluations)

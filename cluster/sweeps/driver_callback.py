@@ -8,7 +8,7 @@ from typing import Any
 
 from ray.tune import Callback, Stopper
 
-from cluster.step.stopwatch import clock
+from cluster.step.clock import clock
 from cluster.sweeps.cleanup import TrialCleanup
 from cluster.sweeps.driver_settings import Watch
 from cluster.sweeps.schedulers import why_stopped

@@ -16,7 +16,7 @@ from cluster.launch.metrics import RunMetrics
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_board import ControllerObserver
 from cluster.launch.trainer import RunTrainer
-from cluster.step.stopwatch import clock
+from cluster.step.clock import clock
 from cluster.storage.lease_record import Launch
 from cluster.sweeps.cleanup import release_dead_controller
 from cluster.sweeps.sweep_board import TrialObserver

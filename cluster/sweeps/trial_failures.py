@@ -6,8 +6,8 @@ from collections.abc import Mapping
 from typing import TYPE_CHECKING, Any
 
 from cluster.sweeps.records import Cause
-from cluster.training.agreement import OtherRankError, RankError
 from cluster.training.observer import one_line
+from cluster.training.rank_failure import OtherRankError, RankError
 from multitask.redaction import redacted
 
 if TYPE_CHECKING:

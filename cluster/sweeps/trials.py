@@ -3,7 +3,7 @@
 import time
 from collections.abc import Mapping
 from dataclasses import replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from cluster.storage.run_folder import RunFolder
 from cluster.sweeps.plan import (
@@ -22,8 +22,10 @@ from cluster.sweeps.samplers import Sampler, create_sampler
 from cluster.sweeps.search import Search
 from cluster.sweeps.store import TRIALS, SweepStore
 from multitask.config import RunConfig
-from multitask.data import Tables
 from multitask.score_names import is_dev_score
+
+if TYPE_CHECKING:
+    from multitask.data import Tables
 
 MAX_RETRIES = 2  # Times that the cluster may end a trial; once more, and it has failed.
 _ORDER: dict[Role, int] = {"recipe": 0, "baseline": 1}
@@ -241,7 +243,7 @@ class TrialLedger:
 
 
 def open_ledger(
-    store: SweepStore, sweep: Sweep, search: Search, tables: Tables, shared: Mapping[str, Any]
+    store: SweepStore, sweep: Sweep, search: Search, tables: "Tables", shared: Mapping[str, Any]
 ) -> TrialLedger:
     """The sweep's ledger with all trials that are planned beforehand."""
     budget = measure_budget(search.base, tables, sweep.options.evaluations)

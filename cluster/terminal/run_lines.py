@@ -5,7 +5,7 @@ from typing import Any
 
 from rich.console import Console, RenderableType
 
-from cluster.step.stopwatch import clock
+from cluster.step.clock import clock
 from cluster.terminal.run_pace import Progress
 from cluster.terminal.run_tables import (
     closing_lines,

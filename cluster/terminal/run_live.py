@@ -9,7 +9,7 @@ from rich.progress_bar import ProgressBar
 from rich.table import Table
 from rich.text import Text
 
-from cluster.step.stopwatch import clock
+from cluster.step.clock import clock
 from cluster.terminal.run_lines import print_closing
 from cluster.terminal.run_pace import Progress
 from cluster.terminal.run_tables import (

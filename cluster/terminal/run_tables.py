@@ -6,7 +6,7 @@ from typing import Any
 from rich.table import Table
 from rich.text import Text
 
-from cluster.step.stopwatch import clock
+from cluster.step.clock import clock
 from cluster.terminal.run_pace import Progress
 from cluster.training.observer import Outcome, RunInfo
 

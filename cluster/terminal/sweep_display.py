@@ -10,7 +10,7 @@ from rich.live import Live
 from rich.table import Table
 from rich.text import Text
 
-from cluster.step.stopwatch import clock
+from cluster.step.clock import clock
 from cluster.sweeps.records import Status, Sweep, Trial
 from cluster.terminal.json_output import print_json
 

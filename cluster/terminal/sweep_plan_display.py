@@ -7,7 +7,7 @@ from rich.console import Console
 from rich.table import Table
 from rich.text import Text
 
-from cluster.step.stopwatch import clock
+from cluster.step.clock import clock
 from cluster.sweeps.dry_run import DryRun
 from cluster.sweeps.optuna_samplers import LEARNING
 from cluster.sweeps.records import Trial

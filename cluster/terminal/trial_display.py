@@ -5,7 +5,7 @@ from rich.table import Table
 from rich.text import Text
 
 from cluster.analysis.value_text import assignments
-from cluster.step.stopwatch import clock
+from cluster.step.clock import clock
 from cluster.sweeps.records import Sweep, Trial
 from cluster.terminal.sweep_display import score_columns
 

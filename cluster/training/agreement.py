@@ -19,6 +19,7 @@ from torch.distributed.distributed_c10d import _get_default_store
 from cluster.step.place import HERE
 from cluster.storage.store_error import StoreError
 from cluster.training.observer import one_line
+from cluster.training.rank_failure import OtherRankError, RankError
 from multitask.errors import UserError
 
 T = TypeVar("T")
@@ -30,29 +31,6 @@ _LOST = (
     "Connection reset by peer",
 )  # what gloo says of a rank that is gone
 _GRACE_S = 3.0  # how long the others are waited for when one has failed: they may be about to say the same
-
-
-class RankError(RuntimeError):
-    """What a rank met, with its number and host: one line.
-
-    `of_cluster`: whether its disk, network or installation is to blame, and not what it was told to train. `step`, `place`: the
-    step that was being trained, and where in it, if one was.
-    """
-
-    def __init__(
-        self, rank: int, host: str, cause: str, of_cluster: bool = False, step: int | None = None, place: str = ""
-    ) -> None:
-        super().__init__(rank, host, cause, of_cluster, step, place)
-        self.rank, self.host, self.cause, self.of_cluster = rank, host, cause, of_cluster
-        self.step, self.place = step, place
-
-    def __str__(self) -> str:
-        where = f" ({self.place})" if self.place else ""
-        return f"rank {self.rank} on {self.host}{where}: {self.cause}"
-
-
-class OtherRankError(RankError):
-    """A rank goes no further since another has failed, or is gone; that one's own error comes first."""
 
 
 class Agreement:

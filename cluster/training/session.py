@@ -17,12 +17,11 @@ from torch._C._distributed_c10d import HashStore
 
 from cluster.storage.lease_record import Launch
 from cluster.training.agreement import Agreement
+from cluster.training.backends import BACKENDS
 from cluster.training.loopback import loopback_variables
 from cluster.training.observer import Observer, Outcome, RunInfo
 from cluster.training.stop_request import INTERRUPTED
 
-# What lies on the host is told from host to host: that it waits for no GPU.
-BACKENDS = {"cpu": "gloo", "cuda": "cpu:gloo,cuda:nccl"}
 _ALONE = {"RANK": "0", "WORLD_SIZE": "1", "LOCAL_RANK": "0"}
 
 

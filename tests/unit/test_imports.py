@@ -133,6 +133,25 @@ def test_names_of_modules_occur_once_in_cluster() -> None:
     assert twice == {"__init__.py"}
 
 
+# Processes on the way to a first step, and what each must not load before it: every second counts for each trial anew.
+HEAVY = {"torch", "transformers", "tokenizers", "scipy.stats", "sklearn", "optuna", "wandb", "matplotlib", "deepspeed"}
+LATE = {
+    "cluster.cli.app": HEAVY | {"ray", "pandas", "pyarrow", "jinja2"},
+    "cluster.launch.launch": HEAVY | {"ray", "pandas"},
+    "cluster.launch.run_controller": HEAVY | {"ray.tune"},
+    "cluster.launch.ray_session": HEAVY - {"torch", "transformers", "tokenizers"} | {"ray.tune"},
+    "cluster.training.worker": HEAVY - {"torch", "transformers", "tokenizers"} | {"ray"},
+}
+
+
+@pytest.mark.parametrize("module", LATE)
+def test_process_on_the_way_to_a_step_loads_nothing_that_it_does_not_need(module: str) -> None:
+    script = f"import sys, {module}\nprint(sorted({LATE[module]!r} & set(sys.modules)))"
+    done = subprocess.run([sys.executable, "-c", script], cwd=ROOT, capture_output=True, text=True, check=False)
+    assert done.returncode == 0, done.stderr
+    assert done.stdout.strip() == "[]"
+
+
 def test_importing_all_of_multitask_loads_no_ray_deepspeed_or_wandb() -> None:
     names = [module_name(path) for path in MODULES if path.relative_to(ROOT).parts[0] == "multitask"]
     script = (

@@ -10,7 +10,7 @@ from ray.train.v2.api.exceptions import ControllerError
 from cluster.launch import run_board
 from cluster.launch.run_board import Board, BoardReader, ControllerObserver
 from cluster.launch.trainer import RunTrainer
-from cluster.training.agreement import OtherRankError, RankError
+from cluster.training.rank_failure import OtherRankError, RankError
 from cluster.training.stop_request import GROWTH, RestartRequestedError
 from multitask.errors import UserError
 from tests.unit.training.samples import dev_record, outcome, run_info, train_record

@@ -9,7 +9,7 @@ from ray.train.v2._internal.execution.failure_handling import FailureDecision
 from ray.train.v2.api.exceptions import WorkerGroupError
 
 from cluster.launch.worker_failures import PAUSES_S, RunFailurePolicy, describe_failure, user_error
-from cluster.training.agreement import OtherRankError, RankError
+from cluster.training.rank_failure import OtherRankError, RankError
 from cluster.training.stop_request import PREEMPTION, RestartRequestedError
 from multitask.errors import UserError
 

@@ -11,7 +11,7 @@ from ray.train.v2._internal.exceptions import WorkerGroupStartupTimeoutError, Wo
 from cluster.sweeps.records import Trial
 from cluster.sweeps.trial_failures import TrialFailures, driver_failure, failure, kind_of
 from cluster.sweeps.trials import TrialLedger
-from cluster.training.agreement import OtherRankError, RankError
+from cluster.training.rank_failure import OtherRankError, RankError
 from tests.unit.sweeps.tiny_sweeps import open_tiny, reported
 
 MISSES = OtherRankError(1, "b", "not heard of for 60 s")
