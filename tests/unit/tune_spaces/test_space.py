@@ -8,6 +8,7 @@ import optuna
 import pytest
 
 from multitask.config import RunConfig, load_recipe
+from multitask.config.loading import change_config
 from multitask.errors import UserError
 from tune_spaces import Space, check_space, open_space
 from tune_spaces.core import own_value
@@ -152,6 +153,16 @@ def test_config_sets_the_samples_values_and_keeps_the_rest(base: RunConfig) -> N
     tree = changed.to_dict()
     tree["optimizer"]["lr"] = 3e-4
     assert config.to_dict() == tree
+
+
+def test_layers_are_looked_at_where_a_method_keeps_gradients_apart(base: RunConfig) -> None:
+    """The look leaves no method out of the search."""
+    looking = change_config(base, {"combination": {"name": "pcgrad"}, "training.layer_conflicts_every": 50}, "test")
+    space, seen = open_space("combination", looking), {}
+    for sample in draws(space, 80):
+        found = space.config(looking, sample)
+        seen[found.combination.ABOUT.gradients] = found.training.layer_conflicts_every
+    assert seen == {"one": None, "each": 50}
 
 
 def test_inactive_values_are_passed_over(base: RunConfig) -> None:
