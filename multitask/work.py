@@ -9,6 +9,7 @@ import torch
 from multitask.config import RunConfig
 from multitask.data import Batch, TaskTable, collate
 from multitask.sampling import Round, TaskSize, split_round, task_sizes
+from multitask.sampling.micro_batches import micro_batches
 from multitask.sampling.rows import TaskRows
 
 
@@ -49,7 +50,7 @@ class WorkSource:
         self, config: RunConfig, tables: Mapping[str, TaskTable], pad_id: int, rank: int, world: int, *, all_tasks: bool
     ) -> None:
         self._tables, self._pad_id, self._rank, self._world = tables, pad_id, rank, world
-        self._all_tasks, self._pieces = all_tasks, config.training.accumulation
+        self._all_tasks, self._training = all_tasks, config.training
         rows = {task: table.rows for task, table in tables.items()}
         self._sizes = [task_sizes(config, phase, rows) for phase in range(len(config.phases))]
         self._rows = {
@@ -79,19 +80,25 @@ class WorkSource:
             tuple(k for k, piece in enumerate(share) if self._all_tasks or piece.stop > piece.start) for share in shares
         )
         batches = {
-            task: self._micro_batches(task, rows[k], rows[k][shares[self._rank][k]])
+            task: self._micro_batches(task, rows[k], [share[k] for share in shares])
             for k, task in enumerate(round.tasks)
             if k in holders[self._rank]
         }
         return RoundWork(round, sum(map(len, rows)), batches, holders)
 
-    def _micro_batches(self, task: str, everyone: np.ndarray, mine: np.ndarray) -> list[MicroBatch]:
-        pieces = [piece for piece in np.array_split(mine, self._pieces) if len(piece)]
+    def _micro_batches(self, task: str, everyone: np.ndarray, shares: Sequence[slice]) -> list[MicroBatch]:
+        pieces = self._cut(task, everyone[shares[self._rank]])
         made = [MicroBatch(self._collate(task, piece), 1 / len(everyone)) for piece in pieces]
         if self._all_tasks:
-            idle = self._pieces - len(made)
+            most = max(len(self._cut(task, everyone[share])) for share in shares)
+            idle = max(most, self._training.accumulation) - len(made)
             made += [MicroBatch(self._collate(task, everyone[:1]), 0.0)] * idle
         return made
+
+    def _cut(self, task: str, rows: np.ndarray) -> list[np.ndarray]:
+        table, training = self._tables[task], self._training
+        tokens = np.asarray(table.lengths[rows]) * table.sequences
+        return micro_batches(rows, tokens, training.accumulation, training.max_tokens_per_micro_batch)
 
     def _collate(self, task: str, rows: np.ndarray) -> Batch:
         return collate(self._tables[task], rows, self._pad_id)

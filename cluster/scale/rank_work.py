@@ -1,6 +1,6 @@
 """What each of N ranks does in one step of a recipe: which rows, which task groups, which words. A pure function, as the step's own."""
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +11,7 @@ from multitask.combination import Combination
 from multitask.config import RunConfig
 from multitask.data import TaskTable
 from multitask.sampling import Schedule, split_round
+from multitask.sampling.micro_batches import micro_batches
 from multitask.work import WorkSource
 
 
@@ -80,11 +81,14 @@ def step_work(
     shares = split_round(costs, world, packed=not everyone)
     groups = combination.plan(tasks, step).groups
     group_of = [next(g for g, group in enumerate(groups) if task in group) for task in tasks]
-    made = [_Rank(config, tables, shape.words) for _ in shares]
-    for rank, share in zip(made, shares, strict=True):
-        for k, task in enumerate(tasks):
-            if everyone or share[k].stop > share[k].start:
-                rank.take(task, group_of[k], rows[task], share[k])
+    made = [_Rank(tables, shape.words) for _ in shares]
+    for k, task in enumerate(tasks):
+        cut = [_cut(config, tables[task], rows[task][share[k]]) for share in shares]
+        # Under ZeRO 3 a rank that has no rows passes one for the others' sake.
+        passes = max(config.training.accumulation, *map(len, cut)) if everyone else 0
+        for rank, pieces in zip(made, cut, strict=True):
+            if everyone or pieces:
+                rank.take(task, group_of[k], [*pieces, *[rows[task][:1]] * (passes - len(pieces))])
     tokens, slots, squares, sequences, passes = np.array([rank.counts for rank in made], np.int64).T
     return StepWork(
         tasks=len(tasks),
@@ -100,23 +104,24 @@ def step_work(
     )
 
 
+def _cut(config: RunConfig, table: TaskTable, rows: np.ndarray) -> list[np.ndarray]:
+    tokens, training = np.asarray(table.lengths[rows]) * table.sequences, config.training
+    return micro_batches(rows, tokens, training.accumulation, training.max_tokens_per_micro_batch)
+
+
 class _Rank:
     """What one rank does, task by task; `counts`: tokens, slots, squares, sequences, passes."""
 
-    def __init__(self, config: RunConfig, tables: Mapping[str, TaskTable], words: WordTable | None) -> None:
-        self._config, self._tables, self._words = config, tables, words
+    def __init__(self, tables: Mapping[str, TaskTable], words: WordTable | None) -> None:
+        self._tables, self._words = tables, words
         self.held: set[int] = set()
         self.counts = np.zeros(5, np.int64)
         self.ids: dict[int, list[np.ndarray]] = {}
 
-    def take(self, task: str, group: int, everyone: np.ndarray, share: slice) -> None:
-        """Its share of the rows of one task batch."""
+    def take(self, task: str, group: int, pieces: Sequence[np.ndarray]) -> None:
+        """The rows of each of its micro-batches of one task batch."""
         self.held.add(group)
-        pieces = self._config.training.accumulation
-        mine = [piece for piece in np.array_split(everyone[share], pieces) if len(piece)]
-        # Under ZeRO 3 a rank that has no rows passes one for the others' sake.
-        idle = [everyone[:1]] * (pieces - len(mine) if self._config.zero.stage == 3 else 0)
-        for rows in (*mine, *idle):
+        for rows in pieces:
             self._pass(task, group, rows)
 
     def _pass(self, task: str, group: int, rows: np.ndarray) -> None:

@@ -7,6 +7,7 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cluster.step.gradient_writer import GradientWriter
+from cluster.step.out_of_memory import in_memory
 from cluster.step.place import HERE
 from multitask.config import RunConfig
 from multitask.data import Batch
@@ -71,9 +72,10 @@ class TaskGradients:
     ) -> None:
         """A task whose rows have each a loss of its own."""
         for micro in work.batches.get(task, ()):
-            with writer.recording(self._ids(micro)) as tokens, self._autocast():
-                losses = self.objective(task, micro.batch.to(self.device), work.round.step)
-            writer.backward(task, group, losses.total.sum() * (micro.scale * weight), None, tokens)
+            with in_memory(task, micro.batch, self.config.training):
+                with writer.recording(self._ids(micro)) as tokens, self._autocast():
+                    losses = self.objective(task, micro.batch.to(self.device), work.round.step)
+                writer.backward(task, group, losses.total.sum() * (micro.scale * weight), None, tokens)
             sums.losses[k] += losses.task.detach().double().sum() * micro.scale
             for number, name in enumerate(self.terms):
                 sums.terms[k, number] += losses.terms[name].detach().double().sum() * micro.scale
@@ -94,7 +96,8 @@ class TaskGradients:
         passes = []
         for micro in micros:
             state = self._random_state()
-            with torch.set_grad_enabled(not cached), writer.recording(self._ids(micro)) as tokens:
+            in_it = in_memory(task, micro.batch, self.config.training)
+            with in_it, torch.set_grad_enabled(not cached), writer.recording(self._ids(micro)) as tokens:
                 passes.append((micro, state, self._compared(task, micro.batch, step), tokens))
             sums.count(micro, 0)
         own = [(micro.batch, outputs.detach()) for micro, _, outputs, _ in passes if micro.scale]
@@ -107,11 +110,12 @@ class TaskGradients:
             size = outputs.shape[1] if micro.scale else 0
             part = gradient[:, position : position + size] if size else torch.zeros_like(outputs)
             position += size
-            if cached:
-                self._random_state(state)
-                with writer.recording(self._ids(micro)) as tokens:
-                    outputs = self._compared(task, micro.batch, step)
-            writer.backward(task, group, outputs, part.to(outputs.dtype), tokens)
+            with in_memory(task, micro.batch, self.config.training):
+                if cached:
+                    self._random_state(state)
+                    with writer.recording(self._ids(micro)) as tokens:
+                        outputs = self._compared(task, micro.batch, step)
+                writer.backward(task, group, outputs, part.to(outputs.dtype), tokens)
 
     def _gather(self, task: str, own: Sequence[tuple[Batch, Tensor]]) -> tuple[Tensor, Tensor, slice]:
         """Everybody's outputs (T, B, D) in fp32 and facts (T, B), and which of the B rows are this rank's `own`."""

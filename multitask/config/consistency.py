@@ -4,6 +4,7 @@ from collections.abc import Mapping, Sequence, Set
 
 from multitask.config.combination import PCD, BetweenGroups, CombinationConfig, GradientMethod
 from multitask.config.combination.inside import check_inside, check_number
+from multitask.config.data import DataConfig
 from multitask.config.head import ScaledHead
 from multitask.config.kind import Contrastive
 from multitask.config.model import EncoderConfig
@@ -144,6 +145,16 @@ def check_optimizer(optimizer: OptimizerConfig, phases: Sequence[PhaseConfig], t
     for index, phase in enumerate(phases):
         if tasks_in_one_step(phase.sampling, len(phase.tasks_among(tasks))) > 1:
             raise ValueError(f"optimizer.per_task needs one task in a step, but phases.{index}.sampling trains several")
+
+
+def check_micro_batches(training: TrainingConfig, data: DataConfig) -> None:
+    """A sequence fits into a micro-batch."""
+    most = training.max_tokens_per_micro_batch
+    if most is not None and most < data.max_length:
+        raise ValueError(
+            f"training.max_tokens_per_micro_batch must be data.max_length={data.max_length} or more, the tokens of one sequence, "
+            f"got {most}"
+        )
 
 
 def check_selection(selection: str, tasks: Mapping[str, TaskConfig]) -> None:

@@ -13,6 +13,7 @@ from multitask.config.consistency import (
     check_batch_sizes,
     check_combination,
     check_layer_conflicts,
+    check_micro_batches,
     check_optimizer,
     check_phase,
     check_regularization,
@@ -96,6 +97,7 @@ class RunConfig(Config):
         check_regularization(self.regularization, self.tasks, drops_encoder=self.drops_encoder, dropping=dropping)
         check_batch_sizes(self.tasks, self.data.batch_size)
         check_optimizer(self.optimizer, self.phases, self.tasks)
+        check_micro_batches(self.training, self.data)
         check_selection(self.training.selection, self.tasks)
         check_train_scores(self.training, self.tasks)
         return self
@@ -163,6 +165,7 @@ class RunConfig(Config):
             "score_train_rows",
             "layer_conflicts_every",
             "accumulation",
+            "max_tokens_per_micro_batch",
         ):
             del config["training"][key]
         return config

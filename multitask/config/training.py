@@ -74,6 +74,12 @@ class TrainingConfig(Config):
     accumulation: int = Field(
         default=1, ge=1, description="micro-batches that a rank's share of a task batch is cut into"
     )
+    max_tokens_per_micro_batch: int | None = Field(
+        default=None,
+        ge=1,
+        description="token slots, padding included, of one micro-batch, data.max_length or more: a share with more is cut further; the "
+        "gradient is the same",
+    )
     clip_norm: float | None = Field(
         default=None, gt=0, description="largest norm of the combined gradient; no clipping if null"
     )

@@ -58,6 +58,26 @@ def test_ranks_and_pieces_hold_every_row_of_the_round_once(
                 assert [len(pieces) for pieces in held] == [accumulation] * world
 
 
+@pytest.mark.parametrize("most", [32, 64])
+@pytest.mark.parametrize("all_tasks", [True, False])
+def test_no_micro_batch_has_more_tokens_than_it_may(tiny_tasks: dict[str, Any], all_tasks: bool, most: int) -> None:
+    pairs = {"pair_encoding": {"name": "bi_encoder", "features": "concat"}}
+    tiny_tasks["tasks"]["quora"] |= pairs
+    tiny_tasks["data"]["batch_size"] = 12
+    config = parse_config(tiny_tasks | {"training": {"max_tokens_per_micro_batch": most}}, "test")
+    tables = prepare_tables(config)
+    for shares in _works(config, tables, 3, all_tasks=all_tasks):
+        for task in shares[0].round.tasks:
+            held = [share.batches.get(task, ()) for share in shares]
+            pieces = [piece for own in held for piece in own]
+            assert all(piece.batch.slots <= most for piece in pieces)
+            assert max(piece.batch.slots for piece in pieces) >= most / 2
+            rows = [row for piece in pieces if piece.scale for row in piece.batch.rows.tolist()]
+            assert len(rows) == len(set(rows)) == 12 or len(rows) == len(tables.train[task].labels) % 12
+            if all_tasks:
+                assert len({len(own) for own in held}) == 1
+
+
 @pytest.mark.parametrize("sampling", [{"name": "sequential"}, {"name": "round_robin"}, {"name": "proportional"}])
 def test_epoch_covers_every_row_of_every_task(tiny_tasks: dict[str, Any], sampling: dict[str, Any]) -> None:
     phases = [{"sampling": sampling}]
