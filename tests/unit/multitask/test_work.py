@@ -2,6 +2,7 @@
 
 from collections import Counter
 from collections.abc import Sequence
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -71,7 +72,11 @@ def test_no_micro_batch_has_more_tokens_than_it_may(tiny_tasks: dict[str, Any], 
             held = [share.batches.get(task, ()) for share in shares]
             pieces = [piece for own in held for piece in own]
             assert all(piece.batch.slots <= most for piece in pieces)
-            assert max(piece.batch.slots for piece in pieces) >= most / 2
+            for own in held:
+                for one, other in pairwise(piece.batch for piece in own if piece.scale):
+                    row = collate(tables.train[task], other.rows[:1].numpy(), tables.pad_id)
+                    longest = max(one.input_ids.shape[1], row.input_ids.shape[1])
+                    assert (len(one.rows) + 1) * one.sequences * longest > most, "cut no sooner than it must be"
             rows = [row for piece in pieces if piece.scale for row in piece.batch.rows.tolist()]
             assert len(rows) == len(set(rows)) == 12 or len(rows) == len(tables.train[task].labels) % 12
             if all_tasks:
