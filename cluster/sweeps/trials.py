@@ -78,8 +78,7 @@ class TrialLedger:
         """Plan what is known beforehand, and take in what trials of an earlier attempt reached without the driver."""
         self._add("recipe", 0, self._space.sample_of(self._base) or {})
         if self.options.baselines:
-            tasks = self._base.selected_tasks
-            for place, task in enumerate(tasks):
+            for place, task in enumerate(tasks := self._base.selected_tasks):
                 self._add("baseline", place - len(tasks), {"task": task})
         points = self._space.first[: max(0, self.options.trials - 1 - len(self.sweep.tries))]
         for sample in map(plain_sample, (*points, *self.sweep.tries)):
@@ -211,8 +210,7 @@ class TrialLedger:
         number = 1 + max((trial.number for trial in self._trials.values()), default=-1)
         if number >= self.options.trials or self._is_exhausted:
             return None
-        sample = self._sampler.sample(number, self.trials)
-        if sample is None:
+        if (sample := self._sampler.sample(number, self.trials)) is None:
             self._is_exhausted = True
             return None
         self._add("sample", number, sample)
