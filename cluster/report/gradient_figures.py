@@ -8,7 +8,7 @@ from cluster.report.drawing import Figure
 from cluster.report.heat_maps import MANY_TASKS, layer_map, pair_matrix, tasks_of
 from cluster.report.line_chart import Curve, curves, line_chart
 from cluster.report.source import Source
-from multitask.combination.layers import layer_title
+from multitask.layer_names import layer_title
 
 _CURVES = 10
 _MEAN = (

@@ -5,15 +5,11 @@ from collections.abc import Callable, Iterable
 from torch import Tensor
 
 from multitask.combination.blocks import Blocks
-
-
-def layer_title(name: str) -> str:
-    """The name of a layer in words: `layer_02` as `layer 2`."""
-    return name.replace("_0", "_").replace("_", " ")
+from multitask.layer_names import layer_name
 
 
 class Layers:
-    """The shared parameters by layer; `names`: `embeddings`, `layer_01`, … and `pooling`, as far as there are such, in the order of `blocks`.
+    """The shared parameters by layer; `names`: of the layers that there are, in the order of `blocks`.
 
     `every`: steps between two looks at the gradients in each; none if None.
     """
@@ -24,8 +20,7 @@ class Layers:
         """`number`: of the encoder's layers; `layer_of`: 0 what comes before them, `number` + 1 what comes after."""
         shared = list(names)
         self.blocks = Blocks(shared, "layer", layer_of)
-        outer = {0: "embeddings", number + 1: "pooling"}
-        self.names = [outer.get(layer, f"layer_{layer:02}") for layer in sorted({layer_of(name) for name in shared})]
+        self.names = [layer_name(layer, number) for layer in sorted({layer_of(name) for name in shared})]
         self._every = every
 
     def are_due(self, step: int, groups: int) -> bool:

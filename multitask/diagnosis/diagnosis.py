@@ -7,7 +7,6 @@ from typing import Any
 
 import torch
 
-from multitask.combination.layers import layer_title
 from multitask.config import RunConfig
 from multitask.config.loading import change_config
 from multitask.data import Tables, prepare_tables
@@ -15,6 +14,7 @@ from multitask.diagnosis.conflicts import Pair, TaskNoise, noise, pairs
 from multitask.diagnosis.probe import Look, Probe, Start
 from multitask.diagnosis.replay import Replayed, replay
 from multitask.diagnosis.verdict import verdict, worth_trying
+from multitask.layer_names import layer_title
 
 Tell = Callable[[str], None]
 _TIMED = 3
