@@ -19,7 +19,7 @@ from multitask.work import WorkSource
 class StepWork:
     """One step on N ranks; arrays are (N,).
 
-    `tasks`, `groups`: how many the step trains and keeps apart. `held`: groups that a rank has gradients of. `tokens`: real ones
+    `tasks`, `groups`: how many the step trains and keeps apart. `held`: groups that a rank has gradients of, `heads`: tasks. `tokens`: real ones
     of its rows; `slots`: with padding; `squares`: of the padded lengths, summed over its sequences; `sequences`, `passes`: how
     many of them, in how many forward passes. `words`: by rank and group the ids that it has gradients of, ascending.
     """
@@ -28,6 +28,7 @@ class StepWork:
     groups: int
     rows: int
     held: tuple[tuple[int, ...], ...]
+    heads: tuple[tuple[str, ...], ...]
     tokens: Counts
     slots: Counts
     squares: Counts
@@ -95,6 +96,7 @@ def step_work(
         groups=len(groups),
         rows=sum(map(len, costs)),
         held=tuple(tuple(sorted(rank.held)) for rank in made),
+        heads=tuple(tuple(rank.tasks) for rank in made),
         tokens=tokens,
         slots=slots,
         squares=squares,
@@ -115,12 +117,14 @@ class _Rank:
     def __init__(self, tables: Mapping[str, TaskTable], words: WordTable | None) -> None:
         self._tables, self._words = tables, words
         self.held: set[int] = set()
+        self.tasks: list[str] = []
         self.counts = np.zeros(5, np.int64)
         self.ids: dict[int, list[np.ndarray]] = {}
 
     def take(self, task: str, group: int, pieces: Sequence[np.ndarray]) -> None:
         """The rows of each of its micro-batches of one task batch."""
         self.held.add(group)
+        self.tasks.append(task)
         for rows in pieces:
             self._pass(task, group, rows)
 

@@ -41,8 +41,8 @@ class StepTime:
 class RankMemory:
     """Bytes of the rank that holds most.
 
-    `weights`: of the model; `optimizer`: fp32 weights, moments and gradient of its shard; `gradients`: of one backward pass, and the
-    buffers in which task gradients are sent and received; `activations`: kept for the backward pass.
+    `weights`: of the model; `optimizer`: fp32 weights, moments and gradient of its shard; `gradients`: its shards of the task gradients,
+    and what waits, is sent and received; `activations`: kept for the backward pass.
     """
 
     weights: int
@@ -117,17 +117,35 @@ def _compared(groups: int, *, in_cache: bool) -> float:
     return groups * (groups + 1) if groups < _MATRICES else groups * (groups + 1) / 2 + groups
 
 
+def _gradient_bytes(shape: ModelShape, shares: Shares, work: StepWork, most: int, weight_bytes: int) -> int:
+    """Of task gradients, of the rank that holds most, in buckets of at most `most` elements.
+
+    Shards of the sums; one bucket that comes from the backward pass; two that are sent, or all that several passes add to; two that come.
+    """
+    dense, segment = shape.elements(shape.dense), shares.owned(shape.dense)
+    bucket = min(dense, max([most, *(shape.elements((name,)) for name in shape.dense)]))
+    held = np.array([len(own) for own in work.held])
+    sums, arriving = work.groups * segment, weight_bytes * bucket
+    if shares.world == 1:
+        return int(_FP32 * sums.max() + arriving)
+    sent = np.where(work.passes > 1, held * dense, 2 * bucket)
+    received = 2 * held.sum() * segment * bucket // max(1, dense)
+    return int(_FP32 * (sums + sent + received).max() + arriving)
+
+
 def rank_memory(
-    shape: ModelShape, shares: Shares, work: StepWork, *, weight_bytes: int, state_bytes: int, plain_attention: bool
+    shape: ModelShape,
+    shares: Shares,
+    work: StepWork,
+    *,
+    weight_bytes: int,
+    state_bytes: int,
+    plain_attention: bool,
+    most: int,
 ) -> RankMemory:
     """Bytes of the rank that holds most; `state_bytes`: of a number that the forward pass keeps, `weight_bytes` of a
-    weight; `plain_attention`: its L × L matrices are kept.
+    weight; `plain_attention`: its L × L matrices are kept; `most`: elements of a bucket of gradients.
     """
-    dense, heads = shape.elements(shape.dense), sum(shape.elements(own) for own in shape.heads.values())
-    held = np.array([len(own) for own in work.held])
-    owned_heads = shares.owned([name for own in shape.heads.values() for name in own])
-    received = (held.sum() * shares.owned(shape.dense) + shares.world * owned_heads) * (shares.world > 1)
-    buffers = held.max() * dense + heads + received.max()
     saved = shape.cost.saved
     passes = np.maximum(work.passes, 1)
     activations = 0.0
@@ -139,6 +157,6 @@ def rank_memory(
     return RankMemory(
         weights=weights,
         optimizer=4 * _FP32 * sum(shares.shards),
-        gradients=int(weight_bytes * shape.trained + _FP32 * buffers),
+        gradients=_gradient_bytes(shape, shares, work, most, weight_bytes),
         activations=int(activations),
     )

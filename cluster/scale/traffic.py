@@ -4,7 +4,7 @@ Bytes are what a rank sends to other ranks. An all-to-all has a message for each
 each, an all-reduce goes round as a ring does: twice N − 1 messages of an N-th, in whole elements.
 """
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from typing import Literal, NamedTuple
 
 import numpy as np
@@ -12,8 +12,10 @@ import numpy as np
 from cluster.scale.model_shape import ModelShape
 from cluster.scale.rank_work import StepWork
 from cluster.scale.shares import Counts, Shares
+from cluster.step.buckets import bucket_elements, cut
+from multitask.config.cluster import ClusterConfig
 
-_FP32, _FP64, _INT64 = 4, 8, 8
+_BF16, _FP32, _FP64, _INT64 = 2, 4, 8, 8
 Kind = Literal["all_to_all", "all_reduce", "all_gather"]
 
 
@@ -30,10 +32,15 @@ class Collective(NamedTuple):
 class Traffic:
     """The collectives of a step, in their order; none where there is one rank. `hosts` (N,): the host of each rank."""
 
-    def __init__(self, shape: ModelShape, shares: Shares, hosts: Counts, *, weight_bytes: int) -> None:
+    def __init__(
+        self, shape: ModelShape, shares: Shares, hosts: Counts, *, weight_bytes: int, cluster: ClusterConfig
+    ) -> None:
         self._shape, self._shares, self._hosts, self._weight_bytes = shape, shares, hosts, weight_bytes
-        self._dense = shares.owned(shape.dense)
-        self._heads = shares.owned([name for own in shape.heads.values() for name in own])
+        sizes = {name: size for group in shape.groups for name, size in group.items()}
+        buckets = cut({name: sizes[name] for name in shape.dense}, bucket_elements(cluster.bucket_mb))
+        self._buckets = [shares.owned(names) for names in buckets]
+        self._heads = {task: shares.owned(names) for task, names in shape.heads.items()}
+        self._wire = {"fp32": _FP32, "bf16": _BF16}[cluster.wire]
         self._ends = _token_bounds(shape, shares)
 
     def of(self, work: StepWork, terms: int = 0) -> list[Collective]:
@@ -42,19 +49,32 @@ class Traffic:
             return []
         reduced = self._shape.blocks * work.groups**2 + work.tasks * (2 + terms) + 4
         return [
-            self._gradients(work),
+            *self._gradients(work),
             *self._words(work),
             self._all_reduce("totals", reduced),
             *([self._all_reduce("norm", 1)] if work.groups > 1 else []),
             *(
                 self._all_gather(f"weights {n}", shard * self._weight_bytes)
                 for n, shard in enumerate(self._shares.shards)
+                if self._moves(n, work)
             ),
         ]
 
-    def _gradients(self, work: StepWork) -> Collective:
+    def _gradients(self, work: StepWork) -> Iterator[Collective]:
+        """Buckets of the groups' gradients, the last layer's first, and the heads'."""
         held = np.array([len(own) for own in work.held])
-        return self._all_to_all("gradients", lambda rank: held[rank] * self._dense + self._heads, _FP32)
+        for number, bucket in enumerate(self._buckets):
+            yield self._all_to_all(f"gradients {number}", _times(held, bucket), self._wire)
+        none = np.zeros(self._shares.world, np.int64)
+        yield self._all_to_all(
+            "heads", lambda rank: sum((self._heads[task] for task in work.heads[rank]), start=none), self._wire
+        )
+
+    def _moves(self, number: int, work: StepWork) -> bool:
+        """Whether the step changes weights of a parameter group: of what tasks share, or of a task's own."""
+        idle = set(self._shape.heads).difference(*work.heads)
+        names = {name for task in idle for name in self._shape.heads[task]}
+        return not names.issuperset(self._shape.groups[number])
 
     def _words(self, work: StepWork) -> list[Collective]:
         """Numbers, ids and rows of the words."""
@@ -97,6 +117,10 @@ class Traffic:
     def _next_is_outside(self) -> np.ndarray:
         """Whether the next rank of the ring is on another host."""
         return np.roll(self._hosts, -1) != self._hosts
+
+
+def _times(held: Counts, bucket: Counts) -> Callable[[int], Counts]:
+    return lambda rank: held[rank] * bucket
 
 
 def _token_bounds(shape: ModelShape, shares: Shares) -> tuple[Counts, Counts]:

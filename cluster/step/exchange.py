@@ -1,118 +1,149 @@
-"""Task gradients from where they were computed to where their shards are owned.
+"""Task gradients from where they are computed to where their shards are owned, while the backward pass goes on.
 
-Every rank holds gradients of a few task groups, each over all shared parameters. One all-to-all sends each rank the parts
-that it owns, of every group; there they are summed. So the group gradients, averaged over all ranks, lie sharded exactly as
-the optimizer wants its combined gradient, and inner products are sums over shards.
+Every rank computes gradients of a few task groups, each over all shared parameters. These leave in buckets, as soon as the last
+backward pass of the groups that are sent together has gone through a bucket's parameters: an all-to-all sends each rank the parts that it
+owns, and there they are summed. So the group gradients, averaged over all ranks, lie sharded exactly as the optimizer wants its combined
+gradient, and inner products are sums over shards.
 
-Under ZeRO 1 and 2 a rank holds few groups (`multitask.sampling.split_round`), and what it sends does not grow with their
-number G. Under ZeRO 3 every rank holds a part of every task, and sends G times the shared parameters.
+Under ZeRO 1 and 2 a rank computes few groups (`multitask.sampling.split_round`) and sends them together in its last pass; what it sends
+does not grow with their number G. Under ZeRO 3 every rank computes a part of every task, and each group leaves by itself. What has one
+pass only is never held whole: two buckets are underway at most. What several passes add to is held until the last of them.
 """
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 
-import torch.distributed as dist
 from torch import Tensor
 
-from cluster.step.layout import Layout, Place
-from cluster.zero.partition import Fragment
+from cluster.step.buckets import Bucket, cut
+from cluster.step.gradient_memory import GradientMemory, Part, SpareMemory, in_place, owner_major
+from cluster.step.layout import Layout
+from cluster.step.shard_sums import HEADS, Entry, ShardSums
+from cluster.step.stages import Holders, Stage, stages_of
 
 
-def buffer_size(shared: Layout, heads: Layout, groups: int) -> int:
-    """Elements of a buffer of `groups` group gradients."""
-    return groups * sum(shared.segments) + sum(heads.segments)
+class GradientExchange:
+    """Takes this rank's gradients of a step as they come, and gives its shards of their sums over all ranks.
 
-
-class GradientBuffer:
-    """This rank's group gradients of one step, laid out to be sent without another copy.
-
-    Per owner the segments of all `groups` gradients lie one after the other, then the segment of the heads. `storage` (at
-    least `buffer_size` elements, fp32) is kept from step to step.
+    Per step: `begin`; `receiving` around each backward pass; `finish`. `head_names`: task to the parameters of its head; `most`:
+    elements that are sent at a time, about.
     """
 
-    def __init__(self, shared: Layout, heads: Layout, groups: int, storage: Tensor) -> None:
-        self._shared = shared
-        self.sizes = [groups * s + h for s, h in zip(shared.segments, heads.segments, strict=True)]
-        self.flat = storage[: sum(self.sizes)]
-        starts = [sum(self.sizes[:o]) for o in range(len(self.sizes))]
-        self._group_views = [
-            {name: self._views(places, starts, group) for name, places in shared.places.items()}
-            for group in range(groups)
-        ]
-        head_starts = [start + groups * s for start, s in zip(starts, shared.segments, strict=True)]
-        self._head_views = {name: self._views(places, head_starts, None) for name, places in heads.places.items()}
-        self._written: set[tuple[int, str]] = set()
-
-    def _views(self, places: Sequence[Place], starts: list[int], group: int | None) -> list[tuple[Fragment, Tensor]]:
-        views = []
-        for owner, fragment, position in places:
-            begin = starts[owner] + position + (group * self._shared.segments[owner] if group is not None else 0)
-            views.append((fragment, self.flat[begin : begin + fragment.size]))
-        return views
-
-    def clear(self) -> None:
-        """Forget the last step's gradients."""
-        self._written.clear()
-
-    def add(self, group: int, gradients: Mapping[str, Tensor | None]) -> None:
-        """Add gradients of shared parameters, each of its parameter's shape, to gradient number `group`."""
-        self._add(group, self._group_views[group], gradients)
-
-    def add_heads(self, gradients: Mapping[str, Tensor | None]) -> None:
-        """Add gradients of head parameters."""
-        self._add(-1, self._head_views, gradients)
-
-    def _add(
-        self, group: int, views: Mapping[str, list[tuple[Fragment, Tensor]]], gradients: Mapping[str, Tensor | None]
+    def __init__(
+        self, shared: Layout, heads: Layout, head_names: Mapping[str, Iterable[str]], sums: ShardSums, most: int
     ) -> None:
-        for name, gradient in gradients.items():
-            if gradient is None:
-                continue
-            flat = gradient.reshape(-1)
-            first = (group, name) not in self._written
-            self._written.add((group, name))
-            for fragment, view in views[name]:
-                part = flat[fragment.start : fragment.start + fragment.size]
-                view.copy_(part) if first else view.add_(part)
+        sizes = {name: sum(place.fragment.size for place in places) for name, places in shared.places.items()}
+        self._buckets = [Bucket(shared, names) for names in cut(sizes, most)]
+        self._heads = {task: Bucket(heads, list(names)) for task, names in head_names.items()}
+        self._number = {name: b for b, bucket in enumerate(self._buckets) for name in bucket.names}
+        self.sums, self._rank, self._alone = sums, sums.rank, len(shared.segments) == 1
+        self._spare = SpareMemory(self._buckets, sums.head.device)
+        self._nothing = sums.head[:0], GradientMemory(Bucket(shared, []), [], sums.head)
+        self._in_place: dict[tuple[int, int], list[GradientMemory]] = {}
 
-    def finish(self) -> None:
-        """Zero what no gradient was added to."""
-        everything = [*enumerate(self._group_views), (-1, self._head_views)]
-        for group, views in everything:
-            for name, parts in views.items():
-                if (group, name) not in self._written:
-                    for _, view in parts:
-                        view.zero_()
+    def begin(self, holders: Holders, groups: int) -> None:
+        """A step of so many groups."""
+        self._tasks = holders.tasks
+        self.sums.begin(groups, set(range(groups)).difference(*holders.groups))
+        self._stages = stages_of(holders, self._rank)
+        self._head_flat, self._of_heads = self._memory_of_heads(holders.tasks[self._rank])
+        if self._alone:
+            self._rows = self._memory_of_rows()
 
+    def _memory_of_rows(self) -> list[GradientMemory]:
+        """Alone, gradients are added where their sums shall be."""
+        rows = self.sums.rows
+        key = rows.data_ptr(), len(rows)
+        if key not in self._in_place:
+            self._in_place = {key: [GradientMemory(b, in_place(b, rows), rows.view(-1)) for b in self._buckets]}
+        for memory in self._in_place[key]:
+            memory.clear()
+        return self._in_place[key]
 
-def exchange_gradients(
-    buffer: GradientBuffer, shared: Layout, heads: Layout, holders: Sequence[Sequence[int]], groups: int
-) -> tuple[list[Tensor], Tensor]:
-    """Send every owner its segments and sum what comes for this rank's own.
+    def _memory_of_heads(self, tasks: Sequence[str]) -> tuple[Tensor, dict[str, GradientMemory]]:
+        buckets = {task: self._heads[task] for task in tasks}
+        if self._alone:
+            head = self.sums.head
+            return head, {task: GradientMemory(b, in_place(b, head[None]), head) for task, b in buckets.items()}
+        flat = self.sums.head.new_empty(sum(bucket.size for bucket in buckets.values()))
+        bases = owner_major([bucket.sizes for bucket in buckets.values()])
+        made = {t: GradientMemory(b, [base], flat) for (t, b), base in zip(buckets.items(), bases, strict=True)}
+        return flat, made
 
-    `holders[rank]`: the groups whose gradients `rank` sends, in the order of its buffer. Returns this rank's shard of each of
-    the `groups` gradients and of the heads' gradient. The order of summation is that of the ranks, so all runs agree.
-    """
-    buffer.finish()
-    rank, world = dist.get_rank(), dist.get_world_size()
-    segment, head_segment = shared.segments[rank], heads.segments[rank]
-    if world == 1:
-        received = buffer.flat
-    else:
-        sizes = [len(held) * segment + head_segment for held in holders]
-        received = buffer.flat.new_empty(sum(sizes))
-        dist.all_to_all_single(received, buffer.flat, sizes, buffer.sizes)
-    sums: list[Tensor | None] = [None] * groups
-    head_sum: Tensor | None = None
-    position = 0
-    for held in holders:
-        for group in held:
-            sums[group] = _plus(sums[group], received[position : position + segment])
-            position += segment
-        head_sum = _plus(head_sum, received[position : position + head_segment])
-        position += head_segment
-    assert head_sum is not None
-    return [received.new_zeros(segment) if s is None else s for s in sums], head_sum
+    def add_heads(self, task: str, gradients: Mapping[str, Tensor | None]) -> None:
+        """Add to the gradient of the head of `task`."""
+        self._of_heads[task].add(0, {name: g for name, g in gradients.items() if g is not None})
 
+    @contextmanager
+    def receiving(self, group: int) -> Iterator[Callable[[str, Tensor], None]]:
+        """Around one backward pass of `group`: takes a shared parameter's name and gradient as soon as it is there."""
+        stage = next(stage for stage in self._stages if group in stage.held)
+        stage.left -= 1
+        found: dict[str, Tensor] = {}
+        missing = [len(bucket.names) for bucket in self._buckets]
+        done = 0
 
-def _plus(total: Tensor | None, part: Tensor) -> Tensor:
-    return part if total is None else total.add_(part)
+        def take(name: str, gradient: Tensor) -> None:
+            nonlocal done
+            found[name] = gradient
+            missing[self._number[name]] -= 1
+            while done < len(missing) and not missing[done]:
+                self._arrived(stage, group, done, found)
+                done += 1
+
+        yield take
+        for bucket in range(done, len(missing)):
+            self._arrived(stage, group, bucket, found)
+
+    def _arrived(self, stage: Stage, group: int, number: int, found: dict[str, Tensor]) -> None:
+        """A pass has gone through bucket `number`."""
+        names = self._buckets[number].names
+        gradients = {name: found.pop(name) for name in names if name in found}
+        if self._alone:
+            self._rows[number].add(group, gradients)
+            return
+        flat, memory = self._memory(stage, number)
+        memory.add(stage.held.index(group), gradients)
+        if stage.left == 0:
+            self._send(stage, flat, memory)
+
+    def _memory(self, stage: Stage, number: int) -> Part:
+        """Where bucket `number` of what the stage sends is gathered."""
+        if not stage.held:
+            return self._nothing
+        if not stage.keeps:
+            self.sums.wait(1)
+            return self._spare.bucket(number)
+        if stage.memory is None:
+            self._release()
+            stage.memory = self._spare.whole(len(stage.held))
+        return stage.memory.parts[number]
+
+    def _send(self, stage: Stage, flat: Tensor, memory: GradientMemory) -> None:
+        """Send the stage's next bucket."""
+        memory.finish()
+        bucket = self._buckets[stage.sent]
+        self.sums.wait(1)
+        self.sums.send([[Entry(group, bucket) for group in held] for held in stage.groups], flat)
+        stage.sent += 1
+
+    def _release(self) -> None:
+        """Wait for all that is underway, and take back the memory of stages that have been sent."""
+        self.sums.wait(0)
+        for stage in self._stages:
+            if stage.memory and stage.sent == len(self._buckets):
+                self._spare.give_back(stage.memory)
+                stage.memory = None
+
+    def finish(self) -> tuple[list[Tensor], Tensor]:
+        """This rank's shard of each group gradient and of the heads' gradient; all ranks take part. They hold until the next step."""
+        for memory in [*self._of_heads.values(), *(self._rows if self._alone else ())]:
+            memory.finish()
+        if not self._alone:
+            for stage in self._stages:
+                while stage.sent < len(self._buckets):
+                    self._send(stage, *self._memory(stage, stage.sent))
+            entries = [[Entry(HEADS, self._heads[task]) for task in tasks] for tasks in self._tasks]
+            self.sums.send(entries, self._head_flat)
+            self._release()
+        return list(self.sums.rows), self.sums.head

@@ -1,12 +1,12 @@
 """Where the gradients of a rank's micro-batches go."""
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 
 import torch
 from torch import Tensor
 
-from cluster.step.exchange import GradientBuffer
+from cluster.step.exchange import GradientExchange
 from cluster.step.layout import TrainedParameters
 from multitask.model import TokenGradient
 
@@ -16,15 +16,13 @@ SharedFactors = Mapping[str, Mapping[str, float]]
 
 
 class GradientWriter:
-    """Writes task gradients into a buffer; `held`: the groups whose gradients the buffer has, in order.
+    """Gives task gradients to the exchange, those of shared parameters as soon as they are there.
 
     `factors`: of the gradients of shared parameters; all 1 if None.
     """
 
-    def __init__(
-        self, trained: TrainedParameters, buffer: GradientBuffer, held: Sequence[int], factors: SharedFactors | None
-    ) -> None:
-        self._trained, self._buffer, self._held, self._factors = trained, buffer, held, factors
+    def __init__(self, trained: TrainedParameters, exchange: GradientExchange, factors: SharedFactors | None) -> None:
+        self._trained, self._exchange, self._factors = trained, exchange, factors
         self._embedded: dict[int, EmbeddedTokens] = {}
 
     @contextmanager
@@ -38,21 +36,42 @@ class GradientWriter:
 
     def backward(self, task: str, group: int, output: Tensor, gradient: Tensor | None, tokens: EmbeddedTokens) -> None:
         """Add the gradients of `output` (of its product with `gradient`, where that is given) to that of `group`."""
-        if not output.requires_grad:
-            return
+        with self._exchange.receiving(group) as take:
+            if output.requires_grad:
+                with self._hooks(task, take):
+                    self._differentiate(task, group, output, gradient, tokens)
+
+    def _differentiate(
+        self, task: str, group: int, output: Tensor, gradient: Tensor | None, tokens: EmbeddedTokens
+    ) -> None:
         shared, head = self._trained.shared, self._trained.heads[task]
-        inputs = [leaf for _, leaf in tokens] + list(shared.values()) + list(head.values())
+        inputs = [*head.values(), *(leaf for _, leaf in tokens), *shared.values()]
         found = torch.autograd.grad(output, inputs, gradient, allow_unused=True)
-        of_shared = dict(zip(shared, found[len(tokens) :], strict=False))
-        of_tokens = found[: len(tokens)]
-        if self._factors is not None:
-            own, tap = self._factors[task], self._trained.tap_name
-            of_shared = {name: g if g is None else g * own[name] for name, g in of_shared.items()}
-            of_tokens = tuple(g if g is None or tap is None else g * own[tap] for g in of_tokens)
-        self._buffer.add(self._held.index(group), of_shared)
-        self._buffer.add_heads(dict(zip(head, found[len(tokens) + len(shared) :], strict=True)))
-        kept = [(ids, g) for (ids, _), g in zip(tokens, of_tokens, strict=True) if g is not None]
-        self._embedded.setdefault(group, []).extend(kept)
+        self._exchange.add_heads(task, dict(zip(head, found, strict=False)))
+        tap = self._trained.tap_name
+        factor = None if self._factors is None or tap is None else self._factors[task][tap]
+        for (ids, _), own in zip(tokens, found[len(head) :], strict=False):
+            if own is not None:
+                self._embedded.setdefault(group, []).append((ids, own if factor is None else own * factor))
+
+    @contextmanager
+    def _hooks(self, task: str, take: Callable[[str, Tensor], None]) -> Iterator[None]:
+        """Gradients of shared parameters that come inside are taken, and what autograd keeps of them needs no memory."""
+        factors = None if self._factors is None else self._factors[task]
+
+        def hook(name: str) -> Callable[[Tensor], Tensor]:
+            def taken(gradient: Tensor) -> Tensor:
+                take(name, gradient if factors is None else gradient * factors[name])
+                return gradient.new_empty(()).expand_as(gradient)
+
+            return taken
+
+        handles = [parameter.register_hook(hook(name)) for name, parameter in self._trained.shared.items()]
+        try:
+            yield
+        finally:
+            for handle in handles:
+                handle.remove()
 
     def token_gradients(self) -> dict[int, TokenGradient]:
         """Group to its gradient of the token embedding; without the groups that have none."""

@@ -10,10 +10,13 @@ import torch
 import torch.distributed as dist
 from torch import Tensor
 
+from cluster.step.buckets import bucket_elements
 from cluster.step.combined_gradient import CombinedGradient
-from cluster.step.exchange import GradientBuffer, buffer_size, exchange_gradients
+from cluster.step.exchange import GradientExchange
 from cluster.step.gradient_writer import GradientWriter, SharedFactors
 from cluster.step.layout import StepLayout
+from cluster.step.shard_sums import ShardSums, Wire
+from cluster.step.stages import Holders
 from cluster.step.stopwatch import Stopwatch
 from cluster.step.task_gradients import LocalSums, TaskGradients
 from cluster.step.token_exchange import OwnedTokens
@@ -31,6 +34,7 @@ from multitask.work import RoundWork
 
 # Squares of what is smaller are finite in fp32, and so is what is added up on the way to it.
 _SAFE_NORM = 1e15
+_WIRE = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class MultitaskStep:
@@ -53,7 +57,7 @@ class MultitaskStep:
         self.blocks = Blocks(list(self._shared), combination.granularity, engine.model.layer_of)
         every = config.training.layer_conflicts_every
         self.layers = Layers(self._shared, engine.model.layer_of, engine.model.number_of_layers, every)
-        self._storage = torch.empty(0)
+        self._wire = Wire(_WIRE[config.cluster.wire], config.cluster.collective_timeout)
         self._lowest_layer = -1
 
     def run(self, work: RoundWork, lr: float, lowest_layer: int = 0) -> StepResult:
@@ -62,14 +66,13 @@ class MultitaskStep:
         tasks, layout = work.round.tasks, self._layout
         plan = self.combination.plan(tasks, work.round.step)
         group_of = [next(g for g, group in enumerate(plan.groups) if task in group) for task in tasks]
-        holders = [tuple(sorted({group_of[k] for k in held})) for held in work.holders]
         with self.watch("forward/backward"):
-            buffer = self._buffer(len(holders[self.rank]))
-            writer = GradientWriter(layout.trained, buffer, holders[self.rank], self._shared_factors(plan, tasks))
+            self._exchange.begin(Holders.of(work, group_of), len(plan.groups))
+            writer = GradientWriter(layout.trained, self._exchange, self._shared_factors(plan, tasks))
             sums = self.gradients.run(work, group_of, plan.losses, writer)
             token_gradients = writer.token_gradients()
         with self.watch("communicate"):
-            shards, head = exchange_gradients(buffer, layout.shared, layout.heads, holders, len(plan.groups))
+            shards, head = self._exchange.finish()
             tokens = self._exchange_tokens(token_gradients, len(plan.groups))
         with self.watch("combine"):
             inner = self._gramian(work.round.step, shards, tokens)
@@ -149,7 +152,10 @@ class MultitaskStep:
         self._layout = StepLayout(self.engine, self._shared, self.tap, lowest_layer)
         self._update = CombinedGradient(self.engine, self._layout, self.combination, self.blocks)
         self._lowest_layer = lowest_layer
-        self._buffers: dict[int, GradientBuffer] = {}
+        shared, heads = self._layout.shared, self._layout.heads
+        sums = ShardSums(shared, heads, self._wire, self.device, self.watch)
+        most = bucket_elements(self.config.cluster.bucket_mb)
+        self._exchange = GradientExchange(shared, heads, self._layout.trained.heads, sums, most)
 
     def _named_terms(self, tasks: Sequence[str], terms: Tensor) -> dict[str, float]:
         return {
@@ -210,15 +216,3 @@ class MultitaskStep:
         factor = limit / (norm + 1e-6)
         for part in written:
             part.mul_(factor.clamp(max=1) if isinstance(factor, Tensor) else factor)
-
-    def _buffer(self, groups: int) -> GradientBuffer:
-        """The buffer for so many group gradients, on memory that is kept from step to step."""
-        layout = self._layout
-        size = buffer_size(layout.shared, layout.heads, groups)
-        if size > self._storage.numel():
-            self._storage = torch.zeros(size, dtype=torch.float32, device=self.device)
-            self._buffers.clear()
-        if groups not in self._buffers:
-            self._buffers[groups] = GradientBuffer(layout.shared, layout.heads, groups, self._storage)
-        self._buffers[groups].clear()
-        return self._buffers[groups]

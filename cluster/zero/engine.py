@@ -11,6 +11,7 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from cluster.zero.gathering import free_unused_gradients, gathers_only
 from cluster.zero.optimizer_state import FlatState, OptimizerState, WholeTensorState
 from cluster.zero.partition import Partition, zero3_partition, zero12_partition
 from cluster.zero.whole_tensors import WholeTensorOptimizer
@@ -54,7 +55,8 @@ class Engine:
         zero = self.deepspeed.optimizer
         for index, shard in enumerate(self.shards):
             zero.averaged_gradients[index] = [shard]
-        self.deepspeed.step()
+        with gathers_only([i for i, group in enumerate(self.optimizer.param_groups) if not group["idle"]]):
+            self.deepspeed.step()
         assert not zero.overflow, "DeepSpeed left out a step whose gradient had been found finite"
 
     def refresh_weights(self) -> None:
@@ -97,6 +99,8 @@ def start_engine(model: MultitaskModel, config: RunConfig, device: torch.device)
     engine, *_ = deepspeed.initialize(model=model, optimizer=optimizer, config=deepspeed_config(config))
     assert torch.device(engine.device).type == device.type, f"DeepSpeed took {engine.device}, not {device}"
     assert device.index is None or torch.device(engine.device).index == device.index, (engine.device, device)
+    if config.zero.stage == 3:
+        free_unused_gradients(engine.optimizer)
     read_partition = zero3_partition if config.zero.stage == 3 else zero12_partition
     partition = read_partition(engine.optimizer, names)
     sizes = partition.group_sizes
@@ -121,6 +125,8 @@ def deepspeed_config(config: RunConfig) -> dict[str, Any]:
     else:
         # One sub-group for each group, however large: step counts belong to groups.
         zero["sub_group_size"] = 10**15
+        # Its bucket of gradients takes 2 GB, and no gradient comes there.
+        zero["contiguous_gradients"] = False
     return {
         "train_micro_batch_size_per_gpu": 1,
         "gradient_accumulation_steps": 1,

@@ -30,6 +30,13 @@ class ClusterConfig(Config):
     collective_timeout: float = Field(
         default=1800, gt=0, description="seconds after which a rank that the others wait for is taken for dead"
     )
+    bucket_mb: float = Field(
+        default=25, gt=0, description="MiB of gradients that leave together while the backward pass goes on, about"
+    )
+    wire: Literal["fp32", "bf16"] = Field(
+        default="fp32",
+        description="in what gradients cross the network: bf16 halves the bytes and keeps 8 bits of each number; sums are in fp32",
+    )
     max_failures: int = Field(default=3, ge=0, description="worker failures after which the run is given up")
     spares: bool = Field(
         default=True,

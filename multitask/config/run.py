@@ -168,6 +168,8 @@ class RunConfig(Config):
             "max_tokens_per_micro_batch",
         ):
             del config["training"][key]
+        if self.cluster.wire != "fp32":
+            config["wire"] = self.cluster.wire
         return config
 
     def trajectory_hash(self) -> str:

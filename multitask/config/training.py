@@ -135,9 +135,11 @@ class TrainingConfig(Config):
 
 
 class ZeroConfig(Config):
-    """DeepSpeed's sharding: 1 optimizer state, 2 and gradients, 3 and parameters."""
+    """What DeepSpeed shards over the workers. Combined gradients are sharded at every stage, so that 2 is as 1."""
 
-    stage: Literal[1, 2, 3] = Field(default=1, description="1 optimizer state, 2 and gradients, 3 and parameters")
+    stage: Literal[1, 2, 3] = Field(
+        default=1, description="1 and 2: optimizer state and combined gradient; 3: parameters, too"
+    )
 
 
 Precision = Literal["fp32", "bf16", "autocast"]

@@ -10,8 +10,12 @@ from cluster.scale.machine import machine
 from cluster.scale.model_shape import ModelShape
 from cluster.scale.shares import Shares
 from cluster.scale.simulation import Simulation
-from cluster.step.exchange import GradientBuffer, buffer_size
+from cluster.step.buckets import bucket_elements
+from cluster.step.exchange import GradientExchange
 from cluster.step.layout import Layout
+from cluster.step.shard_sums import ShardSums, Wire
+from cluster.step.stages import Holders
+from cluster.step.stopwatch import Stopwatch
 from cluster.step.token_exchange import TokenExchange
 from cluster.zero.partition import Fragment, Partition
 from multitask.config import parse_config
@@ -50,10 +54,48 @@ def _word_rows(work: RoundWork, group_of: list[int], exchange: TokenExchange, pa
     return sum(sent[0]) - sent[0][rank]
 
 
+class _Call:
+    """A collective that is over at once."""
+
+    def wait(self) -> None:
+        """Nothing comes."""
+
+
+def _gradient_bytes(
+    layouts: tuple[Layout, Layout],
+    holders: Holders,
+    groups: int,
+    simulation: Simulation,
+    monkeypatch: pytest.MonkeyPatch,
+) -> list[int]:
+    """What the real exchange sends to others, call by call."""
+    device, cluster, sent = torch.device("cpu"), simulation.config.cluster, []
+    rank = torch.distributed.get_rank()
+
+    def send(received: torch.Tensor, given: torch.Tensor, take: list[int], give: list[int], **_: object) -> _Call:
+        assert len(given) == sum(give)
+        sent.append((sum(give) - give[rank]) * given.element_size())
+        return _Call()
+
+    monkeypatch.setattr("torch.distributed.new_group", lambda **_: None)
+    monkeypatch.setattr("torch.distributed.all_to_all_single", send)
+    wire = Wire({"fp32": torch.float32, "bf16": torch.bfloat16}[cluster.wire], 1)
+    sums = ShardSums(*layouts, wire, device, Stopwatch(device))
+    heads = simulation.shape.heads
+    exchange = GradientExchange(*layouts, heads, sums, bucket_elements(cluster.bucket_mb))
+    exchange.begin(holders, groups)
+    exchange.finish()
+    return sent
+
+
 @pytest.mark.parametrize("world", [2, 3, 5])
 @pytest.mark.parametrize(
     "changes",
-    [{"combination": {"name": "sum"}}, {"combination": {"name": "pcgrad"}}, {"training": {"accumulation": 3}}],
+    [
+        {"combination": {"name": "sum"}},
+        {"combination": {"name": "pcgrad"}, "cluster": {"bucket_mb": 0.02}},
+        {"training": {"accumulation": 3}, "cluster": {"wire": "bf16"}},
+    ],
 )
 def test_plan_is_that_of_the_steps_own_parts(
     world: int, changes: dict[str, Any], folder: Path, tiny_bert: Path, monkeypatch: pytest.MonkeyPatch
@@ -75,9 +117,10 @@ def test_plan_is_that_of_the_steps_own_parts(
             work = source.share(simulation.rows.schedule.round(step))
             groups = simulation.combination.plan(work.round.tasks, step).groups
             group_of = [next(g for g, own in enumerate(groups) if task in own) for task in work.round.tasks]
-            held = sorted({group_of[k] for k in work.holders[rank]})
-            buffer = GradientBuffer(shared, heads, len(held), torch.zeros(buffer_size(shared, heads, len(held))))
-            assert sent["gradients"][rank] == 4 * (sum(buffer.sizes) - buffer.sizes[rank])
+            monkeypatch.setattr("torch.distributed.get_rank", lambda rank=rank: rank)
+            holders = Holders.of(work, group_of)
+            planned = [call.sent[rank] for call in plan.collectives if call.name.startswith(("gradients", "heads"))]
+            assert planned == _gradient_bytes((shared, heads), holders, len(groups), simulation, monkeypatch)
             exchange = TokenExchange(fragments, shape.words.width)
             rows = _word_rows(work, group_of, exchange, shape.words.padding, rank)
             assert sent["words"][rank] == 8 * rows

@@ -91,11 +91,11 @@ def test_links_are_those_of_the_hosts() -> None:
 def test_all_to_all_goes_out_of_a_host_but_for_its_own_ranks(folder: Path, tiny_bert: Path) -> None:
     """Shares of one size: of what one of four ranks sends to the three others, two thirds go to the other host."""
     made = simulation(folder, tiny_bert, combination={"name": "sum"})
-    [gradients] = [call for call in made.step(4, per_host=2).collectives if call.name == "gradients"]
+    [gradients] = [call for call in made.step(4, per_host=2).collectives if call.name == "gradients 0"]
     assert gradients.outside[0] / gradients.sent[0] == pytest.approx(2 / 3, rel=0.35)
-    [apart] = [call for call in made.step(4, per_host=1).collectives if call.name == "gradients"]
+    [apart] = [call for call in made.step(4, per_host=1).collectives if call.name == "gradients 0"]
     assert (apart.outside == apart.sent).all()
-    [together] = [call for call in made.step(4, per_host=4).collectives if call.name == "gradients"]
+    [together] = [call for call in made.step(4, per_host=4).collectives if call.name == "gradients 0"]
     assert not together.outside.any()
 
 

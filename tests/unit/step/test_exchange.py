@@ -1,64 +1,29 @@
-"""The exchange of gradients between ranks, which are threads here: what arrives equals a dense sum over all of them."""
+"""The exchange of gradients between ranks, which are threads here: what arrives is a sum over all of them, in their order."""
 
 import itertools
-import threading
-from collections.abc import Callable
-from typing import Any, TypeVar
+from collections.abc import Mapping, Sequence
 
 import pytest
 import torch
-import torch.distributed as dist
 from torch import Tensor
 
-from cluster.step.exchange import GradientBuffer, buffer_size, exchange_gradients
+from cluster.step.exchange import GradientExchange
+from cluster.step.gradient_memory import views
 from cluster.step.layout import Layout
-from cluster.step.token_exchange import OwnedTokens, TokenExchange
+from cluster.step.shard_sums import ShardSums, Wire
+from cluster.step.stages import Holders
+from cluster.step.stopwatch import Stopwatch
 from cluster.zero.partition import Fragment, Partition
-from multitask.model import TokenGradient
+from tests.unit.step.threads import Ranks
 
-T = TypeVar("T")
 SHAPES = {"w": (4, 3), "b": (5,), "v": (2, 2)}
 HEADS = {"heads.sst.weight": (3, 2), "heads.sts.bias": (3,)}
+OF_HEADS = {"sst": ["heads.sst.weight"], "sts": ["heads.sts.bias"]}
 CPU = torch.device("cpu")
+Gradients = dict[str, Tensor]
 
 
-class Ranks:
-    """As many threads as ranks; each calls `torch.distributed` as its process would."""
-
-    def __init__(self, monkeypatch: pytest.MonkeyPatch, world: int) -> None:
-        self.world, self._own = world, threading.local()
-        self._barrier, self._sent = threading.Barrier(world), [[] for _ in range(world)]  # type: ignore[var-annotated]
-        monkeypatch.setattr(dist, "get_rank", lambda: self._own.rank)
-        monkeypatch.setattr(dist, "get_world_size", lambda: world)
-        monkeypatch.setattr(dist, "all_to_all_single", self._all_to_all)
-
-    def _all_to_all(
-        self, out: Tensor, given: Tensor, take: list[int] | None = None, give: list[int] | None = None
-    ) -> None:
-        even = [len(given) // self.world] * self.world
-        self._sent[self._own.rank] = list(given.clone().split(give or even))
-        self._barrier.wait(timeout=20)
-        parts = [self._sent[sender][self._own.rank] for sender in range(self.world)]
-        assert [len(part) for part in parts] == (take or even)
-        out.copy_(torch.cat(parts))
-        self._barrier.wait(timeout=20)
-
-    def run(self, work: Callable[[int], T]) -> list[T]:
-        results: list[Any] = [None] * self.world
-
-        def target(rank: int) -> None:
-            self._own.rank = rank
-            results[rank] = work(rank)
-
-        threads = [threading.Thread(target=target, args=(rank,)) for rank in range(self.world)]
-        for thread in threads:
-            thread.start()
-        for thread in threads:
-            thread.join(30)
-        return results
-
-
-def _partition(shapes: dict[str, tuple[int, ...]], cuts: list[int]) -> Partition:
+def _flat_partition(shapes: Mapping[str, tuple[int, ...]], cuts: Sequence[int]) -> Partition:
     """The flat concatenation of the parameters, cut at `cuts`: what ZeRO 1 does."""
     owned: list[dict[str, Fragment]] = []
     for low, high in itertools.pairwise(cuts):
@@ -73,158 +38,203 @@ def _partition(shapes: dict[str, tuple[int, ...]], cuts: list[int]) -> Partition
     return Partition(tuple(owned), (), ())
 
 
-def _random(shapes: dict[str, tuple[int, ...]], seed: int) -> dict[str, Tensor]:
+def _even_partition(shapes: Mapping[str, tuple[int, ...]], world: int) -> Partition:
+    """Every parameter cut by itself: what ZeRO 3 does."""
+    owned: list[dict[str, Fragment]] = [{} for _ in range(world)]
+    for name, shape in shapes.items():
+        size = torch.Size(shape).numel()
+        part = -(-size // world)
+        for rank in range(world):
+            if (own := min(part, size - rank * part)) > 0:
+                owned[rank][name] = Fragment(rank * part, own, 0, 0)
+    return Partition(tuple(owned), (), ())
+
+
+def _random(shapes: Mapping[str, tuple[int, ...]], seed: int) -> Gradients:
     generator = torch.Generator().manual_seed(seed)
     return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
 
 
-def _sum(parts: list[dict[str, Tensor]], shapes: dict[str, tuple[int, ...]]) -> dict[str, Tensor]:
-    return {
-        name: torch.stack([p[name] for p in parts]).sum(0) if parts else torch.zeros(shape)
-        for name, shape in shapes.items()
-    }
+def _sum(parts: Sequence[Gradients], shapes: Mapping[str, tuple[int, ...]]) -> Gradients:
+    """One after the other: rounding depends on the order."""
+    total = {name: torch.zeros(shape) for name, shape in shapes.items()}
+    for part in parts:
+        total = {name: before + part[name] if name in part else before for name, before in total.items()}
+    return total
 
 
-def _check(layout: Layout, rank: int, shard: Tensor, wanted: dict[str, Tensor]) -> None:
+def _check(layout: Layout, rank: int, shard: Tensor, wanted: Gradients) -> None:
     assert len(shard) == layout.segments[rank]
     for name, places in layout.places.items():
         for owner, fragment, at in places:
             if owner == rank:
                 part = wanted[name].flatten()[fragment.start : fragment.start + fragment.size]
-                torch.testing.assert_close(shard[at : at + fragment.size], part)
+                assert torch.equal(shard[at : at + fragment.size], part), name
 
 
-@pytest.mark.parametrize("cuts", [[0, 21], [0, 5, 21], [0, 7, 14, 21], [0, 0, 20, 21]])
-def test_shards_of_all_rows_are_sums_over_the_ranks_that_hold_them(
-    monkeypatch: pytest.MonkeyPatch, cuts: list[int]
+def _exchange(shared: Layout, heads: Layout, most: int, dtype: torch.dtype = torch.float32) -> GradientExchange:
+    sums = ShardSums(shared, heads, Wire(dtype, 20), CPU, Stopwatch(CPU))
+    return GradientExchange(shared, heads, OF_HEADS, sums, most)
+
+
+def _pass(exchange: GradientExchange, group: int, gradients: Gradients) -> None:
+    with exchange.receiving(group) as take:
+        for name in reversed(gradients):
+            take(name, gradients[name])
+
+
+PARTITIONS = {
+    "1": ([0, 21], _flat_partition(SHAPES, [0, 21])),
+    "2": ([0, 5, 9], _flat_partition(SHAPES, [0, 5, 21])),
+    "3": ([0, 3, 6, 9], _flat_partition(SHAPES, [0, 7, 14, 21])),
+    "one owns nothing": ([0, 0, 8, 9], _flat_partition(SHAPES, [0, 0, 20, 21])),
+    "ZeRO 3 on 3": ([0, 3, 6, 9], _even_partition(SHAPES, 3)),
+    "ZeRO 3 on 4": ([0, 3, 6, 8, 9], _even_partition(SHAPES, 4)),
+}
+# By group and rank the passes; group 2 is held by nobody.
+PASSES = {
+    "all ranks hold all": lambda rank, world: {0: 1, 1: 1},
+    "some after several passes": lambda rank, world: {0: 2, 1: 1},
+    "the last holds another, too": lambda rank, world: {0: 1, 1: 1} if rank == world - 1 else {0: 1},
+    "each its own": lambda rank, world: {rank % 2: 2},
+    "the last holds nothing": lambda rank, world: {} if rank == world - 1 and rank else {0: 1, 1: 3},
+}
+
+
+@pytest.mark.parametrize("most", [1, 10, 10**6])
+@pytest.mark.parametrize("passes", PASSES)
+@pytest.mark.parametrize("partition", PARTITIONS)
+def test_shards_are_sums_over_the_ranks_that_hold_them_in_their_order(
+    monkeypatch: pytest.MonkeyPatch, partition: str, passes: str, most: int
 ) -> None:
-    world, rows = len(cuts) - 1, 3
+    cuts, owned = PARTITIONS[partition]
+    world, rows = len(owned.owned), 3
     ranks = Ranks(monkeypatch, world)
-    shared = Layout(list(SHAPES), _partition(SHAPES, cuts))
-    heads = Layout(list(HEADS), _partition(HEADS, [c * 9 // 21 for c in cuts]))
-    # Row 0 on all ranks, row 1 on the last one only, row 2 on none.
-    holders = [[0, 1] if rank == world - 1 else [0] for rank in range(world)]
-    gradients = {(rank, row): _random(SHAPES, 10 * rank + row) for rank in range(world) for row in holders[rank]}
-    of_heads = [_random(HEADS, 100 + rank) for rank in range(world)]
+    shared, heads = Layout(list(SHAPES), owned), Layout(list(HEADS), _flat_partition(HEADS, [min(c, 9) for c in cuts]))
+    held = [PASSES[passes](rank, world) for rank in range(world)]
+    # Two steps: of the first nothing may be left in the second.
+    given = {
+        (step, rank, row): [_random(SHAPES, 1000 * step + 100 * rank + 10 * row + n) for n in range(number)]
+        for step in range(2)
+        for rank in range(world)
+        for row, number in held[rank].items()
+    }
+    given[1, 0, 0][0:1] = [{"v": torch.ones(2, 2)}] if (1, 0, 0) in given else []
+    of_heads = [_random(HEADS, rank) for rank in range(world)]
+    of_group = {0: "sst", 1: "sts"}
+    tasks = [tuple(of_group[row] for row in sorted(own)) for own in held]
 
     def work(rank: int) -> tuple[list[Tensor], Tensor]:
-        held = holders[rank]
-        storage = torch.full((buffer_size(shared, heads, len(held)) + 7,), torch.nan)
-        buffer = GradientBuffer(shared, heads, len(held), storage)
-        buffer.clear()
-        for place, row in enumerate(held):
-            buffer.add(place, gradients[rank, row])
-        buffer.add_heads(of_heads[rank])
-        return exchange_gradients(buffer, shared, heads, holders, rows)
+        exchange = _exchange(shared, heads, most)
+        for step in range(2):
+            exchange.begin(Holders([tuple(sorted(own)) for own in held], tasks, [1, 0], held[rank]), rows)
+            for row in sorted(held[rank], reverse=True):
+                for gradients in given[step, rank, row]:
+                    _pass(exchange, row, gradients)
+            for task in tasks[rank]:
+                exchange.add_heads(task, {name: of_heads[rank][name] for name in OF_HEADS[task]})
+            shards, head = exchange.finish()
+        return shards, head
 
-    for rank, (shards, head_shard) in enumerate(ranks.run(work)):
+    for rank, (shards, head) in enumerate(ranks.run(work)):
         for row in range(rows):
-            wanted = _sum([gradients[r, row] for r in range(world) if row in holders[r]], SHAPES)
-            _check(shared, rank, shards[row], wanted)
-        _check(heads, rank, head_shard, _sum(of_heads, HEADS))
+            local = [_sum(given[1, r, row], SHAPES) for r in range(world) if row in held[r]]
+            _check(shared, rank, shards[row], _sum(local, SHAPES))
+        trained = [
+            {name: own[name] for task in its for name in OF_HEADS[task]}
+            for own, its in zip(of_heads, tasks, strict=True)
+        ]
+        _check(heads, rank, head, _sum(trained, HEADS))
+    assert ranks.most_underway <= 3
 
 
-def _alone(monkeypatch: pytest.MonkeyPatch) -> tuple[Ranks, Layout, Layout, GradientBuffer]:
-    shared, heads = Layout(list(SHAPES), _partition(SHAPES, [0, 21])), Layout(list(HEADS), _partition(HEADS, [0, 9]))
-    storage = torch.full((buffer_size(shared, heads, 2),), 77.0)
-    return Ranks(monkeypatch, 1), shared, heads, GradientBuffer(shared, heads, 2, storage)
+def test_gradients_of_a_head_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    shared, heads = (Layout(list(s), _flat_partition(s, [0, 21])) for s in (SHAPES, HEADS))
+
+    def work(_: int) -> Tensor:
+        exchange = _exchange(shared, heads, 10**6)
+        exchange.begin(Holders([(0,)], [("sst", "sts")], [0], {0: 1}), 1)
+        for _ in range(2):
+            exchange.add_heads("sts", {"heads.sts.bias": torch.ones(3)})
+        return exchange.finish()[1]
+
+    [head] = Ranks(monkeypatch, 1).run(work)
+    _check(heads, 0, head, _sum([], HEADS) | {"heads.sts.bias": torch.full((3,), 2.0)})
 
 
-def test_micro_batches_add_up_and_missing_gradients_are_zero(monkeypatch: pytest.MonkeyPatch) -> None:
-    ranks, shared, heads, buffer = _alone(monkeypatch)
-    first, second = _random(SHAPES, 1), _random(SHAPES, 2)
-    buffer.add(1, first | {"b": None})
-    buffer.add(1, second | {"b": None})
-    buffer.add_heads({"heads.sts.bias": torch.ones(3)})
-    buffer.add_heads({"heads.sts.bias": torch.ones(3)})
-    [(shards, head_shard)] = ranks.run(lambda _: exchange_gradients(buffer, shared, heads, [[0, 1]], 2))
-    _check(shared, 0, shards[0], _sum([], SHAPES))
-    _check(shared, 0, shards[1], _sum([first, second], SHAPES) | {"b": torch.zeros(5)})
-    _check(heads, 0, head_shard, _sum([], HEADS) | {"heads.sts.bias": torch.full((3,), 2.0)})
+def test_ranks_that_hold_the_same_groups_by_other_tasks_send_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Groups {a, c} and {b}: the first rank has a and a part of b, the second the rest of b and c."""
+    shared, heads = Layout(list(SHAPES), _even_partition(SHAPES, 2)), Layout([], Partition(({}, {}), (), ()))
+    given = [[_random(SHAPES, 10 * rank + row) for row in range(2)] for rank in range(2)]
+
+    def work(rank: int) -> list[Tensor]:
+        sums = ShardSums(shared, heads, Wire(torch.float32, 20), CPU, Stopwatch(CPU))
+        exchange = GradientExchange(shared, heads, {"a": [], "b": [], "c": []}, sums, 10)
+        exchange.begin(Holders([(0, 1), (0, 1)], [("a", "b"), ("b", "c")], [1, 0], {0: 1, 1: 1}), 2)
+        for row in ((0, 1), (1, 0))[rank]:
+            _pass(exchange, row, given[rank][row])
+        return exchange.finish()[0]
+
+    for rank, shards in enumerate(Ranks(monkeypatch, 2).run(work)):
+        for row, shard in enumerate(shards):
+            _check(shared, rank, shard, _sum([own[row] for own in given], SHAPES))
 
 
-def test_nothing_of_the_last_step_is_left_in_the_next(monkeypatch: pytest.MonkeyPatch) -> None:
-    ranks, shared, heads, buffer = _alone(monkeypatch)
-    for row in range(2):
-        buffer.add(row, _random(SHAPES, row))
-    buffer.add_heads(_random(HEADS, 3))
-    ranks.run(lambda _: exchange_gradients(buffer, shared, heads, [[0, 1]], 2))
-    buffer.clear()
-    only = _random(SHAPES, 9)
-    buffer.add(0, {"w": only["w"]})
-    [(shards, head_shard)] = ranks.run(lambda _: exchange_gradients(buffer, shared, heads, [[0, 1]], 2))
-    _check(shared, 0, shards[0], _sum([], SHAPES) | {"w": only["w"]})
-    assert not shards[1].any()
-    assert not head_shard.any()
+def test_what_has_left_is_not_sent_again_while_it_is_underway(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Ranks that are not equally fast: a bucket waits in memory of its own until the slowest has sent it."""
+    world, shapes = 3, {f"p{number}": (3, 7) for number in range(12)}
+    ranks, shared = Ranks(monkeypatch, world), Layout(list(shapes), _even_partition(shapes, world))
+    given = [[_random(shapes, 10 * rank + row) for row in range(3)] for rank in range(world)]
+    heads = Layout(list(HEADS), _even_partition(HEADS, world))
+
+    def work(rank: int) -> list[Tensor]:
+        exchange = _exchange(shared, heads, 21)
+        exchange.begin(Holders([(0, 1, 2)] * world, [()] * world, [0, 1, 2], dict.fromkeys(range(3), 1)), 3)
+        for row, gradients in enumerate(given[rank]):
+            _pass(exchange, row, gradients)
+        return exchange.finish()[0]
+
+    for rank, shards in enumerate(ranks.run(work)):
+        for row, shard in enumerate(shards):
+            _check(shared, rank, shard, _sum([own[row] for own in given], shapes))
+    assert ranks.most_underway == 3
+
+
+@pytest.mark.parametrize("world", [1, 3])
+def test_bf16_on_the_wire_rounds_what_is_sent_and_not_its_sum(monkeypatch: pytest.MonkeyPatch, world: int) -> None:
+    shared, heads = (Layout(list(shapes), _even_partition(shapes, world)) for shapes in (SHAPES, HEADS))
+    given = [_random(SHAPES, rank) for rank in range(world)]
+
+    def work(rank: int) -> Tensor:
+        exchange = _exchange(shared, heads, 10, torch.bfloat16)
+        exchange.begin(Holders([(0,)] * world, [()] * world, [0], {0: 1}), 1)
+        _pass(exchange, 0, given[rank])
+        return exchange.finish()[0][0]
+
+    sent = [{name: g.bfloat16().float() for name, g in own.items()} if world > 1 else own for own in given]
+    for rank, shard in enumerate(Ranks(monkeypatch, world).run(work)):
+        _check(shared, rank, shard, _sum(sent, SHAPES))
+
+
+@pytest.mark.parametrize(("size", "world", "most"), [(768 * 768, 64, 1), (768, 7, 2), (10, 64, 1), (29, 8, 2)])
+def test_zero_3_needs_few_copies_for_a_parameter(size: int, world: int, most: int) -> None:
+    """One where the owners have as much of it, one more for what is left; not one for every owner."""
+    part = -(-size // world)
+    sizes = [min(part, max(0, size - rank * part)) for rank in range(world)]
+    stride = part + 5
+    memory = torch.zeros(stride * world)
+    pieces = [(rank * part, own, rank * stride + 2) for rank, own in enumerate(sizes) if own]
+    made = views(pieces, memory)
+    assert len(made) <= most
+    flat = torch.randn(size)
+    for view in made:
+        view.target.copy_(view.of(flat))
+    assert torch.equal(torch.cat([memory[at : at + own] for _, own, at in pieces]), flat)
 
 
 def test_every_element_of_a_rank_has_one_place() -> None:
-    layout = Layout(list(SHAPES), _partition(SHAPES, [0, 7, 14, 21]))
+    layout = Layout(list(SHAPES), _flat_partition(SHAPES, [0, 7, 14, 21]))
     for rank in range(3):
         taken = sorted((at, at + size) for _, at, size in layout.parts_of(rank))
         assert [low for low, _ in taken] == [0, *(high for _, high in taken[:-1])]
         assert taken[-1][1] == layout.segments[rank] == 7
-
-
-WORDS, WIDTH = 7, 4
-# Fragments that start and end inside a word, lie inside one word, hold whole words only, or nothing.
-CUTS = [[0, 28], [0, 16, 28], [0, 13, 28], [0, 5, 7, 28], [0, 6, 6, 27, 28]]
-
-
-def _fragments(cuts: list[int]) -> list[Fragment | None]:
-    pairs = itertools.pairwise(cuts)
-    return [Fragment(low, high - low, 0, 3) if low < high else None for low, high in pairs]
-
-
-def _tokens(rank: int, row: int) -> TokenGradient:
-    generator = torch.Generator().manual_seed(31 * rank + row)
-    ids = torch.randperm(WORDS, generator=generator)[:4].sort().values
-    return TokenGradient(ids, torch.randn(4, WIDTH, generator=generator))
-
-
-@pytest.mark.parametrize("cuts", CUTS)
-def test_token_rows_equal_a_dense_sum_on_every_fragment(monkeypatch: pytest.MonkeyPatch, cuts: list[int]) -> None:
-    world, rows, fragments = len(cuts) - 1, 3, _fragments(cuts)
-    ranks = Ranks(monkeypatch, world)
-    # Each rank holds row 0; the last one row 2, too; row 1 is held by none.
-    given = [{0: _tokens(r, 0)} | ({2: _tokens(r, 2)} if r == world - 1 else {}) for r in range(world)]
-    dense = torch.zeros(rows, WORDS, WIDTH)
-    for own in given:
-        for row, gradient in own.items():
-            dense[row].index_add_(0, gradient.ids, gradient.rows)
-    exchange = TokenExchange(fragments, WIDTH)
-    found = ranks.run(lambda rank: exchange.exchange(given[rank], rows, CPU))
-    flat = dense.flatten(1)
-    torch.testing.assert_close(torch.stack([f.gramian() for f in found]).sum(0), flat @ flat.T)
-    weights = torch.tensor([0.5, 3.0, -2.0])
-    for fragment, owned in zip(fragments, found, strict=True):
-        if fragment is None:
-            assert not owned.ids.numel()
-            continue
-        out = torch.full((fragment.size,), 99.0)
-        owned.write((weights @ owned.rows.flatten(1)).view(-1, WIDTH), fragment, out)
-        places = owned.places() - fragment.start
-        own = (places >= 0) & (places < fragment.size)
-        torch.testing.assert_close(owned.rows.flatten(1)[:, own], flat[:, owned.places()[own]])
-        torch.testing.assert_close(out, (weights @ flat)[fragment.start : fragment.start + fragment.size])
-
-
-@pytest.mark.parametrize("world", [1, 2])
-def test_round_without_tokens_gives_empty_rows_and_a_zero_gradient(monkeypatch: pytest.MonkeyPatch, world: int) -> None:
-    fragments = _fragments([0, 28] if world == 1 else [0, 13, 28])
-    found = Ranks(monkeypatch, world).run(lambda _: TokenExchange(fragments, WIDTH).exchange({}, 2, CPU))
-    for fragment, owned in zip(fragments, found, strict=True):
-        assert fragment is not None
-        assert torch.equal(owned.gramian(), torch.zeros(2, 2))
-        out = torch.full((fragment.size,), 99.0)
-        owned.write(torch.zeros(0, WIDTH), fragment, out)
-        assert not out.any()
-
-
-def test_write_leaves_words_of_other_ranks_alone() -> None:
-    fragment = Fragment(start=6, size=9, group=0, offset=0)
-    rows = torch.arange(12.0).view(1, 3, 4) + 1
-    out = torch.full((9,), 99.0)
-    OwnedTokens(torch.tensor([1, 2, 3]), rows).write(10 * rows[0], fragment, out)
-    # Word 1 from its third element on, word 2, word 3 up to its third.
-    assert out.tolist() == [30.0, 40.0, 50.0, 60.0, 70.0, 80.0, 90.0, 100.0, 110.0]

@@ -6,7 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from cluster.step import step
+from cluster.step.exchange import GradientExchange
 from cluster.step.stopwatch import Stopwatch
 from cluster.storage.run_folder import RunFolder
 from cluster.training.loop import Run
@@ -26,15 +26,15 @@ def test_norm_keeps_its_digits_where_gradients_nearly_cancel(
     run = Run(config, session, RunFolder.of(config), open_tables(config, session), Stopwatch(session.device))
     made: list[Tensor] = []
 
-    def crafted(*arguments: Any) -> tuple[list[Tensor], Tensor]:
-        shards, head = exchange(*arguments)
+    def crafted(exchange: GradientExchange) -> tuple[list[Tensor], Tensor]:
+        shards, head = finish(exchange)
         one, other = (torch.randn(len(shards[0]), generator=torch.Generator().manual_seed(n)) for n in (1, 2))
         one, other = one / one.norm(), other / other.norm()
         made[:] = [one, left * other - one, *(torch.zeros_like(one) for _ in shards[2:])]
         return list(made), torch.zeros_like(head)
 
-    exchange = step.exchange_gradients
-    monkeypatch.setattr(step, "exchange_gradients", crafted)
+    finish = GradientExchange.finish
+    monkeypatch.setattr(GradientExchange, "finish", crafted)
     monkeypatch.setattr(run.step, "_exchange_tokens", lambda *arguments: None)
     monkeypatch.setattr(run.combination, "factors", ones)
     for shard in run.engine.shards:

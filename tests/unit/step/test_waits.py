@@ -68,8 +68,9 @@ def watched_step(tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> tuple
     run.engine.deepspeed.train()
     run.train_step(TrainRecord())
     model, step = run.engine.model, run.step
-    kept = chain(model.parameters(), model.buffers(), run.engine.shards, run.engine.partition.masters, [step._storage])
-    waits = Waits(kept)
+    sums = step._exchange.sums
+    kept = chain(model.parameters(), model.buffers(), run.engine.shards, run.engine.partition.masters)
+    waits = Waits([*kept, sums.rows, sums.head])
 
     def placed(batch: Batch, device: torch.device) -> Batch:
         if batch.host is not None:
