@@ -2,7 +2,7 @@
 
 from typing import Annotated, Literal
 
-from pydantic import Field, ValidationInfo, field_validator
+from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from multitask.config.base import Config
 
@@ -81,6 +81,19 @@ class EncoderConfig(Config):
         default=True, description="tell a cross-encoder's two texts apart by token types, where the encoder has them"
     )
     adapter: AdapterConfig = Field(default=NoAdapter(), description="small layers trained in or beside the encoder")
+    checkpointing: bool = Field(
+        default=False,
+        description="keep of each layer its input alone, and pass it again for its gradients: less memory, a third more time, the same "
+        "gradient",
+    )
+
+    @model_validator(mode="after")
+    def _layers_can_be_passed_again(self) -> "EncoderConfig":
+        if self.checkpointing and isinstance(self.adapter, ProjectedAttention):
+            raise ValueError(
+                "checkpointing passes layers by themselves, without what projected_attention adds: leave one of them out"
+            )
+        return self
 
 
 class HeadDefaults(Config):

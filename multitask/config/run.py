@@ -168,6 +168,7 @@ class RunConfig(Config):
             "max_tokens_per_micro_batch",
         ):
             del config["training"][key]
+        del config["encoder"]["checkpointing"]
         if self.cluster.wire != "fp32":
             config["wire"] = self.cluster.wire
         return config

@@ -19,6 +19,7 @@ from multitask.model.encoder import Encoder
 from multitask.model.layers import encoder_layers
 from multitask.model.lora import add_lora
 from multitask.model.pooling import POOLINGS
+from multitask.model.row_dropout import same_masks
 
 
 def load_encoder(config: EncoderConfig, max_length: int) -> Encoder:
@@ -59,6 +60,8 @@ def _finish(config: EncoderConfig, model: PreTrainedModel, max_length: int) -> E
         _fit_tokenizer(config, model)
     if isinstance(config.adapter, LoRA):
         add_lora(model, config.adapter)
+    if config.checkpointing:
+        _keep_few_states(model)
     length = max_length if config.padding == "max_length" else None
     return Encoder(model, config.pooling, token_types=config.token_types, length=length)
 
@@ -115,6 +118,15 @@ def embedding_rows(model: PreTrainedModel) -> int:
     table = model.get_input_embeddings().weight
     assert isinstance(table, torch.Tensor)
     return len(table)
+
+
+def _keep_few_states(model: PreTrainedModel) -> None:
+    """In training, keep of each layer its input alone, and pass it again when gradients flow back."""
+    if not model.supports_gradient_checkpointing:
+        raise UserError(
+            f"encoder.checkpointing: a {model.config.model_type} cannot pass its layers again; leave it out"
+        )
+    model.gradient_checkpointing_enable({"use_reentrant": False, "context_fn": same_masks})
 
 
 def _attend_to_all(shape: PretrainedConfig) -> None:

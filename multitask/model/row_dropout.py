@@ -1,7 +1,8 @@
 """Dropout that belongs to a row, wherever it is computed."""
 
 import math
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 import torch
@@ -33,6 +34,25 @@ class RowDropout(TorchFunctionMode):
         places = torch.arange(batch.sequences, dtype=torch.int32, device=rows.device)
         sequences = _mix(rows + (places[:, None] + 1) * _SPREAD).flatten()
         self._table, self._keys = start, {len(rows): rows, len(sequences): sequences}
+
+    def __enter__(self) -> "RowDropout":
+        _ENTERED.append(self)
+        super().__enter__()  # type: ignore[no-untyped-call]
+        return self
+
+    def __exit__(self, *raised: Any) -> None:
+        super().__exit__(*raised)  # type: ignore[no-untyped-call]
+        _ENTERED.pop()
+
+    @contextmanager
+    def again(self, position: int) -> Iterator[None]:
+        """Inside, masks are drawn as they were from `position` on; afterwards the drawing stands where it stood."""
+        stood, self._calls = self._calls, position
+        try:
+            with self:
+                yield
+        finally:
+            self._calls = stood
 
     def position(self) -> int:
         """Where the drawing of masks stands: the calls of dropout so far."""
@@ -104,6 +124,20 @@ class RowDropout(TorchFunctionMode):
         if attn_mask is not None:
             scores = scores.masked_fill(~attn_mask, -math.inf) if attn_mask.dtype == torch.bool else scores + attn_mask
         return self._dropout(scores.softmax(-1), dropout_p) @ value
+
+
+# Those that a pass runs in, the innermost last.
+_ENTERED: list[RowDropout] = []
+
+
+def same_masks() -> tuple[AbstractContextManager[None], AbstractContextManager[None]]:
+    """For a layer's pass, and for the one that repeats it while gradients flow back: both drop the same.
+
+    What `torch.utils.checkpoint` takes as `context_fn`. Outside of any `RowDropout` it keeps the generator's state by itself.
+    """
+    if not _ENTERED:
+        return nullcontext(), nullcontext()
+    return nullcontext(), _ENTERED[-1].again(_ENTERED[-1].position())
 
 
 def _mix(bits: Tensor) -> Tensor:

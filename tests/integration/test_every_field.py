@@ -280,7 +280,7 @@ EXEMPT = {
     "RunConfig": {"name", "description", "source", "cluster", "tracking", "zero"},
     "Columns": {"id"},
     # What an encoder needs: tests/unit/multitask/test_encoder_families.py, test_encoder_files.py.
-    "EncoderConfig": {"padding", "resize_embeddings"},
+    "EncoderConfig": {"checkpointing", "padding", "resize_embeddings"},
     # How files are read: tests/unit/multitask/data.
     "DataConfig": {"root", "cache", "on_bad_rows", "bad_rows_limit", "special_tokens"},
     "Layout": {"encoding", "quoting", "header", "comment", "decimal"},

@@ -96,6 +96,8 @@ def test_trajectory_hash_knows_what_is_learned_from_where_it_runs(tiny_tasks: di
         "zero.stage=3",
         "tracking.mode=disabled",
         "training.accumulation=2",
+        "training.max_tokens_per_micro_batch=256",
+        "encoder.checkpointing=true",
         "data.cache=y",
     ]
     for override in same:
