@@ -9,9 +9,11 @@ from cluster.scale.machine import Machine
 from cluster.scale.model_shape import ModelShape
 from cluster.scale.rank_work import StepWork
 from cluster.scale.shares import Counts, Shares
-from cluster.scale.traffic import Collective
+from cluster.scale.traffic import GRADIENTS, Collective
 
 _FP32 = 4
+# Share of the backward pass in both passes.
+_BACKWARD = 2 / 3
 # Times that AdamW touches each element of its shard: weight, gradient and two moments read, weight and moments written.
 _ADAMW = 7
 # Gradients from which on a row is read once for all its inner products.
@@ -23,12 +25,14 @@ class StepTime:
     """Seconds of one step, by the slowest rank of each part.
 
     `compute`: forward and backward; `launch_bound`: whether the time to launch operations decides it. `memory`: task gradients copied, summed,
-    compared and combined, and the optimizer. `network`: all collectives, none of it under the backward pass.
+    compared and combined, and the optimizer. `network`: collectives that are waited for; `hidden`: those that run under the backward pass
+    meanwhile, the buckets of gradients of a rank's last pass.
     """
 
     compute: float
     memory: float
     network: float
+    hidden: float
     launch_bound: bool
 
     @property
@@ -71,10 +75,16 @@ def step_time(
     # More processes than can run at once take turns.
     turns = max(1.0, shares.world / machine.devices_at_once) if machine.devices_at_once else 1.0
     moved = _moved(shape, shares, work, machine)
+    passes = np.maximum(by_flops, by_launches)
+    compute, last_pass = passes.max() * turns, passes.max() / work.passes[passes.argmax()]
+    buckets = [collective_seconds(call, machine, hosts) for call in calls if call.name.startswith(GRADIENTS)]
+    # The last bucket leaves when the backward pass is over; on a CPU the pass and what sends share its cores.
+    hidden = 0.0 if machine.devices_at_once else min(sum(buckets[:-1]), _BACKWARD * last_pass)
     return StepTime(
-        compute=float(np.maximum(by_flops, by_launches).max()) * turns,
+        compute=float(compute),
         memory=float(moved.max()) / machine.memory_bytes_per_s * turns,
-        network=sum(collective_seconds(call, machine, hosts) for call in calls),
+        network=sum(collective_seconds(call, machine, hosts) for call in calls) - float(hidden),
+        hidden=float(hidden),
         launch_bound=bool(by_launches.max() > by_flops.max()),
     )
 

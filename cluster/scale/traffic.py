@@ -16,6 +16,8 @@ from cluster.step.buckets import bucket_elements, cut
 from multitask.config.cluster import ClusterConfig
 
 _BF16, _FP32, _FP64, _INT64 = 2, 4, 8, 8
+# How the names of the buckets begin that leave while the backward pass goes on.
+GRADIENTS = "gradients"
 Kind = Literal["all_to_all", "all_reduce", "all_gather"]
 
 
@@ -64,7 +66,7 @@ class Traffic:
         """Buckets of the groups' gradients, the last layer's first, and the heads'."""
         held = np.array([len(own) for own in work.held])
         for number, bucket in enumerate(self._buckets):
-            yield self._all_to_all(f"gradients {number}", _times(held, bucket), self._wire)
+            yield self._all_to_all(f"{GRADIENTS} {number}", _times(held, bucket), self._wire)
         none = np.zeros(self._shares.world, np.int64)
         yield self._all_to_all(
             "heads", lambda rank: sum((self._heads[task] for task in work.heads[rank]), start=none), self._wire

@@ -29,7 +29,12 @@ def show_forecast(found: Forecast, console: Console) -> None:
 def _rows(found: Forecast) -> Iterator[tuple[str, str, str]]:
     plan, time, memory = found.plan, found.plan.time, found.plan.memory
     sent, outside, messages = plan.sent
-    parts = {"passes": time.compute, "gradients and optimizer": time.memory, "network": time.network}
+    parts = {
+        "passes": time.compute,
+        "gradients and optimizer": time.memory,
+        "network": time.network,
+        "hidden under passes": time.hidden,
+    }
     yield "step", _seconds(time.total), ", ".join(f"{name} {_seconds(own)}" for name, own in parts.items())
     yield (
         "efficiency",

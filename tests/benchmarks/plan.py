@@ -118,6 +118,9 @@ def work_of(whole: Mapping[str, Batch], settings: RunConfig, world: int) -> Step
         groups=len(groups),
         rows=int(counts.sum()),
         held=tuple(tuple(own) for own in words),
+        heads=tuple(
+            tuple(task for task, piece in zip(tasks, own, strict=True) if piece.stop > piece.start) for own in shares
+        ),
         tokens=counts * TOKENS,
         slots=counts * TOKENS,
         squares=counts * TOKENS**2,

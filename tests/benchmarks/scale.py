@@ -89,6 +89,7 @@ def work(settings: RunConfig, gpus: int, rows: int) -> StepWork:
     taken: list[list[tuple[int, int]]] = [
         [(group_of[k], own.stop - own.start) for k, own in enumerate(share) if own.stop > own.start] for share in shares
     ]
+    heads = [[task for task, own in zip(tasks, share, strict=True) if own.stop > own.start] for share in shares]
     counts = np.array([sum(number for _, number in own) for own in taken])
     by_group: list[Mapping[int, int]] = [
         {g: sum(n for group, n in own if group == g) for g in sorted({group for group, _ in own})} for own in taken
@@ -98,6 +99,7 @@ def work(settings: RunConfig, gpus: int, rows: int) -> StepWork:
         groups=len(groups),
         rows=int(counts.sum()),
         held=tuple(tuple(own) for own in by_group),
+        heads=tuple(map(tuple, heads)),
         tokens=counts * TOKENS,
         slots=counts * TOKENS,
         squares=counts * TOKENS**2,

@@ -10,7 +10,7 @@ import pytest
 
 from cluster.scale.machine import Machine, machine
 from cluster.scale.simulation import Simulation
-from cluster.scale.step_time import collective_seconds
+from cluster.scale.step_time import collective_seconds, compute_seconds
 from cluster.scale.traffic import Collective
 from multitask.config import parse_config
 from multitask.data import prepare_tables
@@ -69,6 +69,31 @@ def test_step_takes_what_its_parts_take(folder: Path, tiny_bert: Path) -> None:
     dense = trained - words - sum(made.shape.elements(own) for own in made.shape.heads.values())
     moved = 2 * (trained - words) + 2 * dense + 7 * sum(-(-sum(own.values()) // 2) * 2 for own in made.shape.groups)
     assert plan.time.memory == pytest.approx(4 * moved / 1e11)
+
+
+def test_buckets_but_the_last_hide_under_the_backward_pass(folder: Path, tiny_bert: Path) -> None:
+    slow = MACHINE.model_copy(update={"flops": 1e6})
+    fast = MACHINE.model_copy(update={"flops": 1e15})
+    for machines in (slow, fast, slow.model_copy(update={"devices_at_once": 2})):
+        config = parse_config(
+            tiny_config(folder, encoder={"name": str(tiny_bert)}, cluster={"bucket_mb": 0.02}), "test"
+        )
+        plan = Simulation(config, prepare_tables(config).train, machines).step(3, per_host=3)
+        seconds = {call.name: collective_seconds(call, machines, plan.host_of) for call in plan.collectives}
+        buckets = [value for name, value in seconds.items() if name.startswith("gradients")]
+        assert len(buckets) > 2
+        assert plan.time.network + plan.time.hidden == pytest.approx(sum(seconds.values()))
+        if machines.devices_at_once:
+            assert plan.time.hidden == 0
+        elif machines is slow:
+            assert plan.time.hidden == pytest.approx(sum(buckets[:-1]))
+        else:
+            slowest = int(
+                compute_seconds(Simulation(config, prepare_tables(config).train, machines).shape, plan.work, machines)[
+                    0
+                ].argmax()
+            )
+            assert plan.time.hidden == pytest.approx(2 / 3 * plan.time.compute / plan.work.passes[slowest])
 
 
 def test_more_rows_for_each_gpu_are_taken_from_further_steps(folder: Path, tiny_bert: Path) -> None:
@@ -155,6 +180,8 @@ def test_command_prints_the_plan(folder: Path, tiny_bert: Path, tmp_path: Path, 
     told = json.loads(concord("plan", str(recipe), "--gpus", "64", "--price", "2", "--json").out)
     assert told["gpus"] == 64
     assert told["hosts"] == 8
-    assert told["step_s"] == pytest.approx(sum(value for key, value in told["time"].items() if key != "launch_bound"))
+    assert told["step_s"] == pytest.approx(
+        sum(value for key, value in told["time"].items() if key not in ("launch_bound", "hidden"))
+    )
     assert told["cost"] == pytest.approx(told["steps"] * told["step_s"] / 3600 * 64 * 2)
     assert told["messages_per_rank"] == sum(call["messages"] for call in told["collectives"])
