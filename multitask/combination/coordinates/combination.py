@@ -69,8 +69,22 @@ class TrimmedMeanCombination(CoordinateCombination):
     config: TrimmedMean
 
     def merged(self, name: str, places: Tensor, rows: Tensor, step: int) -> Tensor:
-        trim = self.config.trim
-        return rows.sort(0).values[trim : len(rows) - trim].mean(0)
+        return torch.stack(without_extremes(list(rows), self.config.trim)).mean(0)
+
+
+def without_extremes(rows: list[Tensor], trim: int) -> list[Tensor]:
+    """What is left of each place (n,) of the rows without its `trim` largest and smallest values, in some order.
+
+    Passes of exchanges between neighbours: on a CPU many times as fast as `torch.sort` over rows.
+    """
+    for _ in range(trim):
+        for k in range(len(rows) - 1):
+            rows[k], rows[k + 1] = torch.minimum(rows[k], rows[k + 1]), torch.maximum(rows[k], rows[k + 1])
+        rows = rows[:-1]
+        for k in reversed(range(len(rows) - 1)):
+            rows[k], rows[k + 1] = torch.minimum(rows[k], rows[k + 1]), torch.maximum(rows[k], rows[k + 1])
+        rows = rows[1:]
+    return rows
 
 
 def uniform(key: int, places: Tensor) -> Tensor:

@@ -246,3 +246,13 @@ def test_trimmed_mean_is_torchjds(tiny_tasks: dict[str, Any]) -> None:
     assert torch.equal(
         own.merge("weight", torch.arange(rows.shape[1]), list(rows), 0), aggregation.TrimmedMean(1)(rows)
     )
+
+
+@pytest.mark.parametrize(("count", "trim"), [(3, 1), (6, 1), (7, 2), (8, 3)])
+def test_what_is_left_without_extremes_is_the_middle_of_the_sorted(count: int, trim: int) -> None:
+    from multitask.combination.coordinates.combination import without_extremes
+
+    rows = drawn(3, rows=count, size=500).float()
+    rows[1, :50] = rows[0, :50]
+    left = torch.stack(without_extremes(list(rows), trim)).sort(0).values
+    assert torch.equal(left, rows.sort(0).values[trim : count - trim])
