@@ -33,7 +33,8 @@ from tests.builders import save_random
 from tests.distributed.ranks import fork_ranks
 
 MB = 1e6
-_VOCABULARY = 8000
+VOCABULARY = 8000
+SIZE = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
 
 
 class Traffic:
@@ -71,7 +72,8 @@ def _reduced(tensor: Tensor, *_: Any, **__: Any) -> list[float]:
     return [_size(tensor) / world] * (2 * (world - 1))
 
 
-def _gathered(out: Any, given: Tensor, *_: Any, **__: Any) -> list[float]:
+def _gathered(*arguments: Any, **options: Any) -> list[float]:
+    given = arguments[1] if len(arguments) > 1 else options.get("input_tensor", options.get("tensor"))
     return [_size(given)] * (dist.get_world_size() - 1)
 
 
@@ -109,7 +111,7 @@ def peak_of_step(made: MultitaskStep, work: RoundWork) -> int:
 def _measure(case: dict[str, Any], session: Any, traffic: Traffic) -> dict[str, Any]:
     names = tuple(case["recipe"]["tasks"])
     settings = load_recipe(case["recipe"], case["set"])
-    whole = batches(2 * session.world, 16, _VOCABULARY, names)
+    whole = batches(2 * session.world, 16, VOCABULARY, names)
     made = build_step(settings, names, session)
     work = share(whole, session.rank, session.world, packed=settings.zero.stage < 3)
     shared = made.engine.model.shared_parameters()
@@ -148,7 +150,7 @@ def be_rank(job: str) -> None:
     os._exit(0)
 
 
-def _recipe(encoder: Path, groups: int, stage: int) -> dict[str, Any]:
+def recipe(encoder: Path, groups: int, stage: int) -> dict[str, Any]:
     """Tasks of single texts, whose files are never read."""
     files = {"train": ["none.csv"], "dev": ["none.csv"]}
     columns = {"text": "text", "label": "label"}
@@ -172,10 +174,9 @@ def main() -> None:
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
-        size = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
-        encoder = save_random(lambda: BertModel(BertConfig(vocab_size=_VOCABULARY, **size)), folder / "encoder")
+        encoder = save_random(lambda: BertModel(BertConfig(vocab_size=VOCABULARY, **SIZE)), folder / "encoder")
         cases = [
-            {"groups": groups, "recipe": _recipe(encoder, groups, stage), "set": arguments.set}
+            {"groups": groups, "recipe": recipe(encoder, groups, stage), "set": arguments.set}
             for stage in arguments.stages
             for groups in arguments.groups
         ]
