@@ -8,6 +8,7 @@ tokens, by encoder. The encoders are outlines, without weights; the words of a r
 
 import argparse
 import tempfile
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from functools import cache
 from pathlib import Path
@@ -143,8 +144,10 @@ def reason(alone: StepPlan, plan: StepPlan, machines: Machine) -> str:
     empty = [call._replace(sent=0 * call.sent, outside=0 * call.outside) for call in plan.collectives]
     if sum(collective_seconds(call, machines, plan.host_of) for call in empty) > network / 2:
         return f"latency of {len(empty)} collectives"
-    longest = max(plan.collectives, key=lambda call: int(call.sent.max()))
-    return f"bytes of {longest.name}"
+    seconds: Counter[str] = Counter()
+    for call in plan.collectives:
+        seconds[call.name.split()[0]] += collective_seconds(call, machines, plan.host_of)
+    return f"bytes of {seconds.most_common(1)[0][0]}"
 
 
 def draw(lines: Mapping[tuple[str, str, int], Sequence[float]], path: Path) -> None:
