@@ -150,8 +150,8 @@ class Step:
 
     def _spread(self, of_blocks: Tensor, shared: Mapping[str, nn.Parameter]) -> Tensor:
         """Numbers (B,) of the blocks for each shared element (P,)."""
-        blocks = torch.tensor([self.blocks.of[name] for name in shared])
-        sizes = torch.tensor([p.numel() for p in shared.values()])
+        blocks = torch.tensor([self.blocks.of[name] for name in shared], dtype=torch.int64)
+        sizes = torch.tensor([p.numel() for p in shared.values()], dtype=torch.int64)
         return of_blocks[blocks].repeat_interleave(sizes).to(self._device)
 
     def _task_gradients(

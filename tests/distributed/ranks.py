@@ -68,7 +68,7 @@ def _be_rank(rank: dict[str, str], output: Path, target: Callable[..., None], ar
     target(*arguments)
 
 
-def _train(config: Any, session: Any, steps: int, save: bool) -> dict[str, np.ndarray]:
+def train_job(config: Any, session: Any, steps: int, save: bool = False) -> dict[str, np.ndarray]:
     """Trainable parameters after `steps` steps, under `dev/<task>` the predictions of every dev row, and scores of training rows."""
     from cluster.step.stopwatch import Stopwatch
     from cluster.storage.run_folder import RunFolder
@@ -127,7 +127,7 @@ def work(path: Path) -> None:
     job = json.loads(path.read_text())
     session = LocalSession("cpu")
     for index, tree in enumerate(job["jobs"]):
-        result = _train(parse_config(tree, "job"), session, job["steps"], job["save"])
+        result = train_job(parse_config(tree, "job"), session, job["steps"], job["save"])
         if session.rank == 0:
             np.savez(Path(job["out"]) / f"{index}.npz", **result)
     session.close()

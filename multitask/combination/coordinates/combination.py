@@ -6,7 +6,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-from multitask.combination.base import Combination, Plan, together
+from multitask.combination.base import Combination, Factors, Facts, Plan, ones, together
 from multitask.combination.gradients.combination import groups_of
 from multitask.combination.setting import Setting
 from multitask.config.combination import GradDrop, TrimmedMean
@@ -69,7 +69,16 @@ class TrimmedMeanCombination(CoordinateCombination):
     config: TrimmedMean
 
     def merged(self, name: str, places: Tensor, rows: Tensor, step: int) -> Tensor:
+        if self._too_few(len(rows)):
+            return rows.sum(0)
         return torch.stack(without_extremes(list(rows), self.config.trim)).mean(0)
+
+    def factors(self, facts: Facts) -> Factors:
+        return ones(facts)._replace(fell_back=self._too_few(len(facts.groups)))
+
+    def _too_few(self, gradients: int) -> bool:
+        """Whether nothing would be left, as in a round in which some of the groups are absent."""
+        return 1 < gradients <= 2 * self.config.trim
 
 
 def without_extremes(rows: list[Tensor], trim: int) -> list[Tensor]:

@@ -130,6 +130,22 @@ def test_it_goes_on_from_its_state_through_json(tiny_tasks: dict[str, Any], name
 
 
 @every_method
+def test_a_task_that_is_absent_keeps_its_state(tiny_tasks: dict[str, Any], name: str) -> None:
+    own = build(tiny_tasks, name)
+    for step in range(2):
+        ask(own, drawn(step), LOSSES, step)
+    before = {key: value.clone() for key, value in own.state_dict().items()}
+    ask(own, drawn(2, rows=2), LOSSES[:2], 2, TASKS[:2])
+    changed = False
+    for key, value in own.state_dict().items():
+        assert value.shape[-1] == len(TASKS)
+        assert torch.equal(value[..., 2], before[key][..., 2])
+        assert value.shape != (3, 3) or torch.equal(value[2], before[key][2])
+        changed |= not torch.equal(value, before[key])
+    assert changed == bool(before)
+
+
+@every_method
 def test_the_global_generator_is_left_alone_and_does_not_matter(tiny_tasks: dict[str, Any], name: str) -> None:
     torch.manual_seed(1)
     before = torch.get_rng_state()

@@ -110,3 +110,11 @@ def test_too_few_tasks_in_a_step_are_refused(tiny_tasks: dict[str, Any], name: s
 def test_primary_that_is_no_task_is_refused(tiny_tasks: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"combination\.primary must be one of sst, quora, sts, got 'stss'"):
         build(tiny_tasks, "pcd", primary="stss")
+
+
+def test_trimmed_mean_of_too_few_groups_is_the_sum_and_said(tiny_tasks: dict[str, Any]) -> None:
+    own, rows, tasks = build(tiny_tasks, "trimmed_mean"), drawn(9, rows=2).float(), TASKS[:2]
+    assert isinstance(own, CoordinateCombination)
+    known = facts(own.plan(tasks, 0), rows, (1.6, 0.7), 0, tasks)
+    assert own.factors(known).fell_back
+    assert torch.equal(own.merge("weight", torch.arange(20), list(rows), 0), rows.sum(0))
