@@ -12,14 +12,14 @@ import ray.train
 from ray._raylet import RAY_NODE_ID_KEY  # type: ignore[attr-defined]
 from ray.exceptions import RayError
 from ray.train import FailureConfig, ScalingConfig
-from ray.train.torch import TorchTrainer
 from ray.train.v2._internal.callbacks.datasets import DatasetsCallback
 from ray.train.v2._internal.callbacks.placement_group_callback import PlacementGroupCleanerCallback
 from ray.train.v2._internal.constants import get_env_vars_to_propagate
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 
 from cluster.launch.absolute_paths import absolute
 from cluster.launch.elastic import ElasticPolicy
-from cluster.launch.process_group import RunTorchConfig
+from cluster.launch.process_group import RunGroup
 from cluster.launch.resources import ResourcePlan
 from cluster.launch.run_controller import RunController
 from cluster.launch.spare import worker_environment
@@ -27,7 +27,6 @@ from cluster.launch.stuck_ranks import StuckWatch
 from cluster.launch.worker_failures import RunFailurePolicy, user_error
 from cluster.storage.lease_record import Launch
 from cluster.storage.storage import Storage
-from cluster.training.backends import BACKENDS
 from cluster.training.stop_request import INTERRUPTED
 from multitask.config import RunConfig
 from multitask.interrupt import interruptible
@@ -49,7 +48,7 @@ def train_on_worker(arguments: dict[str, Any]) -> dict[str, Any]:
     return train_worker(arguments)
 
 
-class ObservedTrainer(TorchTrainer):
+class ObservedTrainer(DataParallelTrainer):
     """Ray Train over a function that reports by a `cluster.launch.ray_session.Reporter`; `controller` is its controller's name.
 
     `on_controller` is given the handle of the controller before it runs. It starts no cleaner of placement groups: that needs Ray's dashboard, and what is left of a controller that was killed is
@@ -61,7 +60,7 @@ class ObservedTrainer(TorchTrainer):
         super().__init__(**arguments)
 
     def _create_default_callbacks(self) -> list[Any]:
-        own: list[Any] = super()._create_default_callbacks()  # type: ignore[misc]
+        own: list[Any] = super()._create_default_callbacks()
         return [callback for callback in own if not isinstance(callback, _UNUSED)]
 
     def _initialize_and_run_controller(self, **arguments: Any) -> Any:
@@ -135,9 +134,7 @@ class RunTrainer(ObservedTrainer):
             on_controller,
             train_loop_per_worker=train_on_worker,
             train_loop_config=arguments,
-            torch_config=RunTorchConfig(
-                backend=BACKENDS["cuda" if plan.use_gpu else "cpu"], timeout_s=int(config.cluster.collective_timeout)
-            ),
+            backend_config=RunGroup(plan.use_gpu, int(config.cluster.collective_timeout)),
             scaling_config=_scaling(plan),
             run_config=cast(Any, ray.train.RunConfig)(
                 name=name,

@@ -138,7 +138,11 @@ HEAVY = {"torch", "transformers", "tokenizers", "scipy.stats", "sklearn", "optun
 LATE = {
     "cluster.cli.app": HEAVY | {"ray", "pandas", "pyarrow", "jinja2"},
     "cluster.launch.launch": HEAVY | {"ray", "pandas"},
+    "cluster.launch.trainer": HEAVY | {"ray.tune"},
     "cluster.launch.run_controller": HEAVY | {"ray.tune"},
+    "cluster.launch.process_group": HEAVY | {"ray.tune"},
+    "cluster.sweeps.trial_actor": HEAVY,
+    "cluster.sweeps.driver": HEAVY,
     "cluster.launch.ray_session": HEAVY - {"torch", "transformers", "tokenizers"} | {"ray.tune"},
     "cluster.training.worker": HEAVY - {"torch", "transformers", "tokenizers"} | {"ray"},
 }

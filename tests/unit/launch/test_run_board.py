@@ -4,7 +4,7 @@ from types import SimpleNamespace
 
 import pytest
 from ray.exceptions import GetTimeoutError
-from ray.train.torch import TorchTrainer
+from ray.train.v2.api.data_parallel_trainer import DataParallelTrainer
 from ray.train.v2.api.exceptions import ControllerError
 
 from cluster.launch import run_board
@@ -152,7 +152,7 @@ def test_what_the_user_can_mend_comes_out_of_the_controller_as_it_is(monkeypatch
     def fit(self):
         raise pickle.loads(pickle.dumps(ControllerError(failure)))
 
-    monkeypatch.setattr(TorchTrainer, "fit", fit)
+    monkeypatch.setattr(DataParallelTrainer, "fit", fit)
     trainer = RunTrainer.__new__(RunTrainer)
     trainer._storage, trainer._name = SimpleNamespace(delete_folder=lambda path: None), "launch"
     with pytest.raises(UserError if isinstance(failure, UserError) else ControllerError, match=str(failure)):
