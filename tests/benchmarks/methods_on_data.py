@@ -133,6 +133,11 @@ def train_one(which: str, method: str, seed: int, read: dict[str, Any], path: Pa
     path.with_suffix(".part").rename(path)
 
 
+def is_main(key: str) -> bool:
+    """Whether it is the score by which `dev/mean` knows a task: accuracy, or Pearson of similarities."""
+    return key.endswith("/pearson") or (key.endswith("/accuracy") and "/sts" not in key)
+
+
 def table(folder: Path, which: str) -> Iterator[str]:
     """Markdown: methods by their mean difference to the sum."""
     runs = [json.loads(path.read_text(encoding="utf-8")) for path in sorted(folder.glob(f"{which}-*.json"))]
@@ -141,7 +146,7 @@ def table(folder: Path, which: str) -> Iterator[str]:
     }
     seeds = [run["seed"] for run in found["sum"]]
     complete = {name: own for name, own in found.items() if [run["seed"] for run in own] == seeds}
-    keys = sorted(key for key in found["sum"][0]["scores"] if key.count("/") == 2)
+    keys = sorted(key for key in found["sum"][0]["scores"] if is_main(key))
     means = np.array([[run["scores"]["dev/mean"] for run in own] for own in complete.values()])
     over = differences_to_control(means, LEVEL)
     yield "| method | dev/mean | less the sum | " + " | ".join(key[4:] for key in keys) + " | conflicts |"
