@@ -1,5 +1,6 @@
 """`concord diagnose`."""
 
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -47,9 +48,7 @@ def diagnose(
 
     config = load_recipe(recipe, overrides or [])
     start = _start(run) if run else None
-    found = probe(
-        config, steps=steps, every=every, after=after, start=start, tell=lambda text: print(text, file=sys.stderr)
-    )
+    found = probe(config, steps=steps, every=every, after=after, start=start, tell=partial(print, file=sys.stderr))
     _write_files(found, config, output, space)
     if json:
         print_json(found.to_dict() | {"page": output, "space": space})

@@ -34,8 +34,8 @@ from cluster.training.session import LocalSession
 from multitask.combination import COMBINATIONS, WEIGHTINGS, Factors, Facts, Setting, build_combination
 from multitask.config import RunConfig
 from multitask.work import RoundWork
+from tests.benchmarks.measured_step import TASKS, batches, build_step, config, seconds_per_step, share
 from tests.benchmarks.peers import PEERS
-from tests.benchmarks.step_speed import TASKS, batches, build_step, config, seconds_per_step, share
 from tests.benchmarks.traffic import MB, Traffic, peak_of_step
 
 METHODS: dict[str, dict[str, Any]] = {

@@ -23,7 +23,7 @@ import torch.distributed as dist
 from transformers import BertConfig, BertModel
 
 from multitask.config import load_recipe
-from tests.benchmarks.step_speed import batches, build_step, share
+from tests.benchmarks.measured_step import batches, build_step, share
 from tests.benchmarks.traffic import SIZE, VOCABULARY, recipe
 from tests.builders import save_random
 from tests.distributed.ranks import fork_ranks

@@ -30,7 +30,8 @@ from multitask.combination import Setting, build_combination
 from multitask.config import RunConfig
 from multitask.data import Batch
 from multitask.sampling import split_round
-from tests.benchmarks.step_speed import VARIANTS, batches, build_step, config, share
+from tests.benchmarks.measured_step import batches, build_step, config, share
+from tests.benchmarks.step_speed import VARIANTS
 from tests.distributed.ranks import fork_ranks
 
 ROWS, TOKENS, VOCABULARY = 8, 32, 30522

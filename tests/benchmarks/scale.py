@@ -25,7 +25,7 @@ from cluster.scale.step_time import collective_seconds
 from multitask.combination import Setting, build_combination
 from multitask.config import RunConfig
 from multitask.sampling import split_round
-from tests.benchmarks.step_speed import config
+from tests.benchmarks.measured_step import config
 
 TOKENS, VOCABULARY = 128, 30522
 GPUS = (1, 8, 32, 128, 512, 1024, 2048, 4096)

@@ -28,7 +28,7 @@ from transformers import BertConfig, BertModel
 from cluster.step.step import MultitaskStep
 from multitask.config import load_recipe
 from multitask.work import RoundWork
-from tests.benchmarks.step_speed import batches, build_step, share
+from tests.benchmarks.measured_step import batches, build_step, share
 from tests.builders import save_random
 from tests.distributed.ranks import fork_ranks
 

@@ -12,8 +12,8 @@ from cluster.training.accelerators import accelerator_of
 from multitask.config import RunConfig
 from multitask.data import Batch
 from multitask.model import build_model, pass_cost
+from tests.benchmarks.measured_step import bare_loop, batches, config, our_step
 from tests.benchmarks.peers import PEERS
-from tests.benchmarks.step_speed import bare_loop, batches, config, our_step
 from tests.gpu.hugging_face import trainer_loop
 from tests.gpu.row import VOCABULARY, Place, Row
 
