@@ -187,6 +187,8 @@ class _RecordKeeper:
     def go_on(self, generation: Generation) -> None:
         """The next stretch begins, with the weights of the one before."""
         if generation.run != self._trial.current_run:
+            # A report comes before its evaluation is written; the stretch has ended, so all of them are.
+            self._trial = self._with_history()
             self._trial = replace(self._trial, generations=(*self._trial.generations, generation))
         self._store.write_trial(self._trial)
 
