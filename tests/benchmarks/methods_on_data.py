@@ -2,6 +2,7 @@
 
     python -m tests.benchmarks.methods_on_data FOLDER                   # SST, Quora and STS; goes on where it was
     python -m tests.benchmarks.methods_on_data FOLDER --tasks reversed  # STS and a copy whose upper half is reversed
+    python -m tests.benchmarks.methods_on_data FOLDER --tasks scaled    # the same, all scores of the copy turned and 5 times as large
     python -m tests.benchmarks.methods_on_data FOLDER --tasks classes   # SST and a copy with its extreme classes exchanged
     python -m tests.benchmarks.methods_on_data FOLDER --table           # Markdown of what is there
 
@@ -30,9 +31,12 @@ from multitask.trainer.result import StepResult
 TRAIN_ROWS, DEV_ROWS, LEVEL = 2000, 300, 0.95
 # Two of the methods say nothing without weights by hand; the mean is the sum at another learning rate.
 LEFT_OUT = ("loss_weights", "scheduled", "mean")
-HEADS = {"reversed": {"pair_encoding": {"name": "bi_encoder", "features": "cosine"}, "head": {"name": "scaled"}}}
-STEPS = {"real": 100, "reversed": 60, "classes": 60}
-OF = {"real": ("sst", "quora", "sts"), "reversed": ("sts",), "classes": ("sst",)}
+# Without parameters of its own, so that a head cannot turn the scores round for the encoder.
+COSINE = {"pair_encoding": {"name": "bi_encoder", "features": "cosine"}, "head": {"name": "scaled"}}
+HEADS = {"reversed": COSINE, "scaled": COSINE}
+STEPS = {"real": 100, "reversed": 60, "scaled": 60, "classes": 60}
+OF = {"real": ("sst", "quora", "sts"), "reversed": ("sts",), "scaled": ("sts",), "classes": ("sst",)}
+FACTOR = 5
 COPY = "copy"
 
 
@@ -66,9 +70,11 @@ def _plain(table: TaskTable, number: int) -> list[dict[str, Any]]:
 
 
 def _changed(which: str, label: float) -> float:
-    """`reversed`: similarities above the middle (2.5) turned round among themselves; `classes`: 0 for 4 and 4 for 0."""
+    """`reversed`: similarities above the middle (2.5) turned round among themselves; `scaled`: all; `classes`: 0 for 4 and 4 for 0."""
     if which == "classes":
         return {0.0: 4.0, 4.0: 0.0}.get(label, label)
+    if which == "scaled":
+        return FACTOR * (5 - label)
     return 7.5 - label if label > 2.5 else label
 
 
@@ -79,6 +85,8 @@ def recipe(which: str, method: str, seed: int, read: dict[str, Any]) -> dict[str
     for name in read:
         origin = name.removesuffix(f"_{COPY}")
         own = main[origin].model_dump(mode="json", include={"kind"})
+        if which == "scaled" and name != origin:
+            own["kind"]["high"] *= FACTOR
         pair = origin != "sst"
         heads = HEADS.get(which, {"pair_encoding": {"name": "cross_encoder"}}) if pair else {}
         columns = {"text": "a", "label": "label"} | ({"text_pair": "b"} if pair else {})
