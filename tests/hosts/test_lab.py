@@ -209,6 +209,7 @@ with Lab(hosts=1, shared_size="1m") as lab:
 """
 
 
+@pytest.mark.skipif(not shutil.which("ethtool"), reason="delays need ethtool (`make hosts`)")
 def test_nothing_of_a_killed_lab_stays() -> None:
     owner = subprocess.Popen([sys.executable, "-c", _HOLD], stdout=subprocess.PIPE, text=True, cwd=ROOT)
     name, *pids = _first_line(owner).split()

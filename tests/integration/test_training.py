@@ -9,6 +9,8 @@ from typing import Any
 import pytest
 import torch
 
+from cluster.step.exchange import GradientExchange
+from cluster.step.stages import Holders
 from cluster.step.step import MultitaskStep
 from cluster.storage.shard_file import load_weights
 from cluster.storage.storage import Storage
@@ -179,14 +181,16 @@ def test_methods_without_gradients_keep_one_row(tiny_tasks: dict[str, Any]) -> N
         "alone": {"phases": [{"tasks": ["sst"]}]},
     }.items():
         kept: list[int] = []
-        real = MultitaskStep._buffer
+        real = GradientExchange.begin
 
-        def buffer(self: MultitaskStep, rows: int, kept: list[int] = kept, real: Any = real) -> Any:
-            kept.append(rows)
-            return real(self, rows)
+        def begin(
+            self: GradientExchange, holders: Holders, groups: int, kept: list[int] = kept, real: Any = real
+        ) -> None:
+            kept.append(groups)
+            real(self, holders, groups)
 
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(MultitaskStep, "_buffer", buffer)
+            patch.setattr(GradientExchange, "begin", begin)
             _run(tiny_tasks | {"name": name} | change)
         sizes[name] = max(kept)
     assert sizes == {"pcgrad": 3, "sum": 1, "alone": 1}
