@@ -52,6 +52,7 @@ def recipe(names: Sequence[str], method: dict[str, Any], arguments: argparse.Nam
     """A recipe of so many tasks, of three kinds in turn."""
     needed = {
         "loss_weights": {"loss_weights": {name: 1 + k / 2 for k, name in enumerate(names)}},
+        "pcd": {"primary": names[0]},
         "scheduled": {"start": dict.fromkeys(names, 1), "end": dict.fromkeys(names, 2)},
     }
     kinds = dict(zip(names, itertools.cycle(TASKS.values()), strict=False))
