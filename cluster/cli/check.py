@@ -4,12 +4,13 @@ from typing import Annotated
 
 import typer
 
+from cluster.cli.arguments import Recipe
 from cluster.terminal.json_output import print_json
 from multitask.errors import UserError
 
 
 def check(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.", metavar="RECIPE")],
+    recipe: Recipe,
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Changes, such as data.root=…", metavar="[KEY=VALUE]...")
     ] = None,

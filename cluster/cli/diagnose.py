@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cluster.cli.arguments import Recipe
 from cluster.terminal.json_output import print_json
 from multitask.errors import UserError
 
@@ -15,7 +16,7 @@ if TYPE_CHECKING:
 
 
 def diagnose(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.", metavar="RECIPE")],
+    recipe: Recipe,
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Changes, such as data.root=…", metavar="[CHANGE]...")
     ] = None,

@@ -5,11 +5,12 @@ from typing import Annotated
 
 import typer
 
+from cluster.cli.arguments import Recipe
 from cluster.terminal.json_output import print_json
 
 
 def profile(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.", metavar="RECIPE")],
+    recipe: Recipe,
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Changes, such as data.root=…", metavar="[CHANGE]...")
     ] = None,

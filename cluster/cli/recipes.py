@@ -6,6 +6,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cluster.cli.arguments import Recipe
 from cluster.terminal.json_output import print_json
 
 recipes = typer.Typer(help="Look at the recipes, and compare runs with what was published.", add_completion=False)
@@ -30,7 +31,7 @@ def list_all(context: typer.Context, json: _JSON = False) -> None:
 
 @recipes.command()
 def show(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.", metavar="RECIPE")],
+    recipe: Recipe,
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Changes, such as +sample or optimizer.lr=1e-5.", metavar="[CHANGE]...")
     ] = None,

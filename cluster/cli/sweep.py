@@ -6,6 +6,7 @@ import typer
 from typer.core import TyperGroup
 
 import cluster.cli.sweep_options as option
+from cluster.cli.arguments import Recipe
 from cluster.cli.sweep_options import read_sample
 from cluster.cli.sweep_state import list_sweeps, spaces, status, stop
 from cluster.cli.sweep_study import enqueue, export_study, trials_table
@@ -33,7 +34,7 @@ sweep = typer.Typer(
 
 @sweep.command()
 def run(
-    recipe: option.Recipe,
+    recipe: Recipe,
     changes: option.Changes = None,
     space: option.Space = "default",
     name: option.NewName = None,

@@ -16,7 +16,6 @@ NewRuns = Annotated[
 ]
 Name = Annotated[str, typer.Argument(help="A sweep's name, or its folder.", metavar="NAME")]
 
-Recipe = Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.", metavar="RECIPE")]
 Changes = Annotated[
     list[str] | None,
     typer.Argument(help="Changes of the recipe; one that names a parameter fixes it.", metavar="[KEY=VALUE]..."),

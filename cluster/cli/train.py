@@ -8,6 +8,7 @@ from typing import Annotated, Any
 
 import typer
 
+from cluster.cli.arguments import Recipe
 from cluster.terminal.json_output import print_json
 from multitask.errors import UserError
 
@@ -16,7 +17,7 @@ _INTERRUPTED = 130
 
 
 def train(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.", metavar="RECIPE")],
+    recipe: Recipe,
     overrides: Annotated[
         list[str] | None, typer.Argument(help="Changes, such as optimizer.lr=1e-5.", metavar="[KEY=VALUE]...")
     ] = None,

@@ -5,6 +5,8 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from cluster.cli.arguments import Recipe
+
 if TYPE_CHECKING:
     from cluster.tracking.fragments import Fragment
     from cluster.tracking.sync import TrackedRun
@@ -108,7 +110,7 @@ def publish(
 
 @wandb.command()
 def sweep(
-    recipe: Annotated[str, typer.Argument(help="A recipe file, or the name of a shipped one.", metavar="RECIPE")],
+    recipe: Recipe,
     changes: Annotated[
         list[str] | None,
         typer.Argument(help="Changes of the recipe; one that names a parameter fixes it.", metavar="[KEY=VALUE]..."),

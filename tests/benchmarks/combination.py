@@ -6,8 +6,8 @@
 
 K task batches of 8 × 32 tokens per rank, for K of 3 and 8. Every method has a step of its own on one engine. A few of them take turns with
 the sum in every repetition, each after a sum that it is divided by: `ratio` is the median, `between` holds it at 95 %. `solver`: share of the
-step in which weights are worked out of Gramian or losses. `sent MB`: of this rank with gradients, counted, beside `formula`: its groups'
-dense gradients · (N − 1) / N; the rest are words, heads and sums. `more held`: what tensors take at most above the sum's step, in copies of the dense
+step in which weights are worked out of Gramian or losses. `sent MB`: of each rank with gradients, counted, beside `formula`: the first's groups'
+dense gradients · (N − 1) / N, as if each rank owned as much of them; the rest are words, heads and sums. `more held`: what tensors take at most above the sum's step, in copies of the dense
 gradient, where the first of a run's steps keeps nothing from one before.
 
 Peers, in one process: PCGrad by torchjd's `autojac`, and a port of the authors' code (a clone of each task's gradient, and loops over them).
@@ -25,6 +25,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+import torch.distributed as dist
 from scipy import stats
 
 from cluster.step.step import MultitaskStep
@@ -36,7 +37,8 @@ from multitask.config import RunConfig
 from multitask.work import RoundWork
 from tests.benchmarks.measured_step import TASKS, batches, build_step, config, seconds_per_step, share
 from tests.benchmarks.peers import PEERS
-from tests.benchmarks.traffic import MB, Traffic, peak_of_step
+from tests.benchmarks.traffic import MB, peak_of_step
+from tests.distributed.traffic import Traffic
 
 METHODS: dict[str, dict[str, Any]] = {
     name: {"name": name} for name in {**COMBINATIONS, **WEIGHTINGS} if name != "sum"
@@ -92,7 +94,7 @@ class Variant:
         self.seconds += time.perf_counter() - start
 
 
-def measure(count: int, arguments: argparse.Namespace, session: Any, traffic: Traffic) -> Iterator[dict[str, Any]]:
+def measure(count: int, arguments: argparse.Namespace, session: Any) -> Iterator[dict[str, Any]]:
     """A row for each method, with `count` tasks."""
     names = [f"t{number}" for number in range(count)]
     whole = batches(arguments.rows * session.world, arguments.tokens, 30522, names)
@@ -102,13 +104,13 @@ def measure(count: int, arguments: argparse.Namespace, session: Any, traffic: Tr
     shared = base.engine.model.shared_parameters()
     dense = sum(getattr(p, "ds_numel", p.numel()) for name, p in shared.items() if "word_embeddings" not in name)
     total = Variant(base, names, settings, work)
-    sent, floor = _count(total, traffic)
+    sent, floor = _count(total, session)
     yield {"tasks": count, "method": "sum", "sent MB": sent, "formula": _formula(total, names, dense, session)}
     chosen = [name for name in arguments.methods if name in METHODS]
     for start in range(0, len(chosen), _TURNS):
         some = chosen[start : start + _TURNS]
         variants = {n: Variant(base, names, recipe(names, METHODS[n], arguments), work) for n in some}
-        counts = {name: _count(variant, traffic) for name, variant in variants.items()}
+        counts = {name: _count(variant, session) for name, variant in variants.items()}
         # A turn of what looks every n steps has n of them.
         periods = {name: METHODS[name].get("every", 1) for name in some}
         ratios = _turns({n: v.run for n, v in variants.items()}, total.run, arguments, session, periods)
@@ -133,12 +135,14 @@ def _formula(variant: Variant, names: Sequence[str], dense: int, session: Any) -
     return round(len(held) * dense * 4 * (session.world - 1) / session.world / MB, 1)
 
 
-def _count(variant: Variant, traffic: Traffic) -> tuple[float, int]:
-    """MB that this rank sends in the gradients' all-to-alls, and bytes that tensors take at most."""
+def _count(variant: Variant, session: Any) -> tuple[list[float], int]:
+    """MB that each rank sends in the gradients' all-to-alls, and bytes that tensors take at most."""
     peak = peak_of_step(variant.step, variant.work())
-    traffic.bytes.clear()
-    variant.run()
-    return round(traffic.bytes["all_to_all_single"] / MB, 1), peak
+    with Traffic() as traffic:
+        variant.run()
+    everyone: list[Any] = [None] * session.world
+    dist.all_gather_object(everyone, round(traffic.bytes["all_to_all"] / MB, 1))
+    return everyone, peak
 
 
 def _turns(
@@ -188,11 +192,11 @@ def main() -> None:
     if arguments.quick:
         vars(arguments).update(_QUICK)
     warnings.filterwarnings("ignore")
-    traffic, session = Traffic(), LocalSession("auto")
+    session = LocalSession("auto")
     torch.set_num_threads(arguments.threads or max(1, (os.cpu_count() or 1) // session.world))
     keep_freed_memory()
     for count in arguments.tasks:
-        for row in measure(count, arguments, session, traffic):
+        for row in measure(count, arguments, session):
             if session.rank == 0:
                 print(json.dumps(row), flush=True)
     session.close()

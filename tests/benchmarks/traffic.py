@@ -15,14 +15,12 @@ import os
 import sys
 import tempfile
 import warnings
-from collections import Counter
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
 from transformers import BertConfig, BertModel
 
 from cluster.step.step import MultitaskStep
@@ -31,58 +29,11 @@ from multitask.work import RoundWork
 from tests.benchmarks.measured_step import batches, build_step, share
 from tests.builders import save_random
 from tests.distributed.ranks import fork_ranks
+from tests.distributed.traffic import Traffic
 
 MB = 1e6
 VOCABULARY = 8000
 SIZE = {"hidden_size": 256, "num_hidden_layers": 4, "num_attention_heads": 4, "intermediate_size": 1024}
-
-
-class Traffic:
-    """Counts what this rank sends; `bytes`, `messages`: by collective."""
-
-    def __init__(self) -> None:
-        self.bytes: Counter[str] = Counter()
-        self.messages: Counter[str] = Counter()
-        for name, sent in _SENT.items():
-            setattr(dist, name, self._counting(name, getattr(dist, name), sent))
-
-    def _counting(self, name: str, call: Callable[..., Any], sent: Callable[..., list[float]]) -> Callable[..., Any]:
-        def counted(*arguments: Any, **options: Any) -> Any:
-            messages = [size for size in sent(*arguments, **options) if size]
-            self.bytes[name] += int(sum(messages))
-            self.messages[name] += len(messages)
-            return call(*arguments, **options)
-
-        return counted
-
-
-def _size(tensor: Tensor) -> int:
-    return tensor.numel() * tensor.element_size()
-
-
-def _to_all(out: Tensor, given: Tensor, take: Any = None, give: Any = None, **_: Any) -> list[float]:
-    rank, world = dist.get_rank(), dist.get_world_size()
-    rows = give or [len(given) // world] * world
-    width = _size(given) // max(1, len(given))
-    return [n * width for owner, n in enumerate(rows) if owner != rank]
-
-
-def _reduced(tensor: Tensor, *_: Any, **__: Any) -> list[float]:
-    world = dist.get_world_size()
-    return [_size(tensor) / world] * (2 * (world - 1))
-
-
-def _gathered(*arguments: Any, **options: Any) -> list[float]:
-    given = arguments[1] if len(arguments) > 1 else options.get("input_tensor", options.get("tensor"))
-    return [_size(given)] * (dist.get_world_size() - 1)
-
-
-_SENT: dict[str, Callable[..., list[float]]] = {
-    "all_to_all_single": _to_all,
-    "all_reduce": _reduced,
-    "all_gather": _gathered,
-    "all_gather_into_tensor": _gathered,
-}
 
 
 def peak_bytes(work: Callable[[], None]) -> int:
@@ -108,7 +59,7 @@ def peak_of_step(made: MultitaskStep, work: RoundWork) -> int:
     return peak
 
 
-def _measure(case: dict[str, Any], session: Any, traffic: Traffic) -> dict[str, Any]:
+def _measure(case: dict[str, Any], session: Any) -> dict[str, Any]:
     names = tuple(case["recipe"]["tasks"])
     settings = load_recipe(case["recipe"], case["set"])
     whole = batches(2 * session.world, 16, VOCABULARY, names)
@@ -117,9 +68,8 @@ def _measure(case: dict[str, Any], session: Any, traffic: Traffic) -> dict[str, 
     shared = made.engine.model.shared_parameters()
     dense = sum(getattr(p, "ds_numel", p.numel()) for n, p in shared.items() if "word_embeddings" not in n)
     peak = peak_of_step(made, work)
-    traffic.bytes.clear()
-    traffic.messages.clear()
-    made.run(work, 1e-5)
+    with Traffic() as traffic:
+        made.run(work, 1e-5)
     return {
         **{"ranks": session.world, "zero": settings.zero.stage, "groups": case["groups"]},
         "dense MB": round(dense * 4 / MB, 2),
@@ -135,8 +85,8 @@ def be_rank(job: str) -> None:
 
     warnings.filterwarnings("ignore")
     torch.set_num_threads(1)
-    traffic, session = Traffic(), LocalSession("cpu")
-    figures = [_measure(case, session, traffic) for case in json.loads(Path(job).read_text())]
+    session = LocalSession("cpu")
+    figures = [_measure(case, session) for case in json.loads(Path(job).read_text())]
     everyone: list[Any] = [None] * session.world
     dist.all_gather_object(everyone, figures)
     if session.rank == 0:

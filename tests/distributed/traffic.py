@@ -1,5 +1,6 @@
 """What a rank really sends: every collective that the dispatcher sees, with its bytes."""
 
+from collections import Counter
 from math import ceil
 from typing import Any, NamedTuple
 
@@ -19,7 +20,7 @@ class Call(NamedTuple):
 class Traffic(TorchDispatchMode):
     """Writes down the collectives of this rank while it is entered.
 
-    All-to-all: what goes to others. All-gather: this rank's part, once to each other rank. All-reduce: as a ring does it, twice
+    All-to-all: what goes to others. Broadcast: the root's tensor, once to each other rank. All-gather: this rank's part, once to each other rank. All-reduce: as a ring does it, twice
     N − 1 pieces of a whole number of elements.
     """
 
@@ -27,11 +28,28 @@ class Traffic(TorchDispatchMode):
         super().__init__()
         self.calls: list[Call] = []
 
+    @property
+    def bytes(self) -> Counter[str]:
+        """What was sent, by kind."""
+        return self._sums("sent")
+
+    @property
+    def messages(self) -> Counter[str]:
+        """In how many messages, by kind."""
+        return self._sums("messages")
+
+    def _sums(self, field: str) -> Counter[str]:
+        sums: Counter[str] = Counter()
+        for call in self.calls:
+            sums[call.kind] += getattr(call, field)
+        return sums
+
     def __torch_dispatch__(self, function: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         namespace, _, name = function.name().partition("::")
         if namespace == "c10d":
             kind, sent, messages = _KINDS[name]
-            self.calls.append(Call(kind, sent(*args), messages * (dist.get_world_size() - 1)))
+            others = 0 if kind == "broadcast" and args[2] != dist.get_rank() else dist.get_world_size() - 1
+            self.calls.append(Call(kind, sent(*args), messages * others))
         return function(*args, **(kwargs or {}))
 
 
@@ -51,10 +69,15 @@ def _gathered(output: Any, given: Any, *rest: Any) -> int:
     return sum((dist.get_world_size() - 1) * part.numel() * part.element_size() for part in parts)
 
 
+def _told(tensors: list[Tensor], group: Any, root: int, *rest: Any) -> int:
+    return _gathered(None, tensors) if root == dist.get_rank() else 0
+
+
 # The dispatcher's names.
 _KINDS = {
     "alltoall_base_": ("all_to_all", _to_others, 1),
     "allreduce_": ("all_reduce", _reduced, 2),
     "_allgather_base_": ("all_gather", _gathered, 1),
     "allgather_": ("all_gather", _gathered, 1),
+    "broadcast_": ("broadcast", _told, 1),
 }
