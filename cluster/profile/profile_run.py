@@ -54,6 +54,7 @@ def profile_run(config: RunConfig, session: Session, steps: int, trace: Path) ->
     Raises:
         UserError: as training; the run has too few steps; the trace cannot be written.
     """
+    session.agreement.from_rank_zero(lambda: _try_to_write(trace))
     with tempfile.TemporaryDirectory() as folder:
         config = change_config(config, {"cluster.storage": folder, "cluster.export": False}, "profile")
         watch = TracedStopwatch(session.device)
@@ -85,6 +86,14 @@ def _profile(run: Run, watch: TracedStopwatch, session: Session, steps: int, tra
         operations=tuple(operations),
         trace=str(trace),
     )
+
+
+def _try_to_write(trace: Path) -> None:
+    try:
+        trace.parent.mkdir(parents=True, exist_ok=True)
+        trace.touch()
+    except OSError as error:
+        raise UserError(f"--trace: cannot write {trace}: {error.strerror or error}") from None
 
 
 def _train(run: Run, steps: int) -> TrainRecord:
@@ -120,11 +129,6 @@ def _traced(run: Run, session: Session, trace: Path) -> tuple[float, list[Operat
     activities = [ProfilerActivity.CPU, *([ProfilerActivity.CUDA] if on_gpu else [])]
     with profile(activities=activities, record_shapes=False) as profiler:
         _train(run, TRACED)
-    if session.rank == 0:
-        try:
-            trace.parent.mkdir(parents=True, exist_ok=True)
-            profiler.export_chrome_trace(str(trace))
-        except (OSError, RuntimeError) as error:
-            raise UserError(f"--trace: cannot write {trace}: {error}") from None
+    session.agreement.from_rank_zero(lambda: profiler.export_chrome_trace(str(trace)))
     events = list(profiler.events())
     return backward_share(events, on_gpu), longest_operations(profiler.key_averages(), TRACED, on_gpu)

@@ -4,6 +4,7 @@ import numpy as np
 import pytest
 import torch
 
+from multitask.diagnosis.batch_size import batches_apart
 from multitask.diagnosis.conflicts import noise, pairs
 from multitask.diagnosis.probe import Look
 from multitask.diagnosis.verdict import verdict
@@ -90,6 +91,17 @@ def test_what_is_not_told_has_a_lowest_batch() -> None:
     assert min(pair.sign_rows) > 32
     told = " ".join(verdict([pair], [], []))
     assert f"only from more rows than these on: a {pair.sign_rows[0]:,} with b {pair.sign_rows[1]:,}" in told
+
+
+def test_the_lowest_batch_is_rarely_higher_than_what_is_needed() -> None:
+    """Of a cosine that is there and not told from 0; what is needed follows from its true value and the noise of many looks."""
+    cosine, level, many = -0.1, 3.0, 1000
+    needed = batches_apart(_looks(many, cosine, level), [(0, 1)] * many, cosine)
+    assert needed is not None
+    probed = [pairs(_looks(12, cosine, level, seed), TASKS)[0] for seed in range(100, 180)]
+    told = [pair.sign_rows[0] for pair in probed if pair.sign == 0 and pair.sign_rows]
+    assert len(told) > 40
+    assert np.mean([rows <= 16 * needed + 1 for rows in told]) >= 0.95
 
 
 def test_agreement_is_no_conflict_at_any_size() -> None:
