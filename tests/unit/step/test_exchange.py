@@ -101,6 +101,19 @@ PASSES = {
 }
 
 
+def _two_steps(held: list[dict[int, int]]) -> dict[tuple[int, int, int], list[dict[str, Tensor]]]:
+    """What each pass of a rank to a row gives, by step, rank and row: of the first step nothing may be left in the second."""
+    given = {
+        (step, rank, row): [_random(SHAPES, 1000 * step + 100 * rank + 10 * row + n) for n in range(number)]
+        for step in range(2)
+        for rank, own in enumerate(held)
+        for row, number in own.items()
+    }
+    if (1, 0, 0) in given:
+        given[1, 0, 0][0:1] = [{"v": torch.ones(2, 2)}]
+    return given
+
+
 @pytest.mark.parametrize("most", [1, 10, 10**6])
 @pytest.mark.parametrize("passes", PASSES)
 @pytest.mark.parametrize("partition", PARTITIONS)
@@ -112,14 +125,7 @@ def test_shards_are_sums_over_the_ranks_that_hold_them_in_their_order(
     ranks = Ranks(monkeypatch, world)
     shared, heads = Layout(list(SHAPES), owned), Layout(list(HEADS), _flat_partition(HEADS, [min(c, 9) for c in cuts]))
     held = [PASSES[passes](rank, world) for rank in range(world)]
-    # Two steps: of the first nothing may be left in the second.
-    given = {
-        (step, rank, row): [_random(SHAPES, 1000 * step + 100 * rank + 10 * row + n) for n in range(number)]
-        for step in range(2)
-        for rank in range(world)
-        for row, number in held[rank].items()
-    }
-    given[1, 0, 0][0:1] = [{"v": torch.ones(2, 2)}] if (1, 0, 0) in given else []
+    given = _two_steps(held)
     of_heads = [_random(HEADS, rank) for rank in range(world)]
     of_group = {0: "sst", 1: "sts"}
     tasks = [tuple(of_group[row] for row in sorted(own)) for own in held]
