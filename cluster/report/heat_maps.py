@@ -40,10 +40,13 @@ def layer_map(title: str, caption: str, rows: Mapping[str, Sequence[float]], lay
         rows = {pair: rows[pair] for pair in lowest[:_MOST_ROWS]}
         caption += f" Of {left + _MOST_ROWS} pairs these are the {_MOST_ROWS} that are most at odds in some layer."
 
+    # A narrow figure shrinks on a phone, a wide one scrolls.
+    letters = 7.5 if len(layers) <= _NARROW else 6.5 if len(layers) <= _WRITTEN_LAYERS else None
+
     def paint(axes: "Axes") -> None:
         for y, cosines in enumerate(rows.values()):
             for x, cosine in enumerate(cosines):
-                _cell(axes, x, y, cosine, 6.5 if len(layers) <= _WRITTEN_LAYERS else None)
+                _cell(axes, x, y, cosine, letters)
         axes.set(xlim=(-0.5, len(layers) - 0.5), ylim=(len(rows) - 0.5, -0.5))
         axes.set_yticks(range(len(rows)), [_cut(pair, 24) for pair in rows])
         _slanted(axes, layers)

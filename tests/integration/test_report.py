@@ -78,7 +78,9 @@ def _large_sweep(folder: Path) -> Path:
 
 def _train(folder: Path, bert: Path, session: LocalSession, name: str, seed: int) -> str:
     tree: dict[str, Any] = tiny_config(
-        folder, encoder={"name": str(bert)}, training={"log_every": 1, "evaluate_before": True}
+        folder,
+        encoder={"name": str(bert)},
+        training={"log_every": 1, "evaluate_before": True, "layer_conflicts_every": 2},
     )
     tree |= {"name": name, "seed": seed, "regularization": {"smart": {"weight": 1.0}}}
     tree["phases"] = [{"sampling": {"name": "round_robin"}, "epochs": 2}]
@@ -117,7 +119,7 @@ def _open(browser: Browser, page: Path, **settings: Any) -> tuple[Page, list[str
     return opened, [t for t in troubles if t != f"request: {page.as_uri()}"]
 
 
-@pytest.mark.parametrize(("name", "figures"), [("run", 12), ("export", 5), ("both", 28), ("sweep", 19)])
+@pytest.mark.parametrize(("name", "figures"), [("run", 15), ("export", 5), ("both", 34), ("sweep", 19)])
 def test_page_is_whole_and_asks_for_nothing(browser: Browser, pages: dict[str, Path], name: str, figures: int) -> None:
     page, troubles = _open(browser, pages[name])
     assert not troubles
