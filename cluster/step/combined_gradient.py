@@ -12,6 +12,8 @@ from cluster.zero.engine import Engine
 from cluster.zero.partition import Fragment
 from multitask.combination import Combination, CoordinateCombination, Factors, Facts
 from multitask.combination.blocks import Blocks
+from multitask.combination.gramian import as_matrix
+from multitask.device import to_device
 
 
 class CombinedGradient:
@@ -25,7 +27,7 @@ class CombinedGradient:
         self, factors: Factors, facts: Facts, shards: Sequence[Tensor], head: Tensor, tokens: OwnedTokens | None
     ) -> list[Tensor]:
         """Write Σ wₖ gₖ of the shared parameters, and the heads' own gradients, into the engine's shards; gives what it wrote."""
-        written = []
+        self._there, written = to_device(factors.shared.float(), head.device), []
         for name, (_, fragment, at) in self.layout.shared.owned_by(self.rank):
             rows, out = [shard[at : at + fragment.size] for shard in shards], self._out(fragment)
             self._combine(name, fragment.start, rows, factors, facts.step, out)
@@ -46,7 +48,7 @@ class CombinedGradient:
     ) -> None:
         """Combine the elements `places` of the parameter, or those from `places` on."""
         if not isinstance(self.combination, CoordinateCombination):
-            weigh(rows, factors.shared[self.blocks.of[name]].tolist(), out)
+            weigh(rows, factors.shared[self.blocks.of[name]], self._there[self.blocks.of[name]], out)
             return
         if isinstance(places, int):
             places = torch.arange(places, places + len(out), device=out.device)
@@ -66,8 +68,12 @@ class CombinedGradient:
         return self.engine.shards[fragment.group][fragment.offset : fragment.offset + fragment.size]
 
 
-def weigh(rows: Sequence[Tensor], weights: Sequence[float], out: Tensor) -> None:
-    """Write Σ wᵢ rowᵢ into `out`."""
-    torch.mul(rows[0], weights[0], out=out)
-    for row, weight in zip(rows[1:], weights[1:], strict=True):
+def weigh(rows: Sequence[Tensor], weights: Tensor, there: Tensor, out: Tensor) -> None:
+    """Write Σ wᵢ rowᵢ into `out`; `weights` (K,) on the host, and `there`, the same in fp32 where the rows are."""
+    if (matrix := as_matrix(rows)) is not None:
+        torch.mv(matrix.T, there, out=out)
+        return
+    first, *others = weights.tolist()
+    torch.mul(rows[0], first, out=out)
+    for row, weight in zip(rows[1:], others, strict=True):
         out.add_(row, alpha=weight)

@@ -68,10 +68,10 @@ class EncoderConfig(Config):
         description="what a mask depends on beside seed, task and step: row, the same on any number of workers; or rank, "
         "by the device's own kernels",
     )
-    padding: Literal["longest", "max_length"] = Field(
+    padding: Literal["longest", "max_length"] | Annotated[int, Field(ge=2)] = Field(
         default="longest",
-        description="what a batch is padded to: its longest sequence; or data.max_length, for an encoder whose vectors change with "
-        "the padding beside them",
+        description="what a batch is padded to: its longest sequence; or the next multiple of a number, such as 8 for the matrix units of "
+        "a GPU; or data.max_length, for an encoder whose vectors change with the padding beside them",
     )
     resize_embeddings: bool = Field(
         default=False,

@@ -9,6 +9,7 @@ from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
 from multitask.model.masking import ready_mask
+from multitask.model.padding import Padding
 from multitask.model.pooling import POOLINGS, States
 from multitask.model.projected_attention import ProjectedAttentionLayers, beside_layers
 
@@ -16,15 +17,15 @@ from multitask.model.projected_attention import ProjectedAttentionLayers, beside
 class Encoder(nn.Module):
     """`model` followed by pooling: token ids (S, L) to one vector per sequence (S, D).
 
-    `length`: tokens that every sequence is padded to inside; None leaves them as they come. `takes_ready_mask`: whether the model
+    `padding`: how long sequences are made inside. `takes_ready_mask`: whether the model
     may be given the mask that it would make itself; no, until that has been tried.
     """
 
     def __init__(
-        self, model: PreTrainedModel, pooling: str, *, token_types: bool = True, length: int | None = None
+        self, model: PreTrainedModel, pooling: str, *, token_types: bool = True, padding: Padding | None = None
     ) -> None:
         super().__init__()
-        self.model, self.length = model, length
+        self.model, self.padding = model, padding or Padding()
         self.takes_ready_mask = False
         self.pool = POOLINGS[pooling](self.width)
         self.takes_token_types = (
@@ -43,6 +44,11 @@ class Encoder(nn.Module):
         # A T5's is another than the one that it names; they share the table.
         owners = [m for m in self.model.modules() if getattr(m, "weight", None) is named.weight]
         return owners[-1] if type(owners[-1]) is type(named) else named
+
+    @property
+    def length(self) -> int | None:
+        """Tokens that every sequence is padded to inside; None where that depends on the batch."""
+        return self.padding.length
 
     @property
     def width(self) -> int:
@@ -68,10 +74,10 @@ class Encoder(nn.Module):
         `noise` (S, L, width of the word embeddings) is added to the embedded words; `adapter` works beside the layers.
         `is_padded`: whether any sequence is shorter than L; who says so spares a GPU from being asked.
         """
-        if self.length is not None:
-            is_padded = True if input_ids.shape[1] < self.length else is_padded
+        if self.length is not None or self.padding.more(input_ids.shape[1]):
+            is_padded = True if self.padding.more(input_ids.shape[1]) else is_padded
             input_ids, attention_mask, token_type_ids, noise = self._padded(
-                self.length, input_ids, attention_mask, token_type_ids, noise
+                input_ids, attention_mask, token_type_ids, noise
             )
         types = {"token_type_ids": token_type_ids} if self.takes_token_types else {}
         every = self.pool.reads_all_layers
@@ -89,16 +95,16 @@ class Encoder(nn.Module):
         return ready_mask(self.model, mask) if is_padded else None
 
     def embedded_ids(self, input_ids: Tensor, attention_mask: Tensor) -> Tensor:
-        """The ids (S, `length`) whose words are looked up for these ids and mask (S, L)."""
-        if self.length is None:
+        """The ids (S, L and what `padding` adds) whose words are looked up for these ids and mask (S, L)."""
+        more = self.padding.more(input_ids.shape[1])
+        if self.length is None and not more:
             return input_ids
-        more = self.length - input_ids.shape[1]
         return pad(input_ids.masked_fill(attention_mask == 0, self.pad_id), (0, more), value=self.pad_id)
 
     def _padded(
-        self, length: int, ids: Tensor, mask: Tensor, types: Tensor, noise: Tensor | None
+        self, ids: Tensor, mask: Tensor, types: Tensor, noise: Tensor | None
     ) -> tuple[Tensor, Tensor, Tensor, Tensor | None]:
-        more = length - ids.shape[1]
+        more = self.padding.more(ids.shape[1])
         longer = None if noise is None else pad(noise, (0, 0, 0, more))
         return self.embedded_ids(ids, mask), pad(mask, (0, more)), pad(types, (0, more)), longer
 

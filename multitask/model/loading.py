@@ -18,6 +18,7 @@ from multitask.model.dropout import set_dropout
 from multitask.model.encoder import Encoder
 from multitask.model.layers import encoder_layers
 from multitask.model.lora import add_lora
+from multitask.model.padding import Padding
 from multitask.model.pooling import POOLINGS
 from multitask.model.row_dropout import same_masks
 
@@ -62,8 +63,8 @@ def _finish(config: EncoderConfig, model: PreTrainedModel, max_length: int) -> E
         add_lora(model, config.adapter)
     if config.checkpointing:
         _keep_few_states(model)
-    length = max_length if config.padding == "max_length" else None
-    return Encoder(model, config.pooling, token_types=config.token_types, length=length)
+    padding = Padding(config.padding, max_length)
+    return Encoder(model, config.pooling, token_types=config.token_types, padding=padding)
 
 
 def _open(config: EncoderConfig) -> tuple[PreTrainedModel, Mapping[str, Any]]:

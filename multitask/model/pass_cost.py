@@ -80,7 +80,7 @@ def _count(model: PreTrainedModel, length: int) -> tuple[float, float, int]:
             kept.setdefault(place, tensor)
         return tensor
 
-    flops, launches = FlopCounterMode(display=False), _Launches()
+    flops, launches = FlopCounterMode(display=False), Launches()
     ids = torch.zeros(1, length, dtype=torch.int64, device="meta")
     with ExitStack() as counting:
         counting.enter_context(flops)
@@ -101,7 +101,7 @@ def _storage(tensor: Tensor) -> int:
     return tensor.untyped_storage()._cdata
 
 
-class _Launches(TorchDispatchMode):
+class Launches(TorchDispatchMode):
     """Counts operations that compute something: neither views nor mere allocations."""
 
     _FREE = ("aten::empty", "aten::detach", "aten::_unsafe_view", "aten::lift_fresh")

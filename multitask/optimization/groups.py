@@ -17,15 +17,18 @@ SHARED = "(shared)"
 def parameter_groups(model: MultitaskModel, config: RunConfig) -> list[dict[str, Any]]:
     """Groups of trainable parameters: shared ones and each task's own, each with and without weight decay.
 
-    Biases and normalisation weights (everything with fewer than two dimensions) are not decayed. A group's `owner` is
+    Biases and normalisation weights (everything with fewer than two dimensions) are not decayed. The word embedding is alone: ZeRO
+    cuts each group into equal parts, so that no rank owns mostly words, of which few travel, and another the layers. A group's `owner` is
     `SHARED` or the task whose own it is, `layer` the lowest layer in it (`MultitaskModel.layer_of`), `lr_scale` the factor
     of its learning rate: layerdecay^(n + 1 − layer) (Clark et al. 2020, ELECTRA, section 3.1). `names`: of its parameters.
     """
     owners = {SHARED: model.shared_parameters()} | {task: model.head_parameters(task) for task in model.heads}
+    words = model.token_embedding()
     groups: dict[tuple, dict[str, Any]] = {}
     for owner, parameters in owners.items():
         for name, parameter in parameters.items():
             key, group = _group_of(model, config, owner, name, parameter)
+            key = (*key, words is not None and name == words[0])
             own = groups.setdefault(key, {"params": [], "names": [], **group})
             own["params"].append(parameter)
             own["names"].append(name)

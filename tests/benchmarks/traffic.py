@@ -4,7 +4,8 @@
     python -m tests.benchmarks.traffic --worlds 2 --set cluster.bucket_mb=1
 
 A random BERT of 3.2 million dense parameters. MB are 10⁶ bytes. `sent`, `messages`: by kind of collective, of the rank that sends most;
-what a rank sends itself does not count, and a ring is assumed where gloo or NCCL choose the way. `peak`: the most memory that tensors
+what a rank sends itself does not count, and a ring is assumed where gloo or NCCL choose the way. `launches`: operations that compute, the
+passes of the encoder included. `peak`: the most memory that tensors
 took at a time, from the first forward pass to the combined gradient, above what was there before, in fp32 copies of the dense
 parameters; nothing is kept from a step before.
 """
@@ -25,6 +26,7 @@ from transformers import BertConfig, BertModel
 
 from cluster.step.step import MultitaskStep
 from multitask.config import load_recipe
+from multitask.model.pass_cost import Launches
 from multitask.work import RoundWork
 from tests.benchmarks.measured_step import batches, build_step, share
 from tests.builders import save_random
@@ -68,13 +70,14 @@ def _measure(case: dict[str, Any], session: Any) -> dict[str, Any]:
     shared = made.engine.model.shared_parameters()
     dense = sum(getattr(p, "ds_numel", p.numel()) for n, p in shared.items() if "word_embeddings" not in n)
     peak = peak_of_step(made, work)
-    with Traffic() as traffic:
+    with Traffic() as traffic, Launches() as launches:
         made.run(work, 1e-5)
     return {
         **{"ranks": session.world, "zero": settings.zero.stage, "groups": case["groups"]},
         "dense MB": round(dense * 4 / MB, 2),
         "sent MB": {name: round(size / MB, 3) for name, size in traffic.bytes.items() if size},
         "messages": {name: number for name, number in traffic.messages.items() if number},
+        "launches": launches.number,
         "peak": round(peak / (4 * dense), 2),
     }
 

@@ -91,6 +91,26 @@ def test_padding_changes_no_vector(saved: Path, pooling: str) -> None:
     assert alone.shape == (3, encoder.width)
 
 
+@pytest.mark.parametrize(("tokens", "length"), [(7, 8), (8, 8), (9, 16), (26, 30), (30, 30)])
+def test_length_becomes_a_multiple_and_changes_no_vector(saved: Path, tokens: int, length: int) -> None:
+    longest, multiple = (
+        load_encoder(EncoderConfig(name=str(saved), dropout=0, padding=padding), 30) for padding in ("longest", 8)
+    )
+    seen: list[int] = []
+    multiple.words.register_forward_hook(lambda module, arguments, output: seen.append(output.shape[1]))
+    ids = _ids(tokens=tokens)
+    mask = torch.ones_like(ids)
+    mask[1, 5:] = 0
+    noise = (
+        torch.randn(3, tokens, multiple.words.weight.shape[1], generator=torch.Generator().manual_seed(0))
+        * mask[..., None]
+    )
+    inputs = ids.masked_fill(mask == 0, multiple.pad_id), mask, torch.zeros_like(ids), noise
+    torch.testing.assert_close(multiple(*inputs), longest(*inputs), atol=1e-5, rtol=1e-5)
+    assert seen == [length]
+    assert multiple.embedded_ids(*inputs[:2]).shape == (3, length)
+
+
 def test_dropout_is_set_wherever_the_encoder_drops(saved: Path) -> None:
     ids = _ids()
     inputs = ids, torch.ones_like(ids), torch.zeros_like(ids)

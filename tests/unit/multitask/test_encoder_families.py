@@ -17,6 +17,7 @@ from multitask.errors import UserError
 from multitask.model import Encoder, auto_class, build_model, load_encoder
 from multitask.model.layers import encoder_layers, layer_numbers
 from multitask.model.lora import lora_targets
+from multitask.model.padding import Padding
 from multitask.model.probing import check_encoder
 from tests.distributed.one_process import plain_trajectory
 from tests.encoder_families import (
@@ -181,7 +182,7 @@ def test_encoder_that_mixes_rows_is_refused_whatever_it_is_padded_to(folder: Pat
     with pytest.raises(
         UserError, match=r"^encoder\.name: the vector of a row changes in a bert with the rows beside it"
     ):
-        check_encoder(Encoder(model, "mean", length=32), config)
+        check_encoder(Encoder(model, "mean", padding=Padding("max_length", 32)), config)
 
 
 def test_looking_at_an_encoder_leaves_its_mode(folder: Path) -> None:

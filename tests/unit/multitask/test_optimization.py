@@ -21,12 +21,14 @@ def test_biases_and_norms_are_not_decayed(tiny_tasks: dict[str, Any]) -> None:
     model = build_model(config)
     names = {id(p): n for n, p in model.named_parameters()}
     groups = parameter_groups(model, config)
-    assert [g["owner"] for g in groups] == [o for o in (SHARED, "sst", "quora", "sts") for _ in range(2)]
+    assert [g["owner"] for g in groups] == [SHARED, *(o for o in (SHARED, "sst", "quora", "sts") for _ in range(2))]
     decayed = {names[id(p)] for g in groups if g["weight_decay"] for p in g["params"]}
     spared = {names[id(p)] for g in groups if not g["weight_decay"] for p in g["params"]}
     assert decayed | spared == {n for n, p in model.named_parameters() if p.requires_grad}
     assert all(n.endswith("bias") or "LayerNorm" in n for n in spared)
     assert not any(n.endswith("bias") or "LayerNorm" in n for n in decayed)
+    alone = [g["names"] for g in groups if any("word_embeddings" in name for name in g["names"])]
+    assert alone == [["encoder.model.embeddings.word_embeddings.weight"]]
 
 
 def test_idle_group_keeps_weights_moments_and_step_count() -> None:
