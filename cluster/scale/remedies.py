@@ -55,8 +55,5 @@ def _network(config: RunConfig, plan: StepPlan) -> Iterator[str]:
         f"the network takes {share:.0%} of a step, {longest.name} most of the bytes: more rows for each GPU and step "
         "(tasks.<task>.batch_size), or a faster network"
     )
-    small = [call for call in plan.collectives if call.kind == "all_gather" and call.sent.max() < 2**20]
-    if len(small) > len(plan.collectives) / 2:
-        yield f"{len(small)} of {len(plan.collectives)} collectives gather weights of heads and biases, and cost their latency alone"
     if config.precision != "bf16":
         yield "precision=bf16 halves the bytes of the weights that are gathered"

@@ -13,6 +13,7 @@ from cluster.scale.model_shape import ModelShape
 from cluster.scale.rank_work import StepWork
 from cluster.scale.shares import Counts, Shares
 from cluster.step.buckets import bucket_elements, cut
+from cluster.zero.gathering import SMALL_GROUP_BYTES
 from multitask.config.cluster import ClusterConfig
 
 _BF16, _FP32, _FP64, _INT64 = 2, 4, 8, 8
@@ -55,11 +56,7 @@ class Traffic:
             *self._words(work),
             self._all_reduce("totals", reduced),
             *([self._all_reduce("norm", 1)] if work.groups > 1 else []),
-            *(
-                self._all_gather(f"weights {n}", shard * self._weight_bytes)
-                for n, shard in enumerate(self._shares.shards)
-                if self._moves(n, work)
-            ),
+            *self._weights(work),
         ]
 
     def _gradients(self, work: StepWork) -> Iterator[Collective]:
@@ -71,6 +68,19 @@ class Traffic:
         yield self._all_to_all(
             "heads", lambda rank: sum((self._heads[task] for task in work.heads[rank]), start=none), self._wire
         )
+
+    def _weights(self, work: StepWork) -> Iterator[Collective]:
+        """Large parameter groups one by one, small ones together."""
+        small = 0
+        for number, shard in enumerate(self._shares.shards):
+            if self._moves(number, work):
+                part = shard * self._weight_bytes
+                if part * self._shares.world > SMALL_GROUP_BYTES:
+                    yield self._all_gather(f"weights {number}", part)
+                else:
+                    small += part
+        if small:
+            yield self._all_gather("weights of heads and vectors", small)
 
     def _moves(self, number: int, work: StepWork) -> bool:
         """Whether the step changes weights of a parameter group: of what tasks share, or of a task's own."""

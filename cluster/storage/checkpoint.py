@@ -21,6 +21,8 @@ FOLDER = "checkpoints"
 FORMAT = 2
 UNREADABLE, OTHER_FORMAT = "its manifest cannot be read", ", this version reads"
 STATE, EXTRA, MANIFEST = "state.json", "extra.safetensors", "manifest.json"
+# Of the best evaluation: in the run's folder, and in its checkpoint's, should the run's be lost.
+BEST_TABLES, PREDICTIONS = "best_tables.json", "dev_predictions.safetensors"
 
 
 def checkpoint_name(step: int) -> str:

@@ -3,6 +3,7 @@
 import hashlib
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from types import MappingProxyType
 from typing import Any, Protocol, TypeVar
 
 import torch
@@ -56,11 +57,17 @@ class SnapshotMemory:
 
 
 def take_snapshot(
-    engine: Engine, step: int, state: Mapping[str, Any], tensors: Mapping[str, Tensor], memory: SnapshotMemory
+    engine: Engine,
+    step: int,
+    state: Mapping[str, Any],
+    tensors: Mapping[str, Tensor],
+    memory: SnapshotMemory,
+    beside: Mapping[str, Data] = MappingProxyType({}),
 ) -> Snapshot:
     """A copy of the training in `memory`, where it takes the place of the one before.
 
-    `state`: plain JSON values, and `tensors`, further ones that every rank has whole: both are taken from rank 0.
+    `state`: plain JSON values; `tensors`, further ones that every rank has whole; `beside`: further files, name to content.
+    All of them are taken from rank 0.
     """
     rank, world = dist.get_rank(), dist.get_world_size()
     files: dict[str, Data] = {}
@@ -68,6 +75,7 @@ def take_snapshot(
         files[STATE] = encode_json({"format": FORMAT, "step": step} | dict(state))
         if tensors:
             files[EXTRA] = memory.extra.fill(tensors)
+        files.update(beside)
     return Snapshot(step, shard_name(rank, world), copy_shard(engine, rank, memory.shard), files)
 
 

@@ -7,10 +7,10 @@ import numpy as np
 from safetensors import SafetensorError
 from safetensors.numpy import load, save
 
+from cluster.storage.checkpoint import PREDICTIONS
 from cluster.storage.run_folder import RunFolder
 
-FILE = "dev_predictions.safetensors"
-_LABELS, _PREDICTIONS, _STEP = "labels", "predictions", "step"
+_LABELS, _PREDICTED, _STEP = "labels", "predictions", "step"
 
 
 @dataclass(frozen=True)
@@ -21,24 +21,24 @@ class TaskPredictions:
     predictions: np.ndarray
 
 
-def write_dev_predictions(folder: RunFolder, step: int, tasks: Mapping[str, TaskPredictions]) -> None:
-    """Replace the predictions by those after `step` steps."""
+def encode_dev_predictions(step: int, tasks: Mapping[str, TaskPredictions]) -> bytes:
+    """What the file holds of the predictions after `step` steps."""
     arrays = {_STEP: np.array([step], np.int64)}
     for task, own in tasks.items():
         arrays[f"{_LABELS}/{task}"] = np.asarray(own.labels)
-        arrays[f"{_PREDICTIONS}/{task}"] = np.asarray(own.predictions, np.asarray(own.labels).dtype)
-    folder.storage.write(FILE, save(arrays))
+        arrays[f"{_PREDICTED}/{task}"] = np.asarray(own.predictions, np.asarray(own.labels).dtype)
+    return save(arrays)
 
 
 def read_dev_predictions(folder: RunFolder, step: int) -> dict[str, TaskPredictions] | None:
     """Task to its predictions after `step` steps; None where the folder holds none, or those of another step."""
-    if not folder.storage.exists(FILE):
+    if not folder.storage.exists(PREDICTIONS):
         return None
     try:
-        arrays = load(folder.storage.read(FILE))
+        arrays = load(folder.storage.read(PREDICTIONS))
     except SafetensorError:
         return None
     if int(arrays[_STEP][0]) != step:
         return None
     tasks = [name.removeprefix(f"{_LABELS}/") for name in arrays if name.startswith(f"{_LABELS}/")]
-    return {task: TaskPredictions(arrays[f"{_LABELS}/{task}"], arrays[f"{_PREDICTIONS}/{task}"]) for task in tasks}
+    return {task: TaskPredictions(arrays[f"{_LABELS}/{task}"], arrays[f"{_PREDICTED}/{task}"]) for task in tasks}

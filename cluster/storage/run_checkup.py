@@ -4,18 +4,17 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 from cluster.storage.checkpoint import (
-    EXTRA,
+    BEST_TABLES,
     FOLDER,
     MANIFEST,
     OTHER_FORMAT,
-    STATE,
+    PREDICTIONS,
     checkpoint_name,
     find_checkpoint,
     is_read,
     read_state,
     verify,
 )
-from cluster.storage.dev_predictions import FILE as PREDICTIONS
 from cluster.storage.finding import Finding, remove_file, remove_folder
 from cluster.storage.leftovers import find_leftovers
 from cluster.storage.run_folder import RunFolder
@@ -25,7 +24,7 @@ from multitask.errors import UserError
 from multitask.export import check_export
 from multitask.signature import SUFFIX, VARIABLE
 
-_JSON = ("run.json", "history.json", "result.json", "best_tables.json", "inherited.json")
+_JSON = ("run.json", "history.json", "result.json", BEST_TABLES, "inherited.json")
 _EXPORT = "export"
 
 
@@ -99,7 +98,7 @@ def check_checkpoints(storage: Storage) -> Iterator[Finding]:
 
 def _check_strays(storage: Storage, path: str) -> Iterator[Finding]:
     for name in storage.files(path):
-        if not is_read(name) and name not in (STATE, EXTRA, MANIFEST, MANIFEST + SUFFIX):
+        if not is_read(name) and name not in (BEST_TABLES, PREDICTIONS, MANIFEST, MANIFEST + SUFFIX):
             yield remove_file(f"{path}/{name}", "no file of the checkpoint")
 
 

@@ -19,7 +19,7 @@ from cluster.training.device_figures import DeviceFigures
 from cluster.training.history import History
 from cluster.training.observer import Outcome
 from cluster.training.outcome import Ending, RunSummary, checkpoint_state, export_best, result_values, run_outcome
-from cluster.training.run_files import run_files
+from cluster.training.run_files import best_tables, files_of_best, run_files
 from cluster.training.save_interval import AutoSave
 from cluster.training.saver import Saver
 from cluster.training.session import Session
@@ -177,9 +177,7 @@ class Run:
         self._write_result(status, error, files)
         best = self.progress.best_step
         if best is not None and status != "failed":
-            tables = self.session.agreement.from_rank_zero(
-                lambda: self.folder.read_or_set_aside("best_tables.json") or {}
-            )
+            tables = self.session.agreement.from_rank_zero(lambda: best_tables(self.folder, best))
             self.session.report(self.position() | {"tables": tables})
             if self.config.cluster.export:
                 with self.watch("save"):
@@ -237,8 +235,10 @@ class Run:
         summary, step = self.summary(), self.progress.step
         state = checkpoint_state(summary, self.folder.run_id, self.combination.state_dict())
         tensors = self.teacher.state_dict() if self.teacher else {}
-        files = run_files(self.folder, step, best, self.history, result_values(summary, "running"))
-        self.saver.save(partial(take_snapshot, self.engine, step, state, tensors), files, self.progress.best_step)
+        beside = files_of_best(step, best) if best and self.session.rank == 0 else {}
+        files = run_files(self.folder, beside, self.history, result_values(summary, "running"))
+        take = partial(take_snapshot, self.engine, step, state, tensors, beside=beside)
+        self.saver.save(take, files, self.progress.best_step)
 
     def position(self) -> dict[str, Any]:
         """Step, epoch and phase of the last step done."""

@@ -78,8 +78,10 @@ def kill_everything(mark: str) -> None:
 
 
 def damage_something(folder: Path, generator: random.Random) -> str:
-    """Tear or delete one file of a run folder that holds another checkpoint to go on from, or nothing but a beginning."""
-    files = sorted({path for pattern in _DAMAGEABLE for path in folder.rglob(pattern) if path.is_file()})
+    """Tear or delete one file of a run folder; no checkpoint of a run that has ended, which nothing could train again."""
+    ended = any('"finished"' in result.read_text(errors="replace") for result in folder.glob("result.json"))
+    patterns = _DAMAGEABLE[1:] if ended else _DAMAGEABLE
+    files = sorted({path for pattern in patterns for path in folder.rglob(pattern) if path.is_file()})
     if not files:
         return "nothing"
     victim = generator.choice(files)

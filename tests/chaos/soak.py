@@ -155,14 +155,18 @@ def main() -> None:
     parser.add_argument("--seed", type=int, default=0)
     parser.add_argument("--runs", type=int, default=24)
     parser.add_argument("--sweeps", type=int, default=4)
+    parser.add_argument(
+        "--first", type=int, default=0, help="number of the first run and sweep, to go on from another call's"
+    )
     parser.add_argument("--kinds", nargs="+", choices=KINDS, default=list(KINDS), help="of runs")
     given = parser.parse_args()
     place = Path(tempfile.mkdtemp(prefix="soak-"))
     write_tiny_tasks(place)
     build_tiny_bert(place / "encoder")
     soak, failures = Soak(place, given.seed), 0
-    subjects = [(given.kinds[number % len(given.kinds)], number) for number in range(given.runs)]
-    for kind, number in [*subjects, *(("sweep", number) for number in range(given.sweeps))]:
+    kinds, first = given.kinds, given.first
+    subjects = [(kinds[number % len(kinds)], number) for number in range(first, first + given.runs)]
+    for kind, number in [*subjects, *(("sweep", number) for number in range(first, first + given.sweeps))]:
         begun = time.monotonic()
         try:
             soak.check(kind, number)

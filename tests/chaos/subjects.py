@@ -92,6 +92,7 @@ def _sweep_outcome(folder: Path) -> dict[str, Any]:
 
 
 def _files(folder: Path) -> list[str]:
-    """What lies there, but for what a kill leaves of a file that it cut off."""
+    """What lies there, but for what a kill leaves of a file that it cut off, and damaged files that were set aside."""
     names = (str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file())
-    return sorted(name for name in names if not name.startswith(_BY_CHANCE) and not name.endswith(".part"))
+    kept = (name for name in names if ".damaged-" not in name and not name.endswith(".part"))
+    return sorted(name for name in kept if not name.startswith(_BY_CHANCE))

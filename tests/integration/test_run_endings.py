@@ -42,12 +42,18 @@ def whole(folder: Path, encoder: Path) -> Path:
     return folder / "runs/whole"
 
 
-def _cut_short(folder: Path, whole: Path, name: str) -> tuple[Path, str]:
-    """A copy of the run whose newest checkpoint was not finished, and its recipe."""
+def _finished(folder: Path, whole: Path, name: str) -> tuple[Path, str]:
+    """A copy of the run, and its recipe."""
     run = folder / "runs" / name
     shutil.copytree(whole, run)
-    (sorted((run / "checkpoints").iterdir())[-1] / "manifest.json").unlink()
     return run, _recipe(folder, name)
+
+
+def _cut_short(folder: Path, whole: Path, name: str) -> tuple[Path, str]:
+    """A copy of the run whose newest checkpoint was not finished, and its recipe."""
+    run, recipe = _finished(folder, whole, name)
+    (sorted((run / "checkpoints").iterdir())[-1] / "manifest.json").unlink()
+    return run, recipe
 
 
 def test_diverged_run_has_failed(folder: Path, encoder: Path, concord: Concord) -> None:
@@ -106,6 +112,21 @@ def test_damaged_file_stops_no_run(folder: Path, whole: Path, concord: Concord, 
         assert f"it was set aside as {aside.name}" in ended.out + ended.err
     dev = json.loads((run / "history.json").read_text())["dev"]
     assert dev == json.loads((whole / "history.json").read_text())["dev"]
+
+
+@pytest.mark.parametrize("name", ["best_tables.json", "dev_predictions.safetensors"])
+@pytest.mark.parametrize("torn", [False, True])
+def test_what_tells_of_the_best_comes_back_from_its_checkpoint(
+    folder: Path, whole: Path, concord: Concord, name: str, torn: bool
+) -> None:
+    run, recipe = _finished(folder, whole, f"lost-{name.partition('.')[0]}-{torn}")
+    before = (run / name).read_bytes()
+    (run / name).unlink()
+    if torn:
+        (run / name).write_bytes(before[: len(before) // 2])
+    ended = concord("train", recipe, "--no-ray")
+    assert ended.code == 0, ended.err
+    assert (run / name).read_bytes() == before
 
 
 def test_export_of_the_best_with_a_damaged_result(folder: Path, whole: Path, concord: Concord) -> None:

@@ -18,7 +18,8 @@ from cluster.analysis.ranking import rank
 from cluster.analysis.summary import summarise
 from cluster.analysis.verdict import judge_winner
 from cluster.analysis.winner_checkpoints import confirmed_winner
-from cluster.storage.dev_predictions import TaskPredictions, write_dev_predictions
+from cluster.storage.checkpoint import PREDICTIONS
+from cluster.storage.dev_predictions import TaskPredictions, encode_dev_predictions
 from cluster.sweeps.confirmation import Confirmation
 from cluster.sweeps.store import SweepStore
 from cluster.terminal.best_display import show_summary
@@ -204,7 +205,8 @@ def _write_rows(store: SweepStore, plan: Confirmation, rights: Mapping[int, floa
         tasks = {task: TaskPredictions(labels, classes) for task in ("sst", "quora")}
         tasks |= {"sts": TaskPredictions(numbers, values)}
         for seed in plan.seeds:
-            write_dev_predictions(store.run(plan.run("s", one.number, seed)), 10, tasks)
+            run = store.run(plan.run("s", one.number, seed))
+            run.storage.write(PREDICTIONS, encode_dev_predictions(10, tasks))
 
 
 @pytest.mark.parametrize(("rows", "enough"), [(60, False), (6000, True)])
@@ -237,7 +239,8 @@ def test_predictions_of_other_rows_give_no_interval(store: SweepStore) -> None:
     plan = _confirm(store, {0: 0.5, 1: 0.56, 2: 0.5})
     _write_rows(store, plan, {0: 0.8, 1: 0.84, 2: 0.8}, 60)
     run = store.run(plan.runs("s")[0])
-    write_dev_predictions(run, 10, {"sst": TaskPredictions(np.ones(3), np.ones(3))})
+    other = {"sst": TaskPredictions(np.ones(3), np.ones(3))}
+    run.storage.write(PREDICTIONS, encode_dev_predictions(10, other))
     confirmed = judge_winner(rank(store.read())).confirmed
     assert confirmed is not None
     assert confirmed.rows == "the configurations were not scored on the same dev rows"

@@ -3,7 +3,9 @@
 from typing import Any
 
 import pytest
+import torch
 
+from cluster.zero import gathering
 from cluster.zero.engine import import_deepspeed
 from cluster.zero.gathering import gathers_only
 
@@ -15,11 +17,19 @@ def test_weights_that_stay_as_they_are_are_not_gathered(monkeypatch: pytest.Monk
     gathered: list[dict[str, Any]] = []
     whole = stage_1_and_2.all_gather_dp_groups
     monkeypatch.setattr(stage_1_and_2, "all_gather_dp_groups", lambda **lists: gathered.append(lists))
-    lists = {"groups_flat": ["a", "b", "c"], "partitioned_param_groups": [1, 2, 3], "dp_process_group": [4, 5, 6]}
-    with gathers_only([0, 2]):
+    a, b, c, small, other = (torch.empty(n, device="meta") for n in (2**21, 2**21, 2**21, 10, 2**20))
+    together: list[list[torch.Tensor]] = []
+    monkeypatch.setattr(gathering, "_gather_together", lambda groups, processes: together.append(groups))
+    lists = {
+        "groups_flat": [a, small, b, c, other],
+        "partitioned_param_groups": [1, 2, 3, 4, 5],
+        "dp_process_group": [6] * 5,
+    }
+    with gathers_only([0, 1, 3, 4]):
         stage_1_and_2.all_gather_dp_groups(**lists, start_alignment_factor=2, allgather_bucket_size=9)
     stage_1_and_2.all_gather_dp_groups(**lists)
-    chosen = {"groups_flat": ["a", "c"], "partitioned_param_groups": [1, 3], "dp_process_group": [4, 6]}
+    chosen = {"groups_flat": [a, c], "partitioned_param_groups": [1, 4], "dp_process_group": [6, 6]}
     assert gathered == [chosen | {"start_alignment_factor": 2, "allgather_bucket_size": 9}, lists]
+    assert together == [[small, other]]
     monkeypatch.undo()
     assert stage_1_and_2.all_gather_dp_groups is whole
