@@ -1,12 +1,16 @@
-"""What a step knows over all ranks, on the host."""
+"""What a step knows over all ranks: first on the device, then on the host."""
 
 import math
+from collections.abc import Sequence
 from typing import NamedTuple
 
 import torch
+import torch.distributed as dist
 from torch import Tensor
 
+from cluster.step.task_gradients import LocalSums
 from multitask.combination import Factors, Facts
+from multitask.device import to_device
 
 
 class Totals(NamedTuple):
@@ -24,6 +28,61 @@ class Totals(NamedTuple):
     tokens: int
     slots: int
     extra_tokens: int
+
+
+class DeviceTotals(NamedTuple):
+    """`Totals` that the host has not read: `packed` (N,) fp64 has parts of these `shapes` one after the other.
+
+    The first `blocks` of its Gramians are those of the combination's blocks.
+    """
+
+    packed: Tensor
+    shapes: tuple[torch.Size, ...]
+    blocks: int
+
+    def norm(self) -> Tensor:
+        """Norm of the one gradient that is kept, with the heads', as the host works it out; fp64, no dimension."""
+        inner, *_, square, _, _ = self._parts(self.packed)
+        return (inner[: self.blocks].sum().float().double() + square.float().double()[0]).sqrt()
+
+    def on_host(self, packed: Tensor) -> Totals:
+        """The totals, `packed` being read."""
+        inner, losses, terms, square, heads, counts = self._parts(packed)
+        tokens, slots, extra_tokens = (int(count) for count in counts)
+        return Totals(
+            gramian=inner[: self.blocks],
+            layers=inner[self.blocks :],
+            losses=losses,
+            terms=terms,
+            head_square=square.float()[0],
+            heads=heads,
+            tokens=tokens,
+            slots=slots,
+            extra_tokens=extra_tokens,
+        )
+
+    def _parts(self, packed: Tensor) -> list[Tensor]:
+        found = packed.split([shape.numel() for shape in self.shapes])
+        return [part.view(shape) for part, shape in zip(found, self.shapes, strict=True)]
+
+
+def over_all_ranks(
+    inner: Tensor, blocks: int, sums: LocalSums, head: Tensor, own_heads: Sequence[tuple[int, int, int]]
+) -> DeviceTotals:
+    """Sum over ranks in one go: Gramian, losses, regularization, squares of the heads' norms, and tokens.
+
+    `inner`: Gramians (B or B + L, G, G) of this rank's shards, those of the `blocks` first; `own_heads`: as `StepLayout.own_heads`.
+    """
+    numbers = torch.tensor([sums.tokens, sums.slots, sums.extra_tokens], dtype=torch.float64)
+    square = head.double().square().sum().reshape(1)
+    heads = torch.zeros(len(sums.losses), dtype=torch.float64, device=head.device)
+    for k, at, size in own_heads:
+        heads[k] += head[at : at + size].double().square().sum()
+    parts = [inner.double(), sums.losses, sums.terms, square, heads, to_device(numbers, head.device)]
+    packed = torch.cat([part.reshape(-1) for part in parts])
+    if dist.get_world_size() > 1:
+        dist.all_reduce(packed)
+    return DeviceTotals(packed, tuple(part.shape for part in parts), blocks)
 
 
 def bound(totals: Totals, factors: Factors) -> float:

@@ -95,6 +95,7 @@ class Run:
         self.combination.load_state_dict(
             {k: torch.tensor(v, dtype=torch.float64) for k, v in state["combination"].items()}
         )
+        self.step.loss_scale.load_state_dict(state.get("loss_scale", {}))
         self.progress = Progress.from_dict(state["progress"])
         self.resumed_step = self.saver.saved_step = self.progress.step
         if self.session.rank == 0:
@@ -235,7 +236,8 @@ class Run:
     def _save(self, best: DevEvaluation | None = None) -> None:
         """Begin to write a checkpoint, once the one before is written. `best`: the evaluation of this step, if it is the best."""
         summary, step = self.summary(), self.progress.step
-        state = checkpoint_state(summary, self.folder.run_id, self.combination.state_dict())
+        scale = self.step.loss_scale.state_dict()
+        state = checkpoint_state(summary, self.folder.run_id, self.combination.state_dict(), scale)
         tensors = self.teacher.state_dict() if self.teacher else {}
         files = run_files(self.folder, step, best, self.history, result_values(summary, "running"))
         self.saver.save(partial(take_snapshot, self.engine, step, state, tensors), files, self.progress.best_step)

@@ -57,7 +57,9 @@ class RunConfig(Config):
     schedule: ScheduleConfig = Field(default=ScheduleConfig(), description="the learning rate over the steps")
     training: TrainingConfig = Field(default=TrainingConfig(), description="evaluating, saving, clipping, stopping")
     precision: Precision = Field(
-        default="fp32", description="bf16: bf16 weights with fp32 masters; autocast: fp32 weights, bf16 matrix products"
+        default="fp32",
+        description="bf16: bf16 weights with fp32 masters; autocast: fp32 weights, bf16 matrix products; fp16: fp32 weights, fp16 matrix "
+        "products under a loss scale, for GPUs without bf16 (T4, V100)",
     )
     zero: ZeroConfig = Field(default=ZeroConfig(), description="what DeepSpeed shards over the workers")
     cluster: ClusterConfig = Field(default=ClusterConfig(), description="workers, their resources, storage")

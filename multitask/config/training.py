@@ -142,4 +142,4 @@ class ZeroConfig(Config):
     )
 
 
-Precision = Literal["fp32", "bf16", "autocast"]
+Precision = Literal["fp32", "bf16", "autocast", "fp16"]

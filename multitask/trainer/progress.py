@@ -16,7 +16,8 @@ class Progress:
 
     `history`: one dict per evaluation with `step`, `epoch`, `rows`, `tokens` and the scores. `waited`: evaluations since
     the best. `trained_steps`: task to steps that trained it. `rows` and `tokens`: trained so far, padding not counted.
-    `skipped`: task to steps that were left out since its loss or gradient was not finite.
+    `skipped`: task to steps that were left out since its loss or gradient was not finite; those that only lower a loss scale are
+    `overflowed_steps`.
     """
 
     step: int = 0
@@ -28,6 +29,7 @@ class Progress:
     skipped: dict[str, int] = field(default_factory=dict)
     skipped_steps: int = 0
     skipped_in_a_row: int = 0
+    overflowed_steps: int = 0
     trained_steps: dict[str, int] = field(default_factory=dict)
     baseline: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
@@ -39,6 +41,9 @@ class Progress:
         self.tokens += result.tokens
         for task in result.losses:
             self.trained_steps[task] = self.trained_steps.get(task, 0) + 1
+        if result.overflowed:
+            self.overflowed_steps += 1
+            return
         self.skipped_steps += not result.applied
         self.skipped_in_a_row = 0 if result.applied else self.skipped_in_a_row + 1
         for task in result.culprits:

@@ -42,6 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
     "accumulation": {"training": {"accumulation": 2}},
     "bf16": {"precision": "bf16"},
     "autocast": {"precision": "autocast"},
+    "fp16": {"precision": "fp16"},
     "zero2": {"zero": {"stage": 2}},
     "dropout of rows": {"encoder": {"dropout": 0.1}},
     "dropout of ranks": {"encoder": {"dropout": 0.1, "dropout_key": "rank"}},
