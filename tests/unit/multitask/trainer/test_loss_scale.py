@@ -8,11 +8,13 @@ from typing import Any, cast
 import pytest
 import torch
 from torch import Tensor
+from transformers import BertModel, BertTokenizer
 
 import multitask
 from multitask.config import parse_config
 from multitask.config.regularization import Smart
 from multitask.data import prepare_tables
+from multitask.model import build_model
 from multitask.objectives.adversary import worst_noise
 from multitask.trainer.loss_scale import LossScale
 from multitask.trainer.trainer import Trainer
@@ -156,6 +158,18 @@ def test_what_is_not_finite_without_a_scale_is_a_failure(tiny_tasks: dict[str, A
     assert [trainer.train_step().overflowed for _ in range(2)] == [True, True]
     with pytest.raises(multitask.UserError, match="1 steps in a row, up to step 3, had a loss"):
         trainer.train_step()
+
+
+def test_encoder_that_leaves_the_range_of_fp16_is_refused(tiny_tasks: dict[str, Any], tmp_path: Path) -> None:
+    bert = BertModel.from_pretrained(tiny_tasks["encoder"]["name"])
+    with torch.no_grad():
+        bert.encoder.layer[0].intermediate.dense.weight *= 1e6
+    bert.save_pretrained(tmp_path / "large")
+    BertTokenizer.from_pretrained(tiny_tasks["encoder"]["name"]).save_pretrained(tmp_path / "large")
+    tree = merge(tiny_tasks, {"encoder": {"name": str(tmp_path / "large")}})
+    build_model(parse_config(tree | {"precision": "autocast"}, "test"))
+    with pytest.raises(multitask.UserError, match=r"^precision: the states of this bert leave the range of fp16$"):
+        build_model(parse_config(tree | {"precision": "fp16"}, "test"))
 
 
 def test_training_goes_on_to_the_bit_with_its_scale(tiny_tasks: dict[str, Any], tmp_path: Path) -> None:
