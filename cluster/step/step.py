@@ -6,7 +6,6 @@ Read `MultitaskStep.run`: task gradients, Gramian over all ranks, weights, combi
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import NamedTuple
 
 import torch
 import torch.distributed as dist
@@ -17,12 +16,13 @@ from cluster.step.combined_gradient import CombinedGradient
 from cluster.step.exchange import GradientExchange
 from cluster.step.gradient_writer import GradientWriter, SharedFactors
 from cluster.step.layout import StepLayout
+from cluster.step.passed import Passed, UnseenStep
 from cluster.step.shard_sums import ShardSums, Wire
 from cluster.step.stages import Holders
 from cluster.step.stopwatch import Stopwatch
 from cluster.step.task_gradients import TaskGradients
 from cluster.step.token_exchange import OwnedTokens
-from cluster.step.totals import DeviceTotals, Totals, bound, not_finite, over_all_ranks
+from cluster.step.totals import Totals, bound, facts_of, not_finite, over_all_ranks
 from cluster.zero.engine import Engine
 from multitask.combination import Combination, CoordinateCombination, Factors, Facts, Layers, Plan
 from multitask.combination.base import ones, used_weights
@@ -38,16 +38,6 @@ from multitask.work import RoundWork
 # Squares of what is smaller are finite in fp32, and so is what is added up on the way to it.
 _SAFE_NORM = 1e15
 _WIRE = {"fp32": torch.float32, "bf16": torch.bfloat16}
-
-
-class _Passed(NamedTuple):
-    """This rank's shards of the groups' gradients and of the heads', and totals over all ranks."""
-
-    plan: Plan
-    shards: list[Tensor]
-    head: Tensor
-    tokens: OwnedTokens | None
-    totals: DeviceTotals
 
 
 class MultitaskStep:
@@ -81,7 +71,7 @@ class MultitaskStep:
         with self.watch("combine"):
             # Here the host waits for the device, once a step.
             totals = passed.totals.on_host(to_host(passed.totals.packed))
-            facts = Facts(work.round.step, tuple(tasks), plan.groups, totals.losses, totals.gramian, totals.heads)
+            facts = facts_of(work.round, plan, totals)
             culprits = not_finite(facts)
             factors = ones(facts) if culprits else self.combination.factors(facts)
             written = self._update.write(factors, work.round, passed.shards, passed.head, passed.tokens)
@@ -97,7 +87,33 @@ class MultitaskStep:
         scale = self.loss_scale.shown
         return replace(result, loss_scale=scale, overflowed=self.loss_scale.follow(finite=not culprits))
 
-    def _pass(self, work: RoundWork, lowest_layer: int) -> _Passed:
+    def run_ahead(self, work: RoundWork, lr: float, lowest_layer: int = 0) -> UnseenStep:
+        """As `run`, where all weights are known before: nothing is waited for, and what is not finite is not left out.
+
+        `see` tells what the step did.
+        """
+        passed = self._pass(work, lowest_layer)
+        with self.watch("combine"):
+            factors = Factors(torch.ones(self.blocks.number, 1), torch.ones(len(work.round.tasks)))
+            written = self._update.write(factors, work.round, passed.shards, passed.head, passed.tokens)
+            self._clip(passed.totals.norm(), written)
+        self._optimize(work.round.tasks, lr, lowest_layer)
+        return UnseenStep(work.round, passed.plan, passed.totals)
+
+    def see(self, steps: Sequence[UnseenStep]) -> list[StepResult]:
+        """What these steps did; the host waits for the device once. One that was not finite is `applied=False`, but was applied."""
+        packed = to_host(torch.cat([own.totals.packed for own in steps]))
+        parts = packed.split([len(own.totals.packed) for own in steps])
+        return [self._seen(own, part) for own, part in zip(steps, parts, strict=True)]
+
+    def _seen(self, unseen: UnseenStep, packed: Tensor) -> StepResult:
+        totals = unseen.totals.on_host(packed)
+        facts = facts_of(unseen.round, unseen.plan, totals)
+        factors, norm = ones(facts), self._norm(totals, ones(facts), [])
+        culprits = not_finite(facts) or (() if math.isfinite(norm) else facts.tasks)
+        return self._result(unseen.plan, facts, factors, totals, norm, culprits)
+
+    def _pass(self, work: RoundWork, lowest_layer: int) -> Passed:
         """Forward and backward, and what of it all ranks know together."""
         self._freeze_below(lowest_layer)
         tasks, layout = work.round.tasks, self._layout
@@ -116,7 +132,7 @@ class MultitaskStep:
             inner = self._gramian(work.round.step, shards, tokens)
             own_heads = layout.own_heads(self.rank, tasks)
             totals = over_all_ranks(inner, self.blocks.number, sums, head, own_heads)
-        return _Passed(plan, shards, head, tokens, totals)
+        return Passed(plan, shards, head, tokens, totals)
 
     def _unscale(self, gradients: Sequence[Tensor]) -> None:
         """Divide sums of gradients by the loss scale, in fp32 and before anything reads them."""

@@ -9,8 +9,9 @@ import torch.distributed as dist
 from torch import Tensor
 
 from cluster.step.task_gradients import LocalSums
-from multitask.combination import Factors, Facts
+from multitask.combination import Factors, Facts, Plan
 from multitask.device import to_device
+from multitask.sampling import Round
 
 
 class Totals(NamedTuple):
@@ -91,6 +92,11 @@ def bound(totals: Totals, factors: Factors) -> float:
     shared = (factors.shared.double().abs() * norms).sum(1).square().sum()
     heads = float(factors.heads.double().abs().max()) ** 2 * float(totals.head_square)
     return math.sqrt(float(shared) + heads)
+
+
+def facts_of(round: Round, plan: Plan, totals: Totals) -> Facts:
+    """What the combination is told of a round."""
+    return Facts(round.step, tuple(round.tasks), plan.groups, totals.losses, totals.gramian, totals.heads)
 
 
 def not_finite(facts: Facts) -> tuple[str, ...]:

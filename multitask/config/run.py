@@ -13,6 +13,7 @@ from multitask.config.consistency import (
     check_batch_sizes,
     check_combination,
     check_layer_conflicts,
+    check_looks,
     check_micro_batches,
     check_optimizer,
     check_phase,
@@ -95,6 +96,7 @@ class RunConfig(Config):
             check_tasks_in_step(f"phases.{index}", phase, self.tasks, self.combination)
         check_combination(self.combination, self.tasks)
         check_layer_conflicts(self.training, self.combination)
+        check_looks(self.training, self.combination, self.precision)
         dropping = {task for task in self.tasks if self.drops(task)}
         check_regularization(self.regularization, self.tasks, drops_encoder=self.drops_encoder, dropping=dropping)
         check_batch_sizes(self.tasks, self.data.batch_size)
@@ -163,6 +165,7 @@ class RunConfig(Config):
             "stop_after",
             "log_every",
             "non_finite_limit",
+            "check_every",
             "evaluate_before",
             "score_train_rows",
             "layer_conflicts_every",

@@ -1,7 +1,7 @@
 """How far a run is, and how well it does: the part of a checkpoint that is no tensor."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -36,11 +36,19 @@ class Progress:
 
     def trained(self, result: StepResult, rows: int) -> None:
         """Take in a step over `rows` rows."""
+        self.began(tuple(result.losses), rows)
+        self.saw(result)
+
+    def began(self, tasks: Sequence[str], rows: int) -> None:
+        """Take in a step of `tasks` over `rows` rows, as far as it is known before it is looked at."""
         self.step += 1
         self.rows += rows
-        self.tokens += result.tokens
-        for task in result.losses:
+        for task in tasks:
             self.trained_steps[task] = self.trained_steps.get(task, 0) + 1
+
+    def saw(self, result: StepResult) -> None:
+        """Take in what a step did."""
+        self.tokens += result.tokens
         if result.overflowed:
             self.overflowed_steps += 1
             return

@@ -13,6 +13,7 @@ from cluster.training.session import LocalSession
 from cluster.training.worker import open_tables
 from multitask.config import parse_config
 from multitask.data import prepare_tables
+from multitask.objectives import rows
 from multitask.trainer.record import TrainRecord
 from multitask.trainer.trainer import Trainer
 from tests.builders import merge
@@ -76,6 +77,21 @@ def test_step_is_the_plain_trainers(case: str, tiny_tasks: dict[str, Any]) -> No
     moved = torch.cat([(value - start[name]).flatten() for name, value in plain.step.weights.copy().items()])
     ours = torch.cat([(found[name] - start[name]).flatten() for name in plain.step.weights.copy()])
     assert (ours - moved).norm() < 2e-2 * moved.norm()
+
+
+def test_adversary_takes_its_gradient_under_the_scale(
+    tiny_tasks: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run, given, real = run_of(merge(tiny_tasks, CASES["smart"] | {"precision": "fp16"})), [], rows.worst_noise
+
+    def spy(*arguments: Any) -> Tensor:
+        given.append(arguments[-1])
+        return real(*arguments)
+
+    monkeypatch.setattr(rows, "worst_noise", spy)
+    for _ in range(2):
+        run.train_step(TrainRecord())
+    assert given == [2.0**16] * 3 + [2.0**15] * 3
 
 
 def test_run_goes_on_to_the_bit_with_its_scale(tiny_tasks: dict[str, Any]) -> None:
