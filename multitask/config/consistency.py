@@ -108,8 +108,7 @@ def check_looks(training: TrainingConfig, combination: CombinationConfig, precis
     if training.check_every == 1:
         return
     key = f"training.check_every={training.check_every}"
-    about = combination.ABOUT
-    if about.gradients == "each" or about.state:
+    if not combination.ABOUT.weighs_before:
         raise ValueError(
             f"{key} needs weights that do not depend on what a step finds, but combination.name={combination.name} reads losses or gradients "
             "of each: set training.check_every=1, or use one such as sum"
