@@ -93,7 +93,7 @@ def _saved(config: Any) -> list[str]:
         ({"check_every": 100, "save_every": 3}, 6, ["step-00000003"]),
         ({"check_every": 100, "evaluate_every": 7}, 7, []),
         ({"check_every": 100, "log_every": 8}, 8, []),
-        ({"check_every": 100, "save_every": "auto"}, 10, []),
+        ({"check_every": 100, "save_every": "auto", "log_every": 100}, 10, []),
         ({"check_every": 2}, 6, []),
     ],
 )
@@ -101,7 +101,9 @@ def test_step_that_is_seen_too_late_ends_the_run_and_nothing_since_is_saved(
     tiny_tasks: dict[str, Any], monkeypatch: pytest.MonkeyPatch, training: dict[str, Any], seen: int, saved: list[str]
 ) -> None:
     _poison(monkeypatch, 5)
-    outcome, recorder, config = _run(_tree(tiny_tasks, **training))
+    tree = _tree(tiny_tasks, **training)
+    tree["phases"] = [tree["phases"][0] | {"steps_per_epoch": 12}]
+    outcome, recorder, config = _run(tree)
     assert (outcome.status, outcome.best_step) == ("failed", None)
     assert outcome.error == (
         f"step 5 had a loss or gradient that is not finite (sts), which was seen after step {seen}: what was trained since is not saved; set "
