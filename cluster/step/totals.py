@@ -101,9 +101,9 @@ def facts_of(round: Round, plan: Plan, totals: Totals) -> Facts:
 
 def not_finite(facts: Facts) -> tuple[str, ...]:
     """The tasks whose loss or gradient is not finite; all of them where it cannot be told."""
-    if torch.isfinite(facts.losses).all() and torch.isfinite(facts.gramian).all():
+    bad = ~(torch.isfinite(facts.losses) & torch.isfinite(facts.heads))
+    if not bad.any() and torch.isfinite(facts.gramian).all():
         return ()
-    bad = ~torch.isfinite(facts.losses)
     if len(facts.groups) > 1:
         bad |= ~torch.isfinite(facts.gramian.sum(0).diagonal())[facts.group_of]
     return tuple(t for t, b in zip(facts.tasks, bad.tolist(), strict=True) if b) or facts.tasks

@@ -57,7 +57,7 @@ class Step:
         found = self._task_gradients(work, plan.losses.tolist(), shared)
         gradients = self._group_gradients(plan, tasks, found, shared)
         facts = self._facts(plan, work, found, gradients, shared)
-        culprits = not_finite(found, facts.gramian)
+        culprits = not_finite(found, facts)
         factors = ones(facts) if culprits else self.combination.factors(facts)
         looked = self._in_layers(step, gradients, shared)
         update = self._combined(factors, facts, found, gradients, shared)
@@ -225,10 +225,11 @@ def parts_of(shared: Mapping[str, nn.Parameter]) -> list[Part]:
     return [(name, at - size, size) for name, at, size in zip(shared, accumulate(sizes), sizes, strict=True)]
 
 
-def not_finite(found: Mapping[str, TaskGradient], gramian: Tensor) -> tuple[str, ...]:
+def not_finite(found: Mapping[str, TaskGradient], facts: Facts) -> tuple[str, ...]:
     """The tasks whose loss or gradient is not finite; all of them where it cannot be told."""
-    numbers = torch.tensor([*(own.loss for own in found.values()), *gramian.flatten()])
-    if numbers.isfinite().all():
+    own_numbers = facts.losses.isfinite() & facts.heads.isfinite()
+    if own_numbers.all() and facts.gramian.isfinite().all():
         return ()
-    bad = [t for t, own in found.items() if not (own.shared.isfinite().all() and torch.tensor(own.loss).isfinite())]
+    finite = zip(found.items(), own_numbers.tolist(), strict=True)
+    bad = [task for (task, gradient), own in finite if not (own and gradient.shared.isfinite().all())]
     return tuple(bad) or tuple(found)

@@ -6,6 +6,7 @@ import pytest
 import torch
 from torch import Tensor
 
+from cluster.step.exchange import GradientExchange
 from cluster.step.stopwatch import Stopwatch
 from cluster.storage.run_folder import RunFolder
 from cluster.training.loop import Run
@@ -92,6 +93,28 @@ def test_adversary_takes_its_gradient_under_the_scale(
     for _ in range(2):
         run.train_step(TrainRecord())
     assert given == [2.0**16] * 3 + [2.0**15] * 3
+
+
+def test_overflow_in_a_head_alone_teaches_the_method_nothing(
+    tiny_tasks: dict[str, Any], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run = run_of(merge(tiny_tasks, {"combination": {"name": "gradvac"}, "precision": "fp16"}))
+    run.step.loss_scale.value = 2.0**10
+    real = GradientExchange.finish
+
+    def finish(self: GradientExchange) -> tuple[list[Tensor], Tensor]:
+        shards, head = real(self)
+        at, size = next((at, size) for k, at, size in run.step._layout.own_heads(0, ("sst", "quora", "sts")) if k == 1)
+        head[at : at + size] = torch.inf
+        return shards, head
+
+    monkeypatch.setattr(GradientExchange, "finish", finish)
+    result = run.step.run(run.source.share(run.schedule.round(0)), 1e-3)
+    assert (result.overflowed, result.culprits) == (True, ("quora",))
+    assert run.combination.state_dict() == {}
+    monkeypatch.setattr(GradientExchange, "finish", real)
+    run.step.run(run.source.share(run.schedule.round(0)), 1e-3)
+    assert run.combination.state_dict() != {}
 
 
 def test_run_goes_on_to_the_bit_with_its_scale(tiny_tasks: dict[str, Any]) -> None:
