@@ -17,7 +17,7 @@ from cluster.storage.run_folder import RunFolder
 from cluster.training.dev_evaluation import DevEvaluation, evaluate_dev
 from cluster.training.device_figures import DeviceFigures
 from cluster.training.history import History
-from cluster.training.looks import Looks
+from cluster.training.host_looks import Looks
 from cluster.training.observer import Outcome
 from cluster.training.outcome import Ending, RunSummary, checkpoint_state, export_best, result_values, run_outcome
 from cluster.training.run_files import run_files
