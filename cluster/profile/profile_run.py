@@ -100,6 +100,8 @@ def _train(run: Run, steps: int) -> TrainRecord:
     record = TrainRecord()
     for _ in range(steps):
         run.train_step(record)
+    if problem := run.looks.look(run.progress, record):
+        raise UserError(problem)
     return record
 
 

@@ -107,6 +107,8 @@ def _facts(source: Source) -> dict[str, str]:
         }
         if result.get("skipped_steps"):
             facts["skipped steps"] = f"{result['skipped_steps']} (a loss or gradient was not finite)"
+        if result.get("overflowed_steps"):
+            facts["overflowed steps"] = f"{result['overflowed_steps']} (left out, they lowered the loss scale)"
     return facts
 
 

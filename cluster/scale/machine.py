@@ -57,7 +57,7 @@ def machine(gpu: str, network: str, precision: Precision) -> Machine:
     known = ACCELERATORS[name]
     peak = known.peak(precision)
     if peak is None:
-        raise UserError(f"--gpu: a {name} has no fast {precision}; say precision=fp32")
+        raise UserError(f"--gpu: a {name} has no fast {precision}; say precision=fp16")
     return Machine(
         name=name,
         flops=peak * 1e12 * _ATTAINED,

@@ -40,7 +40,7 @@ def _memory(config: RunConfig, plan: StepPlan, machine: Machine) -> Iterator[str
     needed, there = plan.memory.total / _GIB, machine.memory_bytes / _GIB
     largest = max(("weights", "optimizer", "gradients", "activations"), key=lambda part: getattr(plan.memory, part))
     keys = {
-        "weights": "precision=bf16, or zero.stage=3",
+        "weights": "zero.stage=3" if config.precision == "fp16" else "precision=bf16, or zero.stage=3",
         "optimizer": "more GPUs: it is shared among them",
         "gradients": "fewer groups of tasks apart (combination)",
         "activations": "training.accumulation, a smaller batch_size or data.max_length",
@@ -55,5 +55,6 @@ def _network(config: RunConfig, plan: StepPlan) -> Iterator[str]:
         f"the network takes {share:.0%} of a step, {longest.name} most of the bytes: more rows for each GPU and step "
         "(tasks.<task>.batch_size), or a faster network"
     )
-    if config.precision != "bf16":
+    # Who says fp16 has a GPU without bf16.
+    if config.precision not in ("bf16", "fp16"):
         yield "precision=bf16 halves the bytes of the weights that are gathered"

@@ -10,10 +10,11 @@ from cluster.step.layout import StepLayout
 from cluster.step.token_exchange import OwnedTokens
 from cluster.zero.engine import Engine
 from cluster.zero.partition import Fragment
-from multitask.combination import Combination, CoordinateCombination, Factors, Facts
+from multitask.combination import Combination, CoordinateCombination, Factors
 from multitask.combination.blocks import Blocks
 from multitask.combination.gramian import as_matrix
 from multitask.device import to_device
+from multitask.sampling import Round
 
 
 class CombinedGradient:
@@ -24,21 +25,21 @@ class CombinedGradient:
         self.rank = dist.get_rank()
 
     def write(
-        self, factors: Factors, facts: Facts, shards: Sequence[Tensor], head: Tensor, tokens: OwnedTokens | None
+        self, factors: Factors, round: Round, shards: Sequence[Tensor], head: Tensor, tokens: OwnedTokens | None
     ) -> list[Tensor]:
         """Write Σ wₖ gₖ of the shared parameters, and the heads' own gradients, into the engine's shards; gives what it wrote."""
         self._there, written = to_device(factors.shared.float(), head.device), []
         for name, (_, fragment, at) in self.layout.shared.owned_by(self.rank):
             rows, out = [shard[at : at + fragment.size] for shard in shards], self._out(fragment)
-            self._combine(name, fragment.start, rows, factors, facts.step, out)
+            self._combine(name, fragment.start, rows, factors, round.step, out)
             written.append(out)
-        written += self._write_heads(factors, facts, head)
+        written += self._write_heads(factors, round.tasks, head)
         embedding = self.layout.embedding
         mine = self.engine.partition.owned[self.rank].get(embedding) if embedding else None
         if tokens is not None and embedding is not None and mine is not None:
             combined, out = torch.empty_like(tokens.rows[0]), self._out(mine)
             rows = list(tokens.rows.flatten(1))
-            self._combine(embedding, tokens.places(), rows, factors, facts.step, combined.view(-1))
+            self._combine(embedding, tokens.places(), rows, factors, round.step, combined.view(-1))
             tokens.write(combined, mine, out)
             written.append(out)
         return written
@@ -54,8 +55,8 @@ class CombinedGradient:
             places = torch.arange(places, places + len(out), device=out.device)
         out.copy_(self.combination.merge(name, places, rows, step))
 
-    def _write_heads(self, factors: Factors, facts: Facts, head: Tensor) -> list[Tensor]:
-        by_parameter = self.layout.head_factors(dict(zip(facts.tasks, factors.heads.tolist(), strict=True)))
+    def _write_heads(self, factors: Factors, tasks: Sequence[str], head: Tensor) -> list[Tensor]:
+        by_parameter = self.layout.head_factors(dict(zip(tasks, factors.heads.tolist(), strict=True)))
         written = []
         for name, (_, fragment, at) in self.layout.heads.owned_by(self.rank):
             out = self._out(fragment).copy_(head[at : at + fragment.size])

@@ -5,6 +5,7 @@ Read `MultitaskStep.run`: task gradients, Gramian over all ranks, weights, combi
 
 import math
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 import torch
 import torch.distributed as dist
@@ -15,20 +16,22 @@ from cluster.step.combined_gradient import CombinedGradient
 from cluster.step.exchange import GradientExchange
 from cluster.step.gradient_writer import GradientWriter, SharedFactors
 from cluster.step.layout import StepLayout
+from cluster.step.passed import Passed, UnseenStep
 from cluster.step.shard_sums import ShardSums, Wire
 from cluster.step.stages import Holders
 from cluster.step.stopwatch import Stopwatch
-from cluster.step.task_gradients import LocalSums, TaskGradients
+from cluster.step.task_gradients import TaskGradients
 from cluster.step.token_exchange import OwnedTokens
-from cluster.step.totals import Totals, bound, not_finite
+from cluster.step.totals import Totals, bound, facts_of, not_finite, over_all_ranks
 from cluster.zero.engine import Engine
 from multitask.combination import Combination, CoordinateCombination, Factors, Facts, Layers, Plan
 from multitask.combination.base import ones, used_weights
 from multitask.combination.blocks import Blocks
 from multitask.config import RunConfig
-from multitask.device import to_device, to_host
+from multitask.device import to_host
 from multitask.model import EmbeddingTap, TokenGradient
 from multitask.objectives import RowObjective
+from multitask.trainer.loss_scale import LossScale
 from multitask.trainer.result import StepResult
 from multitask.work import RoundWork
 
@@ -52,7 +55,8 @@ class MultitaskStep:
         self.engine, self.combination, self.config, self.tap, self.watch = engine, combination, config, tap, watch
         self.rank = dist.get_rank()
         self.device = engine.shards[0].device
-        self.gradients = TaskGradients(engine.model, config, objective, self.device)
+        self.loss_scale = LossScale(config.precision)
+        self.gradients = TaskGradients(engine.model, config, objective, self.loss_scale, self.device)
         self._shared = engine.model.shared_parameters()
         self.blocks = Blocks(list(self._shared), combination.granularity, engine.model.layer_of)
         every = config.training.layer_conflicts_every
@@ -62,6 +66,55 @@ class MultitaskStep:
 
     def run(self, work: RoundWork, lr: float, lowest_layer: int = 0) -> StepResult:
         """Train on `work`, this rank's share of a round; shared layers below `lowest_layer` stay as they are."""
+        passed = self._pass(work, lowest_layer)
+        plan, tasks = passed.plan, work.round.tasks
+        with self.watch("combine"):
+            # Here the host waits for the device, once a step.
+            totals = passed.totals.on_host(to_host(passed.totals.packed))
+            facts = facts_of(work.round, plan, totals)
+            culprits = not_finite(facts)
+            factors = ones(facts) if culprits else self.combination.factors(facts)
+            written = self._update.write(factors, work.round, passed.shards, passed.head, passed.tokens)
+            norm = self._norm(totals, factors, written)
+            if not culprits and isinstance(norm, float) and not math.isfinite(norm):
+                culprits = tuple(tasks)
+            if not culprits:
+                self._clip(norm, written)
+        if not culprits:
+            self._optimize(tasks, lr, lowest_layer)
+            self.combination.learn(facts)
+        result = self._result(plan, facts, factors, totals, norm, culprits)
+        scale = self.loss_scale.shown
+        return replace(result, loss_scale=scale, overflowed=self.loss_scale.follow(finite=not culprits))
+
+    def run_ahead(self, work: RoundWork, lr: float, lowest_layer: int = 0) -> UnseenStep:
+        """As `run`, where all weights are known before: nothing is waited for, and what is not finite is not left out.
+
+        `see` tells what the step did.
+        """
+        passed = self._pass(work, lowest_layer)
+        with self.watch("combine"):
+            factors = Factors(torch.ones(self.blocks.number, 1), torch.ones(len(work.round.tasks)))
+            written = self._update.write(factors, work.round, passed.shards, passed.head, passed.tokens)
+            self._clip(passed.totals.norm(), written)
+        self._optimize(work.round.tasks, lr, lowest_layer)
+        return UnseenStep(work.round, passed.plan, passed.totals)
+
+    def see(self, steps: Sequence[UnseenStep]) -> list[StepResult]:
+        """What these steps did; the host waits for the device once. One that was not finite is `applied=False`, but was applied."""
+        packed = to_host(torch.cat([own.totals.packed for own in steps]))
+        parts = packed.split([len(own.totals.packed) for own in steps])
+        return [self._seen(own, part) for own, part in zip(steps, parts, strict=True)]
+
+    def _seen(self, unseen: UnseenStep, packed: Tensor) -> StepResult:
+        totals = unseen.totals.on_host(packed)
+        facts = facts_of(unseen.round, unseen.plan, totals)
+        factors, norm = ones(facts), self._norm(totals, ones(facts), [])
+        culprits = not_finite(facts) or (() if math.isfinite(norm) else facts.tasks)
+        return self._result(unseen.plan, facts, factors, totals, norm, culprits)
+
+    def _pass(self, work: RoundWork, lowest_layer: int) -> Passed:
+        """Forward and backward, and what of it all ranks know together."""
         self._freeze_below(lowest_layer)
         tasks, layout = work.round.tasks, self._layout
         plan = self.combination.plan(tasks, work.round.step)
@@ -75,21 +128,17 @@ class MultitaskStep:
             shards, head = self._exchange.finish()
             tokens = self._exchange_tokens(token_gradients, len(plan.groups))
         with self.watch("combine"):
+            self._unscale([*shards, head, *([tokens.rows] if tokens else ())])
             inner = self._gramian(work.round.step, shards, tokens)
-            totals = self._over_all_ranks(tasks, inner, sums, head)
-            facts = Facts(work.round.step, tuple(tasks), plan.groups, totals.losses, totals.gramian, totals.heads)
-            culprits = not_finite(facts)
-            factors = ones(facts) if culprits else self.combination.factors(facts)
-            written = self._update.write(factors, facts, shards, head, tokens)
-            norm = self._norm(totals, factors, written)
-            if not culprits and isinstance(norm, float) and not math.isfinite(norm):
-                culprits = tuple(tasks)
-            if not culprits:
-                self._clip(norm, written)
-        if not culprits:
-            self._optimize(tasks, lr, lowest_layer)
-            self.combination.learn(facts)
-        return self._result(plan, facts, factors, totals, norm, culprits)
+            own_heads = layout.own_heads(self.rank, tasks)
+            totals = over_all_ranks(inner, self.blocks.number, sums, head, own_heads)
+        return Passed(plan, shards, head, tokens, totals)
+
+    def _unscale(self, gradients: Sequence[Tensor]) -> None:
+        """Divide sums of gradients by the loss scale, in fp32 and before anything reads them."""
+        if self.loss_scale.value != 1:
+            for gradient in gradients:
+                gradient.div_(self.loss_scale.value)
 
     def _result(
         self,
@@ -164,35 +213,6 @@ class MultitaskStep:
             for k, task in enumerate(tasks)
             if not self.config.tasks[task].compares_rows
         }
-
-    def _over_all_ranks(self, tasks: Sequence[str], inner: Tensor, sums: LocalSums, head: Tensor) -> Totals:
-        """Sum over ranks in one go: Gramian, losses, regularization, squares of the heads' norms, and tokens.
-
-        Here the host waits for the device, once a step.
-        """
-        numbers = torch.tensor([sums.tokens, sums.slots, sums.extra_tokens], dtype=torch.float64)
-        counts = to_device(numbers, self.device)
-        square = head.double().square().sum().reshape(1)
-        heads = torch.zeros(len(sums.losses), dtype=torch.float64, device=self.device)
-        for k, at, size in self._layout.own_heads(self.rank, tasks):
-            heads[k] += head[at : at + size].double().square().sum()
-        parts = [inner.double().reshape(-1), sums.losses, sums.terms.reshape(-1), square, heads, counts]
-        packed = torch.cat(parts)
-        if dist.get_world_size() > 1:
-            dist.all_reduce(packed)
-        inner_sum, losses, terms, square, heads, counts = to_host(packed).split([part.numel() for part in parts])
-        tokens, slots, extra_tokens = (int(count) for count in counts)
-        return Totals(
-            gramian=inner_sum.reshape(inner.shape)[: self.blocks.number],
-            layers=inner_sum.reshape(inner.shape)[self.blocks.number :],
-            losses=losses,
-            terms=terms.reshape(sums.terms.shape),
-            head_square=square.float()[0],
-            heads=heads,
-            tokens=tokens,
-            slots=slots,
-            extra_tokens=extra_tokens,
-        )
 
     def _norm(self, totals: Totals, factors: Factors, written: Sequence[Tensor]) -> float | Tensor:
         """Norm of the combined gradient. That of several is taken from itself: √(wᵀGw) loses its digits where they cancel.

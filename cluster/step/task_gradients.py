@@ -9,6 +9,7 @@ from torch import Tensor
 from cluster.step.gradient_writer import GradientWriter
 from cluster.step.out_of_memory import in_memory
 from cluster.step.place import HERE
+from multitask.autocast import autocast
 from multitask.config import RunConfig
 from multitask.data import Batch
 from multitask.device import to_device
@@ -23,6 +24,7 @@ from multitask.objectives import (
     passes_per_row,
     row_dropout,
 )
+from multitask.trainer.loss_scale import LossScale
 from multitask.work import MicroBatch, RoundWork
 
 
@@ -47,23 +49,31 @@ class LocalSums:
 
 
 class TaskGradients:
-    """Computes task gradients; `terms`: names of the regularization terms."""
+    """Computes task gradients, times `loss_scale`; `terms`: names of the regularization terms."""
 
-    def __init__(self, model: MultitaskModel, config: RunConfig, objective: RowObjective, device: torch.device) -> None:
+    def __init__(
+        self,
+        model: MultitaskModel,
+        config: RunConfig,
+        objective: RowObjective,
+        loss_scale: LossScale,
+        device: torch.device,
+    ) -> None:
         self.model, self.config, self.objective, self.device = model, config, objective, device
+        self.loss_scale = loss_scale
         regularization = config.regularization
         self.terms = tuple(name for name in type(regularization).model_fields if getattr(regularization, name))
         self._extra_passes = passes_per_row(regularization) - 1
 
     def run(self, work: RoundWork, group_of: Sequence[int], weights: Tensor, writer: GradientWriter) -> LocalSums:
-        """The gradient of task k, times `weights[k]`, is added to that of group `group_of[k]`."""
+        """The gradient of task k, times `weights[k]` and the loss scale, is added to that of group `group_of[k]`."""
         tasks, step = work.round.tasks, work.round.step
         sums = LocalSums(len(tasks), len(self.terms), self.device)
         torch.manual_seed(generator_key(self.config.seed, "dropout", step, dist.get_rank()))
         for k, task in enumerate(tasks):
             train = self._between_rows if self.config.tasks[task].compares_rows else self._row_by_row
             HERE.move(task=task)
-            train(k, task, group_of[k], float(weights[k]), work, writer, sums)
+            train(k, task, group_of[k], float(weights[k]) * self.loss_scale.value, work, writer, sums)
         HERE.move(task="")
         return sums
 
@@ -74,7 +84,7 @@ class TaskGradients:
         for micro in work.batches.get(task, ()):
             with in_memory(task, micro.batch, self.config.training):
                 with writer.recording(self._ids(micro)) as tokens, self._autocast():
-                    losses = self.objective(task, micro.batch.to(self.device), work.round.step)
+                    losses = self.objective(task, micro.batch.to(self.device), work.round.step, self.loss_scale.value)
                 writer.backward(task, group, losses.total.sum() * (micro.scale * weight), None, tokens)
             sums.losses[k] += losses.task.detach().double().sum() * micro.scale
             for number, name in enumerate(self.terms):
@@ -136,7 +146,7 @@ class TaskGradients:
         return self.model.encoder.embedded_ids(host.input_ids, host.attention_mask)
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self.device.type, torch.bfloat16, enabled=self.config.precision == "autocast")
+        return autocast(self.device, self.config.precision)
 
     def _random_state(self, state: Tensor | None = None) -> Tensor:
         """The state of the generator that draws dropout; set to `state` where that is given."""

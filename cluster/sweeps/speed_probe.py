@@ -36,12 +36,19 @@ def probe_speed(config: RunConfig, tables: Tables) -> Speed:
         with tempfile.TemporaryDirectory() as place:
             run = Run(config, session, RunFolder(Storage(place)), tables, Stopwatch(session.device))
             run.engine.deepspeed.train()
-            run.train_step(TrainRecord())
+            _train(run, 1)
             rows, start = run.progress.rows, time.perf_counter()
-            for _ in range(min(STEPS, run.schedule.steps - 1)):
-                run.train_step(TrainRecord())
+            _train(run, min(STEPS, run.schedule.steps - 1))
             seconds = (time.perf_counter() - start) / max(1, run.progress.rows - rows)
     finally:
         session.close()
     dev_rows = sum(table.rows for table in tables.dev.values())
     return Speed(seconds, dev_rows * seconds * _EVALUATION_SHARE)
+
+
+def _train(run: Run, steps: int) -> None:
+    record = TrainRecord()
+    for _ in range(steps):
+        run.train_step(record)
+    # A GPU is waited for, whatever `training.check_every` says.
+    run.looks.look(run.progress, record)

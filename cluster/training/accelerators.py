@@ -9,7 +9,7 @@ from multitask.config.training import Precision
 class Accelerator:
     """One device.
 
-    `half`, `tf32`, `single`: dense peak in TFLOP/s of bf16 (fp16 where `bf16` is not), of fp32 by tensor cores, and of plain fp32; None
+    `half`, `tf32`, `single`: dense peak in TFLOP/s of bf16 and fp16 (of fp16 alone where `bf16` is not), of fp32 by tensor cores, and of plain fp32; None
     where there is none. `memory_gib`, `memory_gb_s`: size and bandwidth of its memory. `link_gb_s`: to the others of its
     host, one direction. `source`: where that is said.
     """
@@ -25,7 +25,9 @@ class Accelerator:
 
     def peak(self, precision: Precision) -> float | None:
         """Peak in TFLOP/s of a run of this precision; None where its tensor cores have none."""
-        return self.single if precision == "fp32" else self.half if self.bf16 else None
+        if precision == "fp32":
+            return self.single
+        return self.half if self.bf16 or precision == "fp16" else None
 
 
 # Name to what it is; a device is the one whose name has all words of the key, the longest key first.

@@ -17,6 +17,7 @@ from cluster.storage.run_folder import RunFolder
 from cluster.training.dev_evaluation import DevEvaluation, evaluate_dev
 from cluster.training.device_figures import DeviceFigures
 from cluster.training.history import History
+from cluster.training.host_looks import Looks
 from cluster.training.observer import Outcome
 from cluster.training.outcome import Ending, RunSummary, checkpoint_state, export_best, result_values, run_outcome
 from cluster.training.run_files import best_tables, files_of_best, run_files
@@ -68,6 +69,7 @@ class Run:
         self.engine: Engine = start_engine(model, config, session.device)
         objective = RowObjective(config, self.engine.model, self.teacher, lambda: watch("regularization"))
         self.step = MultitaskStep(self.engine, self.combination, config, tap, objective, watch)
+        self.looks = Looks(self.step, config.training, self.schedule)
         self.progress, self.history = Progress(), History()
         self.resumed_step = 0
         every = AutoSave(session) if config.training.save_every == "auto" else None
@@ -95,6 +97,7 @@ class Run:
         self.combination.load_state_dict(
             {k: torch.tensor(v, dtype=torch.float64) for k, v in state["combination"].items()}
         )
+        self.step.loss_scale.load_state_dict(state.get("loss_scale", {}))
         self.progress = Progress.from_dict(state["progress"])
         self.resumed_step = self.saver.saved_step = self.progress.step
         if self.session.rank == 0:
@@ -112,9 +115,10 @@ class Run:
         record.restart_clock()
         while progress.step < self.schedule.steps and not progress.stops_early(self.config.training):
             if reason := self.stop.due(progress.step):
-                return self._end_early(reason)
+                problem = self.looks.look(progress, record)
+                return self._end("failed", problem) if problem else self._end_early(reason)
             self.train_step(record)
-            if problem := progress.non_finite_problem(self.config.training.non_finite_limit):
+            if problem := self.looks.problem(progress, record, saves=self.saver.is_due(progress.step)):
                 return self._end("failed", problem)
             self._after_step(record)
         stopped = progress.step < self.schedule.steps
@@ -133,12 +137,10 @@ class Run:
             work.round.phase,
             self.schedule.epoch_in_phase(progress.step),
         )
-        result = self.step.run(work, lr, lowest)
-        if self.teacher and result.applied:
+        applied = self.looks.run(work, lr, lowest, progress, record)
+        if self.teacher and applied:
             with self.watch("regularization"), self.engine.whole_weights():
-                self.teacher.follow(self.engine.model, progress.step)
-        progress.trained(result, work.rows)
-        record.add(result, lr)
+                self.teacher.follow(self.engine.model, progress.step - 1)
 
     def _after_step(self, record: TrainRecord) -> None:
         """Report, evaluate and save where the step count says so."""
@@ -233,7 +235,8 @@ class Run:
     def _save(self, best: DevEvaluation | None = None) -> None:
         """Begin to write a checkpoint, once the one before is written. `best`: the evaluation of this step, if it is the best."""
         summary, step = self.summary(), self.progress.step
-        state = checkpoint_state(summary, self.folder.run_id, self.combination.state_dict())
+        scale = self.step.loss_scale.state_dict()
+        state = checkpoint_state(summary, self.folder.run_id, self.combination.state_dict(), scale)
         tensors = self.teacher.state_dict() if self.teacher else {}
         beside = files_of_best(step, best) if best and self.session.rank == 0 else {}
         files = run_files(self.folder, beside, self.history, result_values(summary, "running"))

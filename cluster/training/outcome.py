@@ -95,8 +95,12 @@ def result_values(summary: RunSummary, status: Ending | Literal["running"]) -> d
     }
 
 
-def checkpoint_state(summary: RunSummary, run_id: str, combination: Mapping[str, Tensor]) -> dict[str, Any]:
-    """What a checkpoint says of the run beside its big tensors; `combination`: the state of its combination."""
+def checkpoint_state(
+    summary: RunSummary, run_id: str, combination: Mapping[str, Tensor], loss_scale: Mapping[str, float]
+) -> dict[str, Any]:
+    """What a checkpoint says of the run beside its big tensors; `combination`, `loss_scale`: the states of
+    these.
+    """
     return {
         "run_id": run_id,
         "config": summary.config.to_public(),
@@ -106,6 +110,7 @@ def checkpoint_state(summary: RunSummary, run_id: str, combination: Mapping[str,
         "zero": summary.config.zero.stage,
         "progress": summary.progress.to_dict(),
         "combination": {name: value.tolist() for name, value in combination.items()},
+        "loss_scale": dict(loss_scale),
     }
 
 

@@ -19,7 +19,7 @@ from multitask.config.sampling import (
 )
 from multitask.config.search import needs_several_tasks
 from multitask.config.task import TaskConfig
-from multitask.config.training import LibraryOptimizer, OptimizerConfig, TrainingConfig
+from multitask.config.training import LibraryOptimizer, OptimizerConfig, Precision, TrainingConfig
 
 _MENDS = {
     "round_robin": "set {key}.sampling.tasks_per_step=all",
@@ -101,6 +101,20 @@ def check_layer_conflicts(training: TrainingConfig, combination: CombinationConf
             f"training.layer_conflicts_every compares the tasks' gradients, but combination.name={combination.name} keeps one of all "
             "tasks: use one such as pcgrad, or look once with concord diagnose"
         )
+
+
+def check_looks(training: TrainingConfig, combination: CombinationConfig, precision: Precision) -> None:
+    """Nothing of a step has to be known before the next one if the host does not look at each."""
+    if training.check_every == 1:
+        return
+    key = f"training.check_every={training.check_every}"
+    if not combination.ABOUT.weighs_before:
+        raise ValueError(
+            f"{key} needs weights that do not depend on what a step finds, but combination.name={combination.name} reads losses or gradients "
+            "of each: set training.check_every=1, or use one such as sum"
+        )
+    if precision == "fp16":
+        raise ValueError(f"{key}: in precision=fp16 each step may overflow and be left out: set training.check_every=1")
 
 
 def check_regularization(

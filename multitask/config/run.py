@@ -13,6 +13,7 @@ from multitask.config.consistency import (
     check_batch_sizes,
     check_combination,
     check_layer_conflicts,
+    check_looks,
     check_micro_batches,
     check_optimizer,
     check_phase,
@@ -57,7 +58,9 @@ class RunConfig(Config):
     schedule: ScheduleConfig = Field(default=ScheduleConfig(), description="the learning rate over the steps")
     training: TrainingConfig = Field(default=TrainingConfig(), description="evaluating, saving, clipping, stopping")
     precision: Precision = Field(
-        default="fp32", description="bf16: bf16 weights with fp32 masters; autocast: fp32 weights, bf16 matrix products"
+        default="fp32",
+        description="bf16: bf16 weights with fp32 masters; autocast: fp32 weights, bf16 matrix products; fp16: fp32 weights, fp16 matrix "
+        "products under a loss scale, for GPUs without bf16 (T4, V100)",
     )
     zero: ZeroConfig = Field(default=ZeroConfig(), description="what DeepSpeed shards over the workers")
     cluster: ClusterConfig = Field(default=ClusterConfig(), description="workers, their resources, storage")
@@ -93,6 +96,7 @@ class RunConfig(Config):
             check_tasks_in_step(f"phases.{index}", phase, self.tasks, self.combination)
         check_combination(self.combination, self.tasks)
         check_layer_conflicts(self.training, self.combination)
+        check_looks(self.training, self.combination, self.precision)
         dropping = {task for task in self.tasks if self.drops(task)}
         check_regularization(self.regularization, self.tasks, drops_encoder=self.drops_encoder, dropping=dropping)
         check_batch_sizes(self.tasks, self.data.batch_size)
@@ -161,6 +165,7 @@ class RunConfig(Config):
             "stop_after",
             "log_every",
             "non_finite_limit",
+            "check_every",
             "evaluate_before",
             "score_train_rows",
             "layer_conflicts_every",

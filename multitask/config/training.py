@@ -107,6 +107,12 @@ class TrainingConfig(Config):
     non_finite_limit: int = Field(
         default=10, ge=0, description="skipped non-finite steps in a row after which the run has failed"
     )
+    check_every: int = Field(
+        default=1,
+        ge=1,
+        description="steps between two looks of the host at losses and gradients; above 1 a GPU is not waited for in between, and a step that "
+        "is not finite ends the run instead of being left out",
+    )
     log_every: int = Field(default=10, ge=1, description="steps between two records of losses, weights and norms")
 
     layer_conflicts_every: int | None = Field(
@@ -142,4 +148,4 @@ class ZeroConfig(Config):
     )
 
 
-Precision = Literal["fp32", "bf16", "autocast"]
+Precision = Literal["fp32", "bf16", "autocast", "fp16"]

@@ -75,8 +75,8 @@ def diagnose(
         UserError: as `multitask.train`; no step trains several tasks.
     """
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-    # What methods keep one gradient cannot look at several.
-    config = change_config(config, {"training.layer_conflicts_every": None}, "diagnose")
+    # What methods keep one gradient cannot look at several, and what others weigh must be looked at.
+    config = change_config(config, {"training.layer_conflicts_every": None, "training.check_every": 1}, "diagnose")
     tables = tables or prepare_tables(config)
     probe = Probe(config, tables, steps, every, where, after, start)
     began = time.perf_counter()

@@ -62,6 +62,9 @@ class Probe:
         """
         # Two micro-batches are two halves of a batch.
         changes = {"combination": {"name": "sum"}, "training.accumulation": 2, "training.save_every": None}
+        if config.precision == "fp16":
+            # No look at gradients that overflowed.
+            changes["precision"] = "fp32"
         self._trainer = Trainer(change_config(config, changes, "diagnose"), tables, device)
         total = self._trainer.schedule.steps
         if after >= total:

@@ -8,8 +8,9 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from multitask.autocast import autocast
 from multitask.config import Precision
-from multitask.data import Batch, TaskTable, collate
+from multitask.data import TaskTable, collate
 from multitask.evaluation.retrieval import read_texts, retrieval_ranks
 from multitask.evaluation.shared import gather_rows, place
 from multitask.model import ContrastiveHead, MultitaskModel
@@ -67,7 +68,7 @@ def evaluate_together(
         # Every rank makes as many passes as any other: ZeRO 3 gathers the weights in each.
         places = batches[min(number, len(batches) - 1)]
         batch = collate(table, chosen[places], pad_id).to(device)
-        with torch.no_grad(), _autocast(batch, precision):
+        with torch.no_grad(), autocast(device, precision):
             found = read_texts(model, task, batch) if compares else _read(model, task, model(task, batch))
         parts.append(found if number < len(batches) else tuple(values[:0] for values in found))
     model.train(was_training)
@@ -83,13 +84,9 @@ def evaluate_together(
 @torch.no_grad()
 def predict_raw(model: MultitaskModel, task: str, batch: Any, precision: Precision) -> Tensor:
     """Raw outputs (B, outputs) for a batch, in the precision of training."""
-    with _autocast(batch, precision):
+    with autocast(batch.input_ids.device, precision):
         raw: Tensor = model(task, batch)
     return raw
-
-
-def _autocast(batch: Batch, precision: Precision) -> torch.autocast:
-    return torch.autocast(batch.input_ids.device.type, torch.bfloat16, enabled=precision == "autocast")
 
 
 def _read(model: MultitaskModel, task: str, raw: Tensor) -> tuple[Tensor, ...]:

@@ -10,6 +10,7 @@ from torch.func import functional_call
 from torch.nn import functional
 from torch.overrides import TorchFunctionMode
 
+from multitask.autocast import autocast
 from multitask.config import Precision, RunConfig
 from multitask.data import Batch
 from multitask.errors import UserError, first_line
@@ -162,7 +163,7 @@ def _check_reading(encoder: Encoder) -> None:
 
 
 def _check_precision(encoder: Encoder, precision: Precision) -> None:
-    """Not all that a class does is there in bf16."""
+    """Not all that a class does is there in bf16 or fp16, and fp16 ends at 65,504."""
     if precision == "fp32":
         return
     batch = _batch(encoder, _SIZES)
@@ -170,11 +171,15 @@ def _check_precision(encoder: Encoder, precision: Precision) -> None:
     if precision == "bf16":
         tensors = {name: t.bfloat16() if t.is_floating_point() else t for name, t in tensors.items()}
     try:
-        with torch.no_grad(), torch.autocast("cpu", torch.bfloat16, enabled=precision == "autocast"):
-            functional_call(encoder, tensors, (batch.input_ids, batch.attention_mask, batch.token_type_ids))
+        with torch.no_grad(), autocast(torch.device("cpu"), precision):
+            found = functional_call(encoder, tensors, (batch.input_ids, batch.attention_mask, batch.token_type_ids))
     except (RuntimeError, TypeError) as error:
         kind = encoder.model.config.model_type
         raise UserError(f"precision: a {kind} does not run in {precision}: {first_line(error)}") from None
+    if not found.isfinite().all():
+        raise UserError(
+            f"precision: the states of this {encoder.model.config.model_type} leave the range of {precision}"
+        )
 
 
 def _share_tables(encoder: Encoder) -> None:

@@ -13,11 +13,16 @@ _EPSILON = 1e-6
 
 
 def worst_noise(
-    start: Tensor, clean: Tensor, perturbed: Callable[[Tensor], Tensor], head: Head, smart: Smart
+    start: Tensor,
+    clean: Tensor,
+    perturbed: Callable[[Tensor], Tensor],
+    head: Head,
+    smart: Smart,
+    loss_scale: float = 1.0,
 ) -> Tensor:
     """Noise (S, L, D) after the adversary's steps from `start`.
 
-    `perturbed`: noise to the raw outputs (B, outputs) under it; `clean`: those without noise. With `ascent` (Jiang et al.
+    `perturbed`: noise to the raw outputs (B, outputs) under it; `clean`: those without noise. `loss_scale` keeps gradients in range on their way. With `ascent` (Jiang et al.
     2020, algorithm 1) a step is δ ← Π(δ + η ∇ℓ / ‖∇ℓ‖∞), with ℓ the symmetric divergence and Π the projection into |δ| ≤ ε;
     the paper divides by the norm of a row (`norm_level`). With `mt_dnn` (MT-DNN's `mt_dnn/perturbation.py`) it is the noise
     itself that is divided: δ ← (δ + η ∇ℓ) / (‖δ + η ∇ℓ‖∞ + 1e-6), so that its largest element is near 1, and ℓ is
@@ -28,13 +33,13 @@ def worst_noise(
         noise.requires_grad_()
         raw = perturbed(noise)
         if smart.adversary == "ascent":
-            (gradient,) = torch.autograd.grad(head.divergence(raw, clean).sum(), noise)
+            gradient = _gradient(head.divergence(raw, clean), noise, loss_scale)
             largest = _largest(gradient, smart, rows).clamp(min=torch.finfo(gradient.dtype).tiny)
             noise = noise.detach() + smart.step_size * gradient / largest
             if smart.radius is not None:
                 noise = noise.clamp(-smart.radius, smart.radius)
         else:
-            (gradient,) = torch.autograd.grad(_stable_divergence(head, raw, clean).sum(), noise)
+            gradient = _gradient(_stable_divergence(head, raw, clean), noise, loss_scale)
             moved = noise.detach() + smart.step_size * gradient
             noise = moved / (_largest(moved, smart, rows) + _EPSILON)
     return noise
@@ -47,6 +52,11 @@ def smoothness(head: Head, clean: Tensor, moved: Tensor, smart: Smart) -> Tensor
         return head.divergence(moved, clean)
     tiny = torch.finfo(p.dtype).tiny
     return ((p - q).detach() * (p.clamp(min=tiny).log() - q.clamp(min=tiny).log())).sum(-1)
+
+
+def _gradient(divergence: Tensor, noise: Tensor, loss_scale: float) -> Tensor:
+    (gradient,) = torch.autograd.grad(divergence.sum() * loss_scale, noise)
+    return gradient / loss_scale
 
 
 def _largest(noise: Tensor, smart: Smart, rows: int) -> Tensor:

@@ -47,12 +47,12 @@ class RowObjective:
         self.model, self.teacher, self.timed = model, teacher, timed
         self._config, self._terms = config, config.regularization
 
-    def __call__(self, task: str, batch: Batch, step: int) -> RowLosses:
-        """Losses of the rows of `batch` in optimizer step `step`."""
+    def __call__(self, task: str, batch: Batch, step: int, loss_scale: float = 1.0) -> RowLosses:
+        """Losses of the rows of `batch` in optimizer step `step`; `loss_scale`: of gradients that are taken on the way."""
         with row_dropout(self._config, task, batch, step) as masks:
-            return self._losses(task, batch, step, masks)
+            return self._losses(task, batch, step, masks, loss_scale)
 
-    def _losses(self, task: str, batch: Batch, step: int, masks: DropoutMasks) -> RowLosses:
+    def _losses(self, task: str, batch: Batch, step: int, masks: DropoutMasks, loss_scale: float) -> RowLosses:
         head, first = self.model.head(task), masks.position()
         raw = self.model(task, batch)
         losses = head.loss(raw, batch.labels)
@@ -66,20 +66,31 @@ class RowObjective:
                 losses = losses / 2 if r_drop.task_loss == "mean" else losses
                 terms["r_drop"] = r_drop.weight * head.divergence(raw, again) / 2
             if (smart := self._terms.smart) is not None:
-                terms["smart"] = smart.weight * self._smart(task, batch, raw, smart, step, masks, first)
+                start = self._first_noise(task, batch, smart, step)
+                terms["smart"] = smart.weight * self._smart(task, batch, raw, start, smart, masks, first, loss_scale)
             if (bregman := self._terms.bregman) is not None and self.teacher is not None:
                 with torch.no_grad():
                     taught = self.teacher.model(task, batch)
                 terms["bregman"] = bregman.weight * head.divergence(raw, taught)
         return RowLosses(losses, terms)
 
-    def _smart(
-        self, task: str, batch: Batch, raw: Tensor, smart: Smart, step: int, masks: DropoutMasks, first: Any
-    ) -> Tensor:
-        """Divergence (B,) of the predictions under the adversary's noise from `raw`; its dropout masks, from `first` on, in all."""
+    def _first_noise(self, task: str, batch: Batch, smart: Smart, step: int) -> Tensor:
         embedding = self.model.encoder.words
         assert isinstance(embedding, nn.Embedding)
-        start = row_noise(batch, embedding.embedding_dim, smart.noise, self._config.seed, "smart", step, task)
+        return row_noise(batch, embedding.embedding_dim, smart.noise, self._config.seed, "smart", step, task)
+
+    def _smart(
+        self,
+        task: str,
+        batch: Batch,
+        raw: Tensor,
+        start: Tensor,
+        smart: Smart,
+        masks: DropoutMasks,
+        first: Any,
+        loss_scale: float,
+    ) -> Tensor:
+        """Divergence (B,) of the predictions under the adversary's noise, from `start`, from `raw`; its dropout masks, from `first` on, in all."""
         head = self.model.head(task)
         last: Any = masks.position()
 
@@ -88,7 +99,7 @@ class RowObjective:
             outputs: Tensor = self.model(task, batch, noise)
             return outputs
 
-        moved = perturbed(worst_noise(start, raw.detach(), perturbed, head, smart))
+        moved = perturbed(worst_noise(start, raw.detach(), perturbed, head, smart, loss_scale))
         masks.rewind(last)
         return smoothness(head, raw, moved, smart)
 

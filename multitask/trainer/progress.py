@@ -1,7 +1,7 @@
 """How far a run is, and how well it does: the part of a checkpoint that is no tensor."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from typing import Any
 
@@ -16,7 +16,8 @@ class Progress:
 
     `history`: one dict per evaluation with `step`, `epoch`, `rows`, `tokens` and the scores. `waited`: evaluations since
     the best. `trained_steps`: task to steps that trained it. `rows` and `tokens`: trained so far, padding not counted.
-    `skipped`: task to steps that were left out since its loss or gradient was not finite.
+    `skipped`: task to steps that were left out since its loss or gradient was not finite; those that only lower a loss scale are
+    `overflowed_steps`.
     """
 
     step: int = 0
@@ -28,17 +29,29 @@ class Progress:
     skipped: dict[str, int] = field(default_factory=dict)
     skipped_steps: int = 0
     skipped_in_a_row: int = 0
+    overflowed_steps: int = 0
     trained_steps: dict[str, int] = field(default_factory=dict)
     baseline: dict[str, float] = field(default_factory=dict)
     history: list[dict[str, float]] = field(default_factory=list)
 
     def trained(self, result: StepResult, rows: int) -> None:
         """Take in a step over `rows` rows."""
+        self.began(tuple(result.losses), rows)
+        self.saw(result)
+
+    def began(self, tasks: Sequence[str], rows: int) -> None:
+        """Take in a step of `tasks` over `rows` rows, as far as it is known before it is looked at."""
         self.step += 1
         self.rows += rows
-        self.tokens += result.tokens
-        for task in result.losses:
+        for task in tasks:
             self.trained_steps[task] = self.trained_steps.get(task, 0) + 1
+
+    def saw(self, result: StepResult) -> None:
+        """Take in what a step did."""
+        self.tokens += result.tokens
+        if result.overflowed:
+            self.overflowed_steps += 1
+            return
         self.skipped_steps += not result.applied
         self.skipped_in_a_row = 0 if result.applied else self.skipped_in_a_row + 1
         for task in result.culprits:

@@ -36,19 +36,26 @@ class TrainRecord:
         self._start = time.perf_counter()
 
     def add(self, result: StepResult, lr: float) -> None:
-        """Take in one step."""
+        """Take in one step; of one whose gradients overflowed, these are left out."""
         for task, loss in result.losses.items():
             self._values[f"train/loss/{task}"].append(loss)
-            self._values[f"combination/weight/{task}"].append(result.weights[task])
         for term, value in result.terms.items():
             self._values[f"train/regularization/{term}"].append(value)
-        self._norms.append(result.norm)
-        self._fallbacks += result.fell_back
-        self._steps += 1
         self._values["train/lr"] = [lr]
+        if result.loss_scale is not None:
+            self._values["train/loss_scale"] = [result.loss_scale]
         self._tokens += result.tokens
         self._slots += result.slots
         self._extra_tokens += result.extra_tokens
+        if not result.overflowed:
+            self._add_gradients(result)
+
+    def _add_gradients(self, result: StepResult) -> None:
+        for task, weight in result.weights.items():
+            self._values[f"combination/weight/{task}"].append(weight)
+        self._norms.append(result.norm)
+        self._fallbacks += result.fell_back
+        self._steps += 1
         if result.gramian is not None:
             self._add_cosines(result)
 
@@ -81,6 +88,8 @@ class TrainRecord:
             record["throughput/regularization_tokens"] = self._extra_tokens / (self._tokens + self._extra_tokens)
         record["train/rows"], record["train/tokens"] = progress.rows, progress.tokens
         record["train/skipped_steps"] = progress.skipped_steps
+        if "train/loss_scale" in record:
+            record["train/overflowed_steps"] = progress.overflowed_steps
         for task, steps in progress.trained_steps.items():
             record[f"train/share/{task}"] = steps / progress.step
         self._clear()

@@ -10,6 +10,7 @@ from itertools import accumulate
 import torch
 from torch import Tensor, nn
 
+from multitask.autocast import autocast
 from multitask.combination import Combination, CoordinateCombination, Factors, Facts, Layers, Plan
 from multitask.combination.base import ones, used_weights
 from multitask.combination.blocks import Blocks, Part
@@ -25,6 +26,7 @@ from multitask.objectives import (
     passes_per_row,
     row_dropout,
 )
+from multitask.trainer.loss_scale import LossScale
 from multitask.trainer.result import StepResult
 from multitask.trainer.task_gradient import TaskGradient, sum_of, unflatten
 from multitask.trainer.weights import Weights
@@ -39,6 +41,7 @@ class Step:
     ) -> None:
         self.model, self.config, self.combination, self.objective = model, config, combination, objective
         self.weights = Weights(model, config)
+        self.loss_scale = LossScale(config.precision)
         self._every_shared = model.shared_parameters()
         self.blocks = Blocks(list(self._every_shared), combination.granularity, model.layer_of)
         every = config.training.layer_conflicts_every
@@ -54,7 +57,7 @@ class Step:
         found = self._task_gradients(work, plan.losses.tolist(), shared)
         gradients = self._group_gradients(plan, tasks, found, shared)
         facts = self._facts(plan, work, found, gradients, shared)
-        culprits = not_finite(found, facts.gramian)
+        culprits = not_finite(found, facts)
         factors = ones(facts) if culprits else self.combination.factors(facts)
         looked = self._in_layers(step, gradients, shared)
         update = self._combined(factors, facts, found, gradients, shared)
@@ -80,6 +83,8 @@ class Step:
             applied=not culprits,
             culprits=culprits,
             fell_back=factors.fell_back,
+            loss_scale=self.loss_scale.shown,
+            overflowed=self.loss_scale.follow(finite=not culprits),
             layers=looked,
         )
 
@@ -170,22 +175,24 @@ class Step:
     ) -> TaskGradient:
         """The gradient of `weight` times the mean loss of `task` over its whole batch, which comes in micro-batches."""
         parameters = dict(shared) | self.model.head_parameters(task)
-        total = TaskGradient(parameters, len(shared), self._device)
+        total, scale = TaskGradient(parameters, len(shared), self._device), self.loss_scale.value
         if (own := self.config.tasks[task]).compares_rows:
             batches = [micro.batch.to(self._device) for micro in micros]
             outputs = torch.cat([self._compared(task, batch, step) for batch in batches], dim=1)
             facts = torch.cat([compared_facts(self.model, task, batch) for batch in batches], dim=1)
             loss = compared_losses(self.model, task, own, outputs, facts).mean()
-            total.add(loss * weight)
+            total.add(loss * (weight * scale))
+            total.divide(scale)
             total.loss = loss.item()
             return total
         for micro in micros:
             with self._autocast():
-                losses = self.objective(task, micro.batch.to(self._device), step)
-            total.add(losses.total.sum() * (micro.scale * weight))
+                losses = self.objective(task, micro.batch.to(self._device), step, scale)
+            total.add(losses.total.sum() * (micro.scale * weight * scale))
             total.loss += losses.task.detach().double().sum().item() * micro.scale
             for name, term in losses.terms.items():
                 total.terms[name] = total.terms.get(name, 0.0) + term.detach().double().sum().item() * micro.scale
+        total.divide(scale)
         return total
 
     def _compared(self, task: str, batch: Batch, step: int) -> Tensor:
@@ -203,7 +210,7 @@ class Step:
         return self.trained_shared()
 
     def _autocast(self) -> torch.autocast:
-        return torch.autocast(self._device.type, torch.bfloat16, enabled=self.config.precision == "autocast")
+        return autocast(self._device, self.config.precision)
 
     def _extra_tokens(self, work: RoundWork) -> int:
         """Real tokens of the passes that regularization adds."""
@@ -218,10 +225,11 @@ def parts_of(shared: Mapping[str, nn.Parameter]) -> list[Part]:
     return [(name, at - size, size) for name, at, size in zip(shared, accumulate(sizes), sizes, strict=True)]
 
 
-def not_finite(found: Mapping[str, TaskGradient], gramian: Tensor) -> tuple[str, ...]:
+def not_finite(found: Mapping[str, TaskGradient], facts: Facts) -> tuple[str, ...]:
     """The tasks whose loss or gradient is not finite; all of them where it cannot be told."""
-    numbers = torch.tensor([*(own.loss for own in found.values()), *gramian.flatten()])
-    if numbers.isfinite().all():
+    own_numbers = facts.losses.isfinite() & facts.heads.isfinite()
+    if own_numbers.all() and facts.gramian.isfinite().all():
         return ()
-    bad = [t for t, own in found.items() if not (own.shared.isfinite().all() and torch.tensor(own.loss).isfinite())]
+    finite = zip(found.items(), own_numbers.tolist(), strict=True)
+    bad = [task for (task, gradient), own in finite if not (own and gradient.shared.isfinite().all())]
     return tuple(bad) or tuple(found)

@@ -33,6 +33,12 @@ class TaskGradient:
         for own, gradient in zip(self.head.values(), whole[self._shared :], strict=True):
             own += gradient
 
+    def divide(self, loss_scale: float) -> None:
+        """Divide what was added by the factor that the losses had been multiplied with."""
+        if loss_scale != 1:
+            for own in (self.shared, *self.head.values()):
+                own /= loss_scale
+
 
 def unflatten(vector: Tensor, parameters: Mapping[str, nn.Parameter]) -> dict[str, Tensor]:
     """The parts of a vector (P,) by name, each in its parameter's shape."""

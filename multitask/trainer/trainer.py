@@ -195,6 +195,7 @@ class Trainer:
             "progress": self.progress.to_dict(),
             "history": self.history,
             "numbers": numbers,
+            "loss_scale": self.step.loss_scale.state_dict(),
         }
         self._saved.write(self.progress.step, Saved(tensors, state))
 
@@ -209,6 +210,7 @@ class Trainer:
         if self.teacher:
             self.teacher.load_state_dict(dict(tensors["teacher"]))
         self.combination.load_state_dict(dict(tensors.get("combination", {})))
+        self.step.loss_scale.load_state_dict(state.get("loss_scale", {}))
         self.best = {name: value.to(self.device) for name, value in tensors.get("best", {}).items()}
         self.progress, self.history = Progress.from_dict(state["progress"]), state["history"]
 

@@ -83,6 +83,7 @@ def train_job(config: Any, session: Any, steps: int, save: bool = False) -> dict
     run.engine.deepspeed.train()
     for _ in range(run.progress.step, steps):
         run.train_step(TrainRecord())
+    assert run.looks.look(run.progress, TrainRecord()) is None
     assert run.progress.skipped_steps == 0
     if save:
         run._save()

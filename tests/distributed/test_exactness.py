@@ -1,5 +1,6 @@
 """N ranks, any ZeRO stage, any split into micro-batches: the trajectory of the plain trainer on whole batches."""
 
+import json
 from itertools import product
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from multitask.config import parse_config
 from multitask.data import prepare_tables
 from multitask.evaluation import train_scores
 from multitask.model import build_model
+from multitask.trainer.trainer import Trainer
 from tests.builders import merge, tiny_config
 from tests.distributed.one_process import plain_trajectory
 from tests.distributed.ranks import run_ranks
@@ -92,6 +94,26 @@ def test_bf16_and_autocast_move_as_fp32_does(
     for (stage, precision), result in zip(cases, results, strict=True):
         error = (_flat(result, names) - _flat(start, names) - moved).norm() / moved.norm()
         assert error < limit, f"zero{stage} {precision}: {error:.3f}, limit {limit:.3f}"
+
+
+def test_two_ranks_in_fp16_move_as_the_plain_trainer_does_and_share_its_scale(folder: Path, tiny_bert: Path) -> None:
+    """Overflows of the first steps included; what a rank rounds to fp16 is the sum over its own rows."""
+    jobs = [
+        _job(folder, tiny_bert, stage, "bi", "pcgrad", 1) | {"precision": "fp16", "name": f"fp16-{stage}"}
+        for stage in (1, 3)
+    ]
+    config = parse_config(jobs[0], "test")
+    trainer = Trainer(config, prepare_tables(config), torch.device("cpu"))
+    start = trainer.step.weights.copy()
+    steps = [trainer.train_step() for _ in range(8)]
+    assert 0 < sum(step.overflowed for step in steps) < 6
+    wanted = trainer.step.weights.copy()
+    names = [name for name, value in wanted.items() if (value - start[name]).abs().max() > 1e-4]
+    moved = _flat(wanted, names) - _flat(start, names)
+    for job, found in zip(jobs, run_ranks(2, jobs, folder / "fp16", 8, save=True), strict=True):
+        state = json.loads((folder / "runs" / job["name"] / "checkpoints/step-00000008/state.json").read_text())
+        assert state["loss_scale"] == trainer.step.loss_scale.state_dict()
+        assert (_flat(found, names) - _flat(start, names) - moved).norm() < 0.05 * moved.norm()
 
 
 @pytest.mark.parametrize("world", [2, 3])

@@ -14,12 +14,13 @@ _STEPS = 5
 
 def rows(place: Place) -> Iterator[Row]:
     """By combination and ZeRO stage, counted by CUDA itself."""
-    for stage, method in ((1, "sum"), (1, "pcgrad"), (3, "pcgrad")):
-        what = f"{method}, ZeRO {stage}"
+    for stage, method, every in ((1, "sum", 1), (1, "pcgrad", 1), (3, "pcgrad", 1), (1, "sum", _STEPS)):
+        what = f"{method}, ZeRO {stage}" + (f", a look every {every}" if every > 1 else "")
         if not place.is_cuda:
             yield Row("waits", what, "not counted", "no GPU")
             continue
-        config = place.recipe(f"waits-{method}{stage}", combination={"name": method}, zero={"stage": stage})
+        name, looks = f"waits-{method}{stage}-{every}", {"check_every": every}
+        config = place.recipe(name, combination={"name": method}, zero={"stage": stage}, training=looks)
         run = trained(place, config, 2)
         torch.cuda.synchronize()
         with warnings.catch_warnings(record=True) as caught:
@@ -28,6 +29,7 @@ def rows(place: Place) -> Iterator[Row]:
             try:
                 for _ in range(_STEPS):
                     run.train_step(TrainRecord())
+                run.looks.look(run.progress, TrainRecord())
             finally:
                 torch.cuda.set_sync_debug_mode("default")
         waits = [str(own.message) for own in caught if "synchronizing" in str(own.message)]

@@ -97,7 +97,7 @@ def test_export_loads_anywhere_without_its_base_encoder(folder: Path, export: Pa
         (folder / "gone").rename(folder / "encoder")
 
 
-@pytest.mark.parametrize("precision", ["fp32", "bf16", "autocast"])
+@pytest.mark.parametrize("precision", ["fp32", "bf16", "autocast", "fp16"])
 def test_export_predicts_what_the_model_in_memory_does(
     tiny_tasks: dict[str, Any], tmp_path: Path, precision: str
 ) -> None:

@@ -284,7 +284,7 @@ EXEMPT = {
     # How files are read: tests/unit/multitask/data.
     "DataConfig": {"root", "cache", "on_bad_rows", "bad_rows_limit", "special_tokens"},
     "Layout": {"encoding", "quoting", "header", "comment", "decimal"},
-    "TrainingConfig": {"accumulation", "max_tokens_per_micro_batch", "non_finite_limit"},
+    "TrainingConfig": {"accumulation", "check_every", "max_tokens_per_micro_batch", "non_finite_limit"},
 }
 _WATCHERS = {"ClusterConfig", "TrackingConfig", "SourceConfig", "ZeroConfig"}
 

@@ -41,9 +41,12 @@ def configured(base: RunConfig, values: Mapping[str, Any]) -> RunConfig:
     changes: dict[str, Any] = {}
     if combination:
         changes["combination"] = own = _combination(base, values)
-        if method_classes("combination")[own["name"]].ABOUT.gradients == "one":  # type: ignore[attr-defined]
+        about = method_classes("combination")[own["name"]].ABOUT  # type: ignore[attr-defined]
+        if about.gradients == "one":
             # There are no gradients of tasks to look at.
             changes["training.layer_conflicts_every"] = None
+        if not about.weighs_before:
+            changes["training.check_every"] = 1
     if sampling:
         for index in shared_phases(base):
             changes[f"phases.{index}.sampling"] = _sampling(base, index, values)

@@ -19,3 +19,8 @@ class About:
     state: str = ""
     differs: str = ""
     gradients: Literal["one", "each"] = "one"
+
+    @property
+    def weighs_before(self) -> bool:
+        """Whether the weights of a step are known before it, and do not depend on what earlier ones found."""
+        return self.gradients == "one" and not self.state

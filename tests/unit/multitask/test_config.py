@@ -10,6 +10,7 @@ from pydantic import ValidationError
 
 from multitask.config import RunConfig, list_recipes, load_recipe, override_config, parse_config
 from multitask.errors import UserError
+from tests.builders import merge
 
 
 @pytest.mark.parametrize("recipe", list_recipes())
@@ -100,6 +101,8 @@ def test_trajectory_hash_knows_what_is_learned_from_where_it_runs(tiny_tasks: di
         "encoder.checkpointing=true",
         "data.cache=y",
     ]
+    late = ["combination.name=sum", "training.check_every=9"]
+    assert override_config(config, late).trajectory_hash() == override_config(config, late[:1]).trajectory_hash()
     for override in same:
         assert override_config(config, [override]).trajectory_hash() == config.trajectory_hash(), override
     for override in [
@@ -111,6 +114,23 @@ def test_trajectory_hash_knows_what_is_learned_from_where_it_runs(tiny_tasks: di
         "head.dropout=0.5",
     ]:
         assert override_config(config, [override]).trajectory_hash() != config.trajectory_hash(), override
+
+
+@pytest.mark.parametrize("name", ["sum", "mean", "size_weighted", "random"])
+def test_host_may_look_later_where_weights_are_known_before(tiny_tasks: dict[str, Any], name: str) -> None:
+    tree = merge(tiny_tasks, {"combination": {"name": name}, "training": {"check_every": 5}})
+    assert parse_config(tree, "test").training.check_every == 5
+    with pytest.raises(UserError, match="in precision=fp16 each step may overflow and be left out"):
+        parse_config(tree | {"precision": "fp16"}, "test")
+
+
+@pytest.mark.parametrize(
+    "name", ["uncertainty", "imtl_l", "dwa", "famo", "stch", "geometric_mean", "graddrop", "cagrad"]
+)
+def test_host_looks_at_each_step_whose_losses_or_gradients_decide(tiny_tasks: dict[str, Any], name: str) -> None:
+    tree = merge(tiny_tasks, {"combination": {"name": name}, "training": {"check_every": 5}})
+    with pytest.raises(UserError, match=rf"combination\.name={name} reads losses or gradients of each"):
+        parse_config(tree, "test")
 
 
 def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
@@ -139,6 +159,10 @@ def test_config_is_frozen(tiny_tasks: dict[str, Any]) -> None:
         (
             "combination={name: loss_weights, loss_weights: {sst: -1, quora: 1, sts: 1}}",
             "the weight of sst must not be negative",
+        ),
+        (
+            "training.check_every=5",
+            "training.check_every=5 needs weights that do not depend on what a step finds, but combination.name=pcgrad",
         ),
         ("combination=sum", "combination: must be a mapping of keys to values, got 'sum'"),
         ("encoder=bert", "encoder: must be a mapping of keys to values, got 'bert'"),

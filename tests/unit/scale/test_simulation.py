@@ -137,7 +137,7 @@ def test_memory_shrinks_with_shards_and_grows_with_groups(folder: Path, tiny_ber
     [
         ("h1000", "200Gb", "bf16", "--gpu: "),
         ("h100", "fast", "bf16", "--network must be bits a second such as 25Gb or 200Gb, got 'fast'"),
-        ("t4", "25Gb", "bf16", "--gpu: a t4 has no fast bf16; say precision=fp32"),
+        ("t4", "25Gb", "bf16", "--gpu: a t4 has no fast bf16; say precision=fp16"),
         ("none.json", "25Gb", "fp32", "--gpu: cannot read none.json: No such file or directory"),
     ],
 )
@@ -145,6 +145,10 @@ def test_machines_that_are_not_known(gpu: str, network: str, precision: Any, say
     with pytest.raises(UserError) as raised:
         machine(gpu, network, precision)
     assert str(raised.value).startswith(says)
+
+
+def test_gpu_without_bf16_is_planned_in_fp16() -> None:
+    assert (machine("t4", "25Gb", "fp16").peak, machine("t4", "25Gb", "fp32").peak) == (65e12, 8.1e12)
 
 
 def test_machine_of_a_file(tmp_path: Path) -> None:

@@ -23,6 +23,7 @@ CASES: dict[str, dict[str, Any]] = {
     "r_drop and smart": {"regularization": {"r_drop": {}, "smart": {}}},
     "lora": {"encoder": {"adapter": {"name": "lora"}}},
     "autocast": {"precision": "autocast"},
+    "fp16": {"precision": "fp16"},
 }
 
 

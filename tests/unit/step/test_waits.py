@@ -42,6 +42,7 @@ CASES: dict[str, dict[str, Any]] = {
     "accumulation": {"training": {"accumulation": 2}},
     "bf16": {"precision": "bf16"},
     "autocast": {"precision": "autocast"},
+    "fp16": {"precision": "fp16"},
     "zero2": {"zero": {"stage": 2}},
     "dropout of rows": {"encoder": {"dropout": 0.1}},
     "dropout of ranks": {"encoder": {"dropout": 0.1, "dropout_key": "rank"}},
@@ -61,8 +62,8 @@ CASES: dict[str, dict[str, Any]] = {
 }
 
 
-def watched_step(tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Waits, Run]:
-    """The second step of a run on the config tree, watched."""
+def watched_run(tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> tuple[Waits, Run]:
+    """A run on the config tree after its first step, and what watches further ones."""
     config, session = parse_config(tree, "test"), LocalSession("cpu")
     run = Run(config, session, RunFolder.of(config), open_tables(config, session), Stopwatch(session.device))
     run.engine.deepspeed.train()
@@ -81,16 +82,24 @@ def watched_step(tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> tuple
 
     monkeypatch.setattr(Batch, "to", placed)
     monkeypatch.setattr(step_module, "to_host", waits.read)
+    return waits, run
+
+
+def watched_step(tree: dict[str, Any], monkeypatch: pytest.MonkeyPatch) -> Waits:
+    """The second step of a run on the config tree, watched."""
+    waits, run = watched_run(tree, monkeypatch)
+    # Nothing is left out, whatever the precision.
+    run.step.loss_scale.value = min(run.step.loss_scale.value, 2.0**10)
     work = run.source.share(run.schedule.round(run.progress.step))
     with waits.watching():
-        result = step.run(work, 1e-3)
+        result = run.step.run(work, 1e-3)
     assert result.applied
-    return waits, run
+    return waits
 
 
 @pytest.mark.parametrize("case", CASES)
 def test_step_waits_once(tiny_tasks: dict[str, Any], monkeypatch: pytest.MonkeyPatch, case: str) -> None:
-    waits, _ = watched_step(merge(tiny_tasks, CASES[case]), monkeypatch)
+    waits = watched_step(merge(tiny_tasks, CASES[case]), monkeypatch)
     assert waits.found == []
     assert waits.reads == 1
 
@@ -98,8 +107,42 @@ def test_step_waits_once(tiny_tasks: dict[str, Any], monkeypatch: pytest.MonkeyP
 def test_merging_of_coordinates_looks_at_the_norm_too(
     tiny_tasks: dict[str, Any], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    waits, _ = watched_step(tiny_tasks | {"combination": {"name": "graddrop"}}, monkeypatch)
+    waits = watched_step(tiny_tasks | {"combination": {"name": "graddrop"}}, monkeypatch)
     assert (waits.found, waits.reads) == ([], 2)
+
+
+AHEAD = [
+    *(
+        "sum",
+        "loss_weights",
+        "accumulation",
+        "bf16",
+        "autocast",
+        "zero2",
+        "dropout of rows",
+        "r_drop",
+        "smart",
+        "bregman",
+    ),
+    *("lora", "projected attention", "class weights", "cosent", "contrastive", "contrastive in parts"),
+]
+
+
+@pytest.mark.parametrize("case", AHEAD)
+def test_steps_between_two_looks_do_not_wait_and_a_look_waits_once(
+    tiny_tasks: dict[str, Any], monkeypatch: pytest.MonkeyPatch, case: str
+) -> None:
+    ahead = {"combination": {"name": "sum"}, "training": {"check_every": 5, "clip_norm": 0.1}}
+    waits, run = watched_run(merge(merge(tiny_tasks, ahead), CASES[case]), monkeypatch)
+    record = TrainRecord()
+    works = [run.source.share(run.schedule.round(step)) for step in range(1, 4)]
+    with waits.watching():
+        for work in works:
+            assert run.looks.run(work, 1e-3, 0, run.progress, record)
+        assert (waits.found, waits.reads) == ([], 0)
+        assert run.looks.look(run.progress, record) is None
+    assert (waits.found, waits.reads) == ([], 1)
+    assert run.progress.tokens > 0
 
 
 WAITING: dict[str, Callable[[Tensor], object]] = {

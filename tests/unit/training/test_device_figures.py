@@ -43,6 +43,7 @@ def test_peak_is_that_of_the_precision() -> None:
     assert ACCELERATORS["a100"].peak("fp32") == 19.5
     assert ACCELERATORS["a100"].peak("autocast") == 312
     assert ACCELERATORS["t4"].peak("bf16") is None
+    assert (ACCELERATORS["t4"].peak("fp16"), ACCELERATORS["a100"].peak("fp16")) == (65, 312)
 
 
 def figures(folder: Path, bert: Path, watch: Stopwatch, **cluster: Any) -> DeviceFigures:

@@ -165,6 +165,16 @@ def test_layers_are_looked_at_where_a_method_keeps_gradients_apart(base: RunConf
     assert seen == {"one": None, "each": 50}
 
 
+def test_host_looks_at_each_step_where_a_method_needs_it(base: RunConfig) -> None:
+    late = change_config(base, {"combination": {"name": "sum"}, "training.check_every": 20}, "test")
+    space, seen = open_space("combination", late), {}
+    for sample in draws(space, 80):
+        found = space.config(late, sample)
+        seen[found.combination.name] = found.training.check_every
+    assert {name for name, every in seen.items() if every == 20} <= {"sum", "loss_weights", "size_weighted", "random"}
+    assert set(seen.values()) == {1, 20}
+
+
 def test_inactive_values_are_passed_over(base: RunConfig) -> None:
     space = mine("rates", base)
     sample = {

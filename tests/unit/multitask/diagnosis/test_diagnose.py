@@ -2,6 +2,7 @@
 
 import csv
 import json
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -50,6 +51,16 @@ def test_halves_come_to_the_gramian_of_the_step(tiny_tasks: dict[str, Any]) -> N
     torch.testing.assert_close(look.whole.sum(0), step.gramian.double(), rtol=1e-4, atol=1e-6)
     torch.testing.assert_close(look.losses, torch.tensor(list(step.losses.values())).double(), rtol=1e-5, atol=0)
     assert len(look.inner) == 3  # embeddings and two layers
+
+
+@pytest.mark.parametrize("changes", [{"training": {"check_every": 5}}, {"precision": "fp16"}])
+def test_recipe_that_is_looked_at_later_or_overflows_is_looked_at_all_the_same(
+    tiny_tasks: dict[str, Any], changes: dict[str, Any]
+) -> None:
+    tree = merge(tiny_tasks, {"combination": {"name": "sum"}} | changes)
+    found = diagnose(parse_config(tree, "test"), steps=2, every=1)
+    assert {"pcgrad", "cagrad", "famo"} <= {own.name for own in found.methods}
+    assert all(math.isfinite(pair.cosine) for pair in found.pairs)
 
 
 @pytest.fixture(scope="module")

@@ -247,7 +247,7 @@ def test_folder_without_an_export_is_refused(tmp_path: Path) -> None:
             multitask.load(place)
 
 
-@pytest.mark.parametrize("precision", ["bf16", "autocast"])
+@pytest.mark.parametrize("precision", ["bf16", "autocast", "fp16"])
 def test_model_of_low_precision_predicts_near_the_fp32_one(tmp_path: Path, precision: str) -> None:
     build_tiny_bert(tmp_path / "encoder")
     low = multitask.load(_export(tmp_path / "low", _config(tmp_path, precision=precision)), "cpu")
