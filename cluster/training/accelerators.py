@@ -23,9 +23,11 @@ class Accelerator:
     source: str
     bf16: bool = True
 
-    def peak(self, precision: Precision) -> float | None:
+    def peak(self, precision: Precision, tf32: bool = False) -> float | None:
         """Peak in TFLOP/s of a run of this precision; None where its tensor cores have none."""
-        return self.single if precision == "fp32" else self.half if self.bf16 else None
+        if precision == "fp32":
+            return (self.tf32 if tf32 else None) or self.single
+        return self.half if self.bf16 else None
 
 
 # Name to what it is; a device is the one whose name has all words of the key, the longest key first.

@@ -55,7 +55,7 @@ class Run:
         schedule = self.schedule = Schedule(config, self.source.sizes())
         self.work = WorkAhead(lambda step: self.source.share(schedule.round(step)), schedule.steps, session.device)
         self.learning_rate = LearningRate(config, self.schedule)
-        model = session.agreement.on_every_rank(lambda: build_model(config)).to(session.device)
+        model = session.agreement.on_every_rank(lambda: build_model(config, session.device))
         balance_classes(model, tables.train)
         bregman = config.regularization.bregman
         self.teacher = Teacher(model, bregman, self.schedule.steps) if bregman else None
@@ -65,7 +65,7 @@ class Run:
         batch = collate(table, range(min(4, table.rows)), tables.pad_id).to(session.device)
         tap = tap_embedding(model, batch)
         self.figures = DeviceFigures(config, session.device, model, tables, watch)
-        self.engine: Engine = start_engine(model, config, session.device)
+        self.engine: Engine = session.agreement.on_every_rank(lambda: start_engine(model, config, session.device))
         objective = RowObjective(config, self.engine.model, self.teacher, lambda: watch("regularization"))
         self.step = MultitaskStep(self.engine, self.combination, config, tap, objective, watch)
         self.progress, self.history = Progress(), History()
