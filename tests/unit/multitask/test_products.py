@@ -74,10 +74,16 @@ def test_only_the_encoder_multiplies_in_tf32(
 
 
 def test_precision_is_as_it_was_after_an_error() -> None:
-    before = _now()
-    with pytest.raises(RuntimeError, match="inside"), tf32_products(True):
-        assert _now() == "tf32"
-        raise RuntimeError("inside")
+    before, seen = _now(), []
+
+    def fail() -> None:
+        with tf32_products(True):
+            seen.append(_now())
+            raise RuntimeError("inside")
+
+    with pytest.raises(RuntimeError, match="inside"):
+        fail()
+    assert seen == ["tf32"]
     assert _now() == before
 
 
