@@ -31,8 +31,7 @@ from multitask.combination import Setting, build_combination
 from multitask.config import RunConfig
 from multitask.data import Tables, check_same_rows, collate
 from multitask.learning_rate import LearningRate
-from multitask.model import balance_classes, build_model, tap_embedding
-from multitask.model.freezing import lowest_trained_layer
+from multitask.model import balance_classes, build_model, compile_layers, lowest_trained_layer, tap_embedding
 from multitask.objectives import RowObjective, Teacher
 from multitask.sampling import Schedule
 from multitask.trainer.progress import Progress
@@ -65,7 +64,8 @@ class Run:
         batch = collate(table, range(min(4, table.rows)), tables.pad_id).to(session.device)
         tap = tap_embedding(model, batch)
         self.figures = DeviceFigures(config, session.device, model, tables, watch)
-        self.engine: Engine = session.agreement.on_every_rank(lambda: start_engine(model, config, session.device))
+        self.engine: Engine = start_engine(model, config, session.device)
+        session.agreement.on_every_rank(lambda: compile_layers(model.encoder, config))
         objective = RowObjective(config, self.engine.model, self.teacher, lambda: watch("regularization"))
         self.step = MultitaskStep(self.engine, self.combination, config, tap, objective, watch)
         self.progress, self.history = Progress(), History()

@@ -17,7 +17,6 @@ from cluster.zero.partition import Partition, zero3_partition, zero12_partition
 from cluster.zero.whole_tensors import WholeTensorOptimizer
 from multitask.config import RunConfig
 from multitask.model import MultitaskModel
-from multitask.model.compiling import compile_layers
 from multitask.optimization import build_optimizer, parameter_groups, runs_on_flat_shards, set_rates
 
 
@@ -85,13 +84,10 @@ class Engine:
 
 
 def start_engine(model: MultitaskModel, config: RunConfig, device: torch.device) -> Engine:
-    """Shard `model` over the ranks as `config.zero` says, and compile its layers where `config` wants that.
+    """Shard `model` over the ranks as `config.zero` says.
 
     Needs an initialised process group. Precision `autocast` leaves the weights in fp32 (the step opens the autocast
     region), `bf16` keeps bf16 weights with fp32 masters in the shards.
-
-    Raises:
-        UserError: as `compile_layers`.
     """
     deepspeed = import_deepspeed(device.type)
     if device.type == "cuda":
@@ -107,7 +103,6 @@ def start_engine(model: MultitaskModel, config: RunConfig, device: torch.device)
         free_unused_gradients(engine.optimizer)
     read_partition = zero3_partition if config.zero.stage == 3 else zero12_partition
     partition = read_partition(engine.optimizer, names)
-    compile_layers(model.encoder, config)
     sizes = partition.group_sizes
     shards = [torch.zeros(size, dtype=torch.float32, device=device) for size in sizes]
     if isinstance(optimizer, WholeTensorOptimizer):

@@ -15,8 +15,7 @@ from multitask.errors import UserError
 from multitask.evaluation import dev_scores, evaluate, further_scores, task_scores, train_scores
 from multitask.interrupt import interruptible
 from multitask.learning_rate import LearningRate
-from multitask.model import balance_classes, build_model, lowest_trained_layer
-from multitask.model.compiling import compile_layers
+from multitask.model import balance_classes, build_model, compile_layers, lowest_trained_layer
 from multitask.objectives import RowObjective, Teacher
 from multitask.sampling import Schedule
 from multitask.trainer.lines import ProgressLine
