@@ -1,4 +1,7 @@
-"""From the host to the device that computes, without waiting for it, and back."""
+"""From the host to the device that computes, without waiting for it, and back; and in what it multiplies."""
+
+from collections.abc import Iterator
+from contextlib import contextmanager
 
 import torch
 from torch import Tensor
@@ -14,3 +17,17 @@ def to_device(host: Tensor, device: torch.device) -> Tensor:
 def to_host(there: Tensor) -> Tensor:
     """A tensor on the host, which waits until the device has computed it: a step may do so once."""
     return there.cpu()
+
+
+@contextmanager
+def tf32_products(wanted: bool) -> Iterator[None]:
+    """Inside, where `wanted`, CUDA multiplies fp32 matrices in TF32: 8 bits of exponent, 10 of mantissa, sums in fp32."""
+    if not wanted:
+        yield
+        return
+    products = torch.backends.cuda.matmul
+    before, products.fp32_precision = products.fp32_precision, "tf32"
+    try:
+        yield
+    finally:
+        products.fp32_precision = before

@@ -8,6 +8,7 @@ from torch import Tensor
 
 from cluster.step.exchange import GradientExchange
 from cluster.step.layout import TrainedParameters
+from multitask.device import tf32_products
 from multitask.model import TokenGradient
 
 EmbeddedTokens = list[tuple[Tensor, Tensor]]
@@ -18,11 +19,13 @@ SharedFactors = Mapping[str, Mapping[str, float]]
 class GradientWriter:
     """Gives task gradients to the exchange, those of shared parameters as soon as they are there.
 
-    `factors`: of the gradients of shared parameters; all 1 if None.
+    `factors`: of the gradients of shared parameters; all 1 if None. `tf32`: in what they flow back on a GPU.
     """
 
-    def __init__(self, trained: TrainedParameters, exchange: GradientExchange, factors: SharedFactors | None) -> None:
-        self._trained, self._exchange, self._factors = trained, exchange, factors
+    def __init__(
+        self, trained: TrainedParameters, exchange: GradientExchange, factors: SharedFactors | None, tf32: bool = False
+    ) -> None:
+        self._trained, self._exchange, self._factors, self._tf32 = trained, exchange, factors, tf32
         self._embedded: dict[int, EmbeddedTokens] = {}
 
     @contextmanager
@@ -46,7 +49,8 @@ class GradientWriter:
     ) -> None:
         shared, head = self._trained.shared, self._trained.heads[task]
         inputs = [*head.values(), *(leaf for _, leaf in tokens), *shared.values()]
-        found = torch.autograd.grad(output, inputs, gradient, allow_unused=True)
+        with tf32_products(self._tf32):
+            found = torch.autograd.grad(output, inputs, gradient, allow_unused=True)
         self._exchange.add_heads(task, dict(zip(head, found, strict=False)))
         tap = self._trained.tap_name
         factor = None if self._factors is None or tap is None else self._factors[task][tap]

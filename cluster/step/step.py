@@ -121,7 +121,8 @@ class MultitaskStep:
         group_of = [next(g for g, group in enumerate(plan.groups) if task in group) for task in tasks]
         with self.watch("forward/backward"):
             self._exchange.begin(Holders.of(work, group_of), len(plan.groups))
-            writer = GradientWriter(layout.trained, self._exchange, self._shared_factors(plan, tasks))
+            factors_of, tf32 = self._shared_factors(plan, tasks), self.config.training.tf32
+            writer = GradientWriter(layout.trained, self._exchange, factors_of, tf32)
             sums = self.gradients.run(work, group_of, plan.losses, writer)
             token_gradients = writer.token_gradients()
         with self.watch("communicate"):

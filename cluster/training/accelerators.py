@@ -23,10 +23,10 @@ class Accelerator:
     source: str
     bf16: bool = True
 
-    def peak(self, precision: Precision) -> float | None:
+    def peak(self, precision: Precision, tf32: bool = False) -> float | None:
         """Peak in TFLOP/s of a run of this precision; None where its tensor cores have none."""
         if precision == "fp32":
-            return self.single
+            return (self.tf32 if tf32 else None) or self.single
         return self.half if self.bf16 or precision == "fp16" else None
 
 

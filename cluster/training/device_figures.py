@@ -25,7 +25,7 @@ def peak_flops(config: RunConfig, device: torch.device) -> float | None:
     if config.cluster.peak_tflops is not None:
         return config.cluster.peak_tflops * 1e12
     known = accelerator_of(torch.cuda.get_device_name(device)) if device.type == "cuda" else None
-    peak = known.peak(config.precision) if known else None
+    peak = known.peak(config.precision, config.training.tf32) if known else None
     return None if peak is None else peak * 1e12
 
 

@@ -32,8 +32,7 @@ from multitask.combination import Setting, build_combination
 from multitask.config import RunConfig
 from multitask.data import Tables, check_same_rows, collate
 from multitask.learning_rate import LearningRate
-from multitask.model import balance_classes, build_model, tap_embedding
-from multitask.model.freezing import lowest_trained_layer
+from multitask.model import balance_classes, build_model, compile_layers, lowest_trained_layer, tap_embedding
 from multitask.objectives import RowObjective, Teacher
 from multitask.sampling import Schedule
 from multitask.trainer.progress import Progress
@@ -56,7 +55,7 @@ class Run:
         schedule = self.schedule = Schedule(config, self.source.sizes())
         self.work = WorkAhead(lambda step: self.source.share(schedule.round(step)), schedule.steps, session.device)
         self.learning_rate = LearningRate(config, self.schedule)
-        model = session.agreement.on_every_rank(lambda: build_model(config)).to(session.device)
+        model = session.agreement.on_every_rank(lambda: build_model(config, session.device))
         balance_classes(model, tables.train)
         bregman = config.regularization.bregman
         self.teacher = Teacher(model, bregman, self.schedule.steps) if bregman else None
@@ -67,6 +66,7 @@ class Run:
         tap = tap_embedding(model, batch)
         self.figures = DeviceFigures(config, session.device, model, tables, watch)
         self.engine: Engine = start_engine(model, config, session.device)
+        session.agreement.on_every_rank(lambda: compile_layers(model.encoder, config))
         objective = RowObjective(config, self.engine.model, self.teacher, lambda: watch("regularization"))
         self.step = MultitaskStep(self.engine, self.combination, config, tap, objective, watch)
         self.looks = Looks(self.step, config.training, self.schedule)

@@ -21,6 +21,7 @@ from cluster.training.session import Session
 from cluster.training.stop_request import RestartRequestedError
 from multitask.config import RunConfig
 from multitask.data import Tables, prepare_tables
+from multitask.determinism import deterministic
 from multitask.errors import UserError
 
 
@@ -35,7 +36,8 @@ def train(config: RunConfig, session: Session, started: float | None = None) -> 
         RankError: with several ranks, anything else that one of them met, with its number and host.
     """
     try:
-        return _train(config, session, started)
+        with deterministic(config.training.deterministic):
+            return _train(config, session, started)
     except (UserError, RankError, RestartRequestedError):
         raise
     except torch.OutOfMemoryError as error:

@@ -6,6 +6,7 @@ from pydantic import Field, ValidationInfo, field_validator, model_validator
 
 from multitask.config.base import Config
 
+Attention = Literal["auto", "eager", "sdpa", "flash"]
 Pooling = Literal["cls", "last", "pooler", "mean", "mean_layers", "max", "attention"]
 
 
@@ -81,6 +82,11 @@ class EncoderConfig(Config):
         default=True, description="tell a cross-encoder's two texts apart by token types, where the encoder has them"
     )
     adapter: AdapterConfig = Field(default=NoAdapter(), description="small layers trained in or beside the encoder")
+    attention: Attention = Field(
+        default="auto",
+        description="how attention is computed: eager, the formula as it is written; sdpa, torch's fused kernels; flash, the package "
+        "flash_attn, on GPUs in half precision; auto, sdpa where the class has it, else eager",
+    )
     checkpointing: bool = Field(
         default=False,
         description="keep of each layer its input alone, and pass it again for its gradients: less memory, a third more time, the same "

@@ -26,6 +26,7 @@ from multitask.config.consistency import (
 from multitask.config.data import DataConfig
 from multitask.config.messages import shown
 from multitask.config.model import EncoderConfig, HeadDefaults, LoRA
+from multitask.config.passes import check_attention, check_compile, check_tf32
 from multitask.config.regularization import RegularizationConfig
 from multitask.config.sampling import PhaseConfig
 from multitask.config.source import SourceConfig
@@ -104,6 +105,9 @@ class RunConfig(Config):
         check_micro_batches(self.training, self.data)
         check_selection(self.training.selection, self.tasks)
         check_train_scores(self.training, self.tasks)
+        check_attention(self.encoder, self.training, self.precision, self.cluster)
+        check_compile(self.encoder, self.training, self.zero)
+        check_tf32(self.training, self.cluster)
         return self
 
     def batch_size(self, task: str) -> int:
@@ -171,9 +175,13 @@ class RunConfig(Config):
             "layer_conflicts_every",
             "accumulation",
             "max_tokens_per_micro_batch",
+            "compile",
+            "tf32",
+            "deterministic",
         ):
             del config["training"][key]
-        del config["encoder"]["checkpointing"]
+        for key in ("attention", "checkpointing"):
+            del config["encoder"][key]
         if self.cluster.wire != "fp32":
             config["wire"] = self.cluster.wire
         return config

@@ -121,6 +121,21 @@ class TrainingConfig(Config):
         description="steps between two looks at how the tasks' gradients get along in each layer of the encoder; none if not given",
     )
 
+    compile: bool = Field(
+        default=False,
+        description="make code for the encoder's layers with torch.compile: the same to rounding, faster after minutes of compiling; with "
+        "encoder.dropout_key=rank other masks",
+    )
+    tf32: bool = Field(
+        default=False,
+        description="products of the encoder's fp32 matrices in TF32, 10 bits of each factor, on GPUs that have it; all that compares and sums "
+        "gradients keeps its precision; in bf16 and autocast little is left to it",
+    )
+    deterministic: bool = Field(
+        default=False,
+        description="only operations that give the same bits each time on the same device; an operation that cannot ends the run",
+    )
+
     def saves_after(self, step: int) -> bool:
         """Whether the number of steps alone says to save; `auto` is left to who measures."""
         return step == self.stop_after or (isinstance(self.save_every, int) and step % self.save_every == 0)

@@ -1,5 +1,6 @@
 """The shared encoder, its pooling and adapters, and one head per task."""
 
+from multitask.model.compiling import compile_layers
 from multitask.model.embedding import EmbeddingTap, TokenGradient, tap_embedding
 from multitask.model.encoder import Encoder
 from multitask.model.freezing import lowest_trained_layer
@@ -27,6 +28,7 @@ __all__ = [
     "balance_classes",
     "build_head",
     "build_model",
+    "compile_layers",
     "load_encoder",
     "lowest_trained_layer",
     "merge_lora",

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 from torch.nn.functional import pad
 from transformers import PreTrainedModel
 
+from multitask.device import tf32_products
 from multitask.model.masking import ready_mask
 from multitask.model.padding import Padding
 from multitask.model.pooling import POOLINGS, States
@@ -17,8 +18,8 @@ from multitask.model.projected_attention import ProjectedAttentionLayers, beside
 class Encoder(nn.Module):
     """`model` followed by pooling: token ids (S, L) to one vector per sequence (S, D).
 
-    `padding`: how long sequences are made inside. `takes_ready_mask`: whether the model
-    may be given the mask that it would make itself; no, until that has been tried.
+    `padding`: how long sequences are made inside. `takes_ready_mask`: whether the model may be given the mask that it would make
+    itself; no, until that has been tried. `tf32`: whether a GPU multiplies in TF32.
     """
 
     def __init__(
@@ -26,7 +27,7 @@ class Encoder(nn.Module):
     ) -> None:
         super().__init__()
         self.model, self.padding = model, padding or Padding()
-        self.takes_ready_mask = False
+        self.takes_ready_mask = self.tf32 = False
         self.pool = POOLINGS[pooling](self.width)
         self.takes_token_types = (
             token_types
@@ -81,7 +82,7 @@ class Encoder(nn.Module):
             )
         types = {"token_type_ids": token_type_ids} if self.takes_token_types else {}
         every = self.pool.reads_all_layers
-        with self._added(noise), beside_layers(self.model, adapter, attention_mask):
+        with self._added(noise), beside_layers(self.model, adapter, attention_mask), tf32_products(self.tf32):
             mask = self._attended(attention_mask, is_padded)
             output = self.model(input_ids=input_ids, attention_mask=mask, output_hidden_states=every, **types)
         # The first of `hidden_states` is the embedding layer's.

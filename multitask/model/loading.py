@@ -14,6 +14,7 @@ from multitask.config.model import EncoderConfig, LoRA
 from multitask.data.location import resolve_location
 from multitask.data.tokenizer import load_tokenizer
 from multitask.errors import UserError, first_line
+from multitask.model.attention import loaded_attention
 from multitask.model.dropout import set_dropout
 from multitask.model.encoder import Encoder
 from multitask.model.layers import encoder_layers
@@ -26,7 +27,7 @@ from multitask.model.row_dropout import same_masks
 def load_encoder(config: EncoderConfig, max_length: int) -> Encoder:
     """The encoder of `config` in fp32, for sequences of `max_length` tokens, with its low-rank updates if `config` wants some.
 
-    Its attention is SDPA where the class has it, else its own. Of an encoder-decoder that has an encoder's class, such as
+    Its attention is as `config.attention` says, but for flash, which comes later (`use_flash`). Of an encoder-decoder that has an encoder's class, such as
     T5, the encoder.
 
     Raises:
@@ -48,7 +49,9 @@ def outline_encoder(config: EncoderConfig, max_length: int) -> Encoder:
         try:
             shape = _read_shape(config)
             build: Callable[..., PreTrainedModel] = auto_class(shape).from_config
-            model = build(shape, dtype=torch.float32)
+            model = build(shape, dtype=torch.float32, **loaded_attention(config, shape))
+        except UserError:
+            raise
         # Whatever a class makes of a wrong file is the file's fault.
         except Exception as error:
             raise UserError(f"encoder.name: no encoder is described at {config.name!r}: {first_line(error)}") from None
@@ -77,6 +80,7 @@ def _open(config: EncoderConfig) -> tuple[PreTrainedModel, Mapping[str, Any]]:
             return auto_class(shape).from_pretrained(
                 location,
                 config=shape,
+                **loaded_attention(config, shape),
                 dtype=torch.float32,
                 output_loading_info=True,
                 # What does not fit is told here, by name and shape.
@@ -84,6 +88,8 @@ def _open(config: EncoderConfig) -> tuple[PreTrainedModel, Mapping[str, Any]]:
                 trust_remote_code=False,
                 use_safetensors=True,
             )
+    except UserError:
+        raise
     # Whatever a class makes of wrong files is the files' fault.
     except Exception as error:
         raise UserError(f"encoder.name: cannot load an encoder from {config.name!r}: {first_line(error)}") from None

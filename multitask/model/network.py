@@ -9,6 +9,7 @@ from torch import Tensor, nn
 from multitask.config import RunConfig
 from multitask.config.model import ProjectedAttention
 from multitask.data import Batch, TaskTable
+from multitask.model.attention import use_flash
 from multitask.model.by_task import ModulesByTask
 from multitask.model.class_heads import ClassHead
 from multitask.model.encoder import Encoder
@@ -101,19 +102,21 @@ class MultitaskModel(nn.Module):
         return self.encoder(ids, mask, types, noise, adapter, batch.is_padded)
 
 
-def build_model(config: RunConfig) -> MultitaskModel:
-    """The model of `config`; what is not pretrained is drawn with a generator of its own, keyed by the seed.
+def build_model(config: RunConfig, device: torch.device | None = None) -> MultitaskModel:
+    """The model of `config`, on `device` if it is to be trained there; what is not pretrained is drawn with a generator of its own, keyed by the seed.
 
     Shared parameters that no phase trains take no gradient.
 
     Raises:
-        UserError: as `load_encoder` and `check_encoder`.
+        UserError: as `load_encoder`, `check_encoder` and, with `device`, `use_flash`.
     """
     with torch.random.fork_rng(devices=[]):
         torch.manual_seed(config.seed)
         encoder = load_encoder(config.encoder, config.data.max_length)
         model = assemble_model(config, encoder, config.tasks)
         check_encoder(encoder, config)
+    if device is not None:
+        use_flash(model.to(device).encoder, config.encoder, device)
     return _freeze(model, config)
 
 
@@ -142,6 +145,7 @@ def assemble_model(config: RunConfig, encoder: Encoder, tasks: Iterable[str]) ->
     adapters = {}
     if isinstance(own := shared.adapter, ProjectedAttention):
         adapters = {name: build_projected_attention(encoder.model, own, shared.dropout) for name in names}
+    encoder.tf32 = config.training.tf32
     return MultitaskModel(encoder, heads, adapters)
 
 

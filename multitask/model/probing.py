@@ -41,7 +41,7 @@ def check_encoder(encoder: Encoder, config: RunConfig) -> None:
         _check_padding(encoder)
         _check_reading(encoder)
         _check_precision(encoder, config.precision)
-        some = _batch(encoder, _SIZES)
+        some = some_batch(encoder)
         encoder.takes_ready_mask = takes_ready_mask(encoder.model, some.input_ids, some.attention_mask)
         if config.encoder.dropout and config.encoder.dropout_key == "row":
             _share_tables(encoder.train())
@@ -229,6 +229,11 @@ def _check_dropout(encoder: Encoder) -> None:
 @torch.no_grad()
 def _embed(encoder: Encoder, batch: Batch) -> Tensor:
     return encoder(batch.input_ids, batch.attention_mask, batch.token_type_ids)
+
+
+def some_batch(encoder: Encoder) -> Batch:
+    """A few sequences of unlike length."""
+    return _batch(encoder, _SIZES)
 
 
 def _batch(encoder: Encoder, sizes: tuple[int, ...] | list[int], length: int | None = None, first: int = 0) -> Batch:

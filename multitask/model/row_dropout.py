@@ -28,12 +28,13 @@ class RowDropout(TorchFunctionMode):
 
     def __init__(self, batch: Batch, key: int) -> None:
         super().__init__()
-        self._calls = 0
         start = torch.full((1,), _signed(key), dtype=torch.int32, device=batch.rows.device)
         rows = _mix(start + batch.rows.to(torch.int32) * _SPREAD)
         places = torch.arange(batch.sequences, dtype=torch.int32, device=rows.device)
         sequences = _mix(rows + (places[:, None] + 1) * _SPREAD).flatten()
-        self._table, self._keys = start, {len(rows): rows, len(sequences): sequences}
+        self._table, self._rows, self._sequences = start, rows, sequences
+        # The calls so far times `_SPREAD`; not a Python number, of whose every value torch.compile would make code of its own.
+        self._calls = torch.zeros_like(start)
 
     def __enter__(self) -> "RowDropout":
         _ENTERED.append(self)
@@ -45,7 +46,7 @@ class RowDropout(TorchFunctionMode):
         _ENTERED.pop()
 
     @contextmanager
-    def again(self, position: int) -> Iterator[None]:
+    def again(self, position: Tensor) -> Iterator[None]:
         """Inside, masks are drawn as they were from `position` on; afterwards the drawing stands where it stood."""
         stood, self._calls = self._calls, position
         try:
@@ -54,11 +55,11 @@ class RowDropout(TorchFunctionMode):
         finally:
             self._calls = stood
 
-    def position(self) -> int:
-        """Where the drawing of masks stands: the calls of dropout so far."""
+    def position(self) -> Tensor:
+        """Where the drawing of masks stands."""
         return self._calls
 
-    def rewind(self, position: int) -> None:
+    def rewind(self, position: Tensor) -> None:
         """Go on drawing from `position`: passes from there on have the masks that they had."""
         self._calls = position
 
@@ -89,17 +90,23 @@ class RowDropout(TorchFunctionMode):
 
     def _kept(self, input: Tensor, p: float, key: Tensor | None) -> Tensor:
         """The mask of what is kept, with probability 1 − p each, in the shape of `input`; `key`: (len(input),), else the rows'."""
-        if key is None and (key := self._keys.get(len(input))) is None:
-            raise UserError(
-                f"encoder.dropout_key: the encoder drops out of a tensor of shape {tuple(input.shape)}, in which the rows of the "
-                "batch cannot be told; say encoder.dropout_key=rank"
-            )
-        self._calls += 1
-        bits = key + _signed(self._calls * _SPREAD)
+        key = self._keys(input) if key is None else key
+        self._calls = self._calls + _SPREAD
+        bits = key + self._calls
         for size in input.shape[1:]:
             places = torch.arange(size, dtype=torch.int32, device=input.device)
             bits = _mix(bits)[..., None] + places * _SPREAD
         return _mix(bits) >= math.ceil(p * 2**32) - 2**31
+
+    def _keys(self, input: Tensor) -> Tensor:
+        """One for each of the sequences, or rows, of `input`."""
+        for keys in (self._sequences, self._rows):
+            if len(keys) == len(input):
+                return keys
+        raise UserError(
+            f"encoder.dropout_key: the encoder drops out of a tensor of shape {tuple(input.shape)}, in which the rows of the "
+            "batch cannot be told; say encoder.dropout_key=rank"
+        )
 
     def _attention(
         self,

@@ -175,7 +175,8 @@ class Step:
     ) -> TaskGradient:
         """The gradient of `weight` times the mean loss of `task` over its whole batch, which comes in micro-batches."""
         parameters = dict(shared) | self.model.head_parameters(task)
-        total, scale = TaskGradient(parameters, len(shared), self._device), self.loss_scale.value
+        total = TaskGradient(parameters, len(shared), self._device, self.config.training.tf32)
+        scale = self.loss_scale.value
         if (own := self.config.tasks[task]).compares_rows:
             batches = [micro.batch.to(self._device) for micro in micros]
             outputs = torch.cat([self._compared(task, batch, step) for batch in batches], dim=1)

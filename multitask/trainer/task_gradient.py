@@ -5,6 +5,8 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor, nn
 
+from multitask.device import tf32_products
+
 
 class TaskGradient:
     """The gradient of a task's weighted mean loss, summed up over micro-batches.
@@ -13,9 +15,11 @@ class TaskGradient:
     task's own loss; `terms`: regularization to the mean of what it adds.
     """
 
-    def __init__(self, parameters: Mapping[str, nn.Parameter], shared: int, device: torch.device) -> None:
-        """`parameters`: the `shared` shared ones first, then the head's."""
-        self._parameters, self._shared = parameters, shared
+    def __init__(
+        self, parameters: Mapping[str, nn.Parameter], shared: int, device: torch.device, tf32: bool = False
+    ) -> None:
+        """`parameters`: the `shared` shared ones first, then the head's; `tf32`: in what gradients flow back on a GPU."""
+        self._parameters, self._shared, self._tf32 = parameters, shared, tf32
         own = list(parameters.items())
         self.shared = torch.zeros(sum(p.numel() for _, p in own[:shared]), device=device)
         self.head = {name: torch.zeros(p.shape, device=device) for name, p in own[shared:]}
@@ -26,7 +30,8 @@ class TaskGradient:
         if not loss.requires_grad:
             return
         parameters = list(self._parameters.values())
-        found = torch.autograd.grad(loss, parameters, allow_unused=True)
+        with tf32_products(self._tf32):
+            found = torch.autograd.grad(loss, parameters, allow_unused=True)
         whole = [torch.zeros_like(p) if g is None else g for g, p in zip(found, parameters, strict=True)]
         if self._shared:
             self.shared += torch.cat([g.reshape(-1).float() for g in whole[: self._shared]])

@@ -10,11 +10,12 @@ import torch
 from multitask.combination import Setting, build_combination
 from multitask.config import RunConfig, load_recipe, parse_config
 from multitask.data import MemoryTables, Tables, declare_memory, prepare_tables, tables_from_memory
+from multitask.determinism import deterministic
 from multitask.errors import UserError
 from multitask.evaluation import dev_scores, evaluate, further_scores, task_scores, train_scores
 from multitask.interrupt import interruptible
 from multitask.learning_rate import LearningRate
-from multitask.model import balance_classes, build_model, lowest_trained_layer
+from multitask.model import balance_classes, build_model, compile_layers, lowest_trained_layer
 from multitask.objectives import RowObjective, Teacher
 from multitask.sampling import Schedule
 from multitask.trainer.lines import ProgressLine
@@ -42,6 +43,8 @@ def train(
 ) -> Trained:
     """Train the tasks of `config` in this process; Ctrl-C ends after the step and keeps what there is.
 
+    What the config says of how passes are computed (`encoder.attention`, `training.compile`, `tf32`, `deterministic`) holds here, too.
+
     Args:
         config: a config, its plain values, or a recipe's name or file.
         tables: rows in memory by task and split, in place of files; as `multitask.data.tables_from_memory` reads them.
@@ -57,12 +60,13 @@ def train(
     """
     where = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
     config, opened = _open(_config_of(config), tables)
-    trainer = Trainer(config, opened, where, SavedSteps(Path(folder)) if folder is not None else None)
-    trainer.restore()
-    line = ProgressLine(trainer.schedule.steps, shown=progress)
-    for sentence in opened.remarks():
-        line.say(sentence)
-    return trainer.train(line, on_step, on_evaluation)
+    with deterministic(config.training.deterministic):
+        trainer = Trainer(config, opened, where, SavedSteps(Path(folder)) if folder is not None else None)
+        trainer.restore()
+        line = ProgressLine(trainer.schedule.steps, shown=progress)
+        for sentence in opened.remarks():
+            line.say(sentence)
+        return trainer.train(line, on_step, on_evaluation)
 
 
 def _config_of(config: RunConfig | Mapping[str, Any] | str | Path) -> RunConfig:
@@ -87,12 +91,13 @@ class Trainer:
         self.source = WorkSource(config, tables.train, tables.pad_id, 0, 1, all_tasks=False)
         self.schedule = Schedule(config, self.source.sizes())
         self.learning_rate = LearningRate(config, self.schedule)
-        self.model = build_model(config).to(device)
+        self.model = build_model(config, device)
         balance_classes(self.model, tables.train)
         bregman = config.regularization.bregman
         self.teacher = Teacher(self.model, bregman, self.schedule.steps) if bregman else None
         if config.precision == "bf16":
             self.model.bfloat16()
+        compile_layers(self.model.encoder, config)
         self.combination = build_combination(config, Setting(self.source.used_rows(), self.schedule.steps, config.seed))
         self.step = Step(self.model, config, self.combination, RowObjective(config, self.model, self.teacher))
         self.progress, self.record = Progress(), TrainRecord()

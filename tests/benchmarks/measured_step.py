@@ -14,7 +14,7 @@ from cluster.zero.engine import start_engine
 from multitask.combination import Setting, build_combination
 from multitask.config import RunConfig, parse_config
 from multitask.data import Batch
-from multitask.model import EmbeddingTap, MultitaskModel, build_model
+from multitask.model import EmbeddingTap, MultitaskModel, build_model, compile_layers
 from multitask.objectives import RowObjective, Teacher
 from multitask.sampling import Round, TaskBatch, split_round
 from multitask.work import MicroBatch, RoundWork
@@ -93,12 +93,13 @@ def our_step(settings: RunConfig, whole: dict[str, Batch], session: Any) -> tupl
 
 def build_step(settings: RunConfig, tasks: Iterable[str], session: Any) -> MultitaskStep:
     """The real thing."""
-    model: MultitaskModel = build_model(settings)
+    model: MultitaskModel = build_model(settings, session.device)
     embedding = model.token_embedding()
     assert embedding is not None
     bregman = settings.regularization.bregman
     teacher = Teacher(model.to(session.device), bregman, 1) if bregman else None
     engine = start_engine(model, settings, session.device)
+    compile_layers(model.encoder, settings)
     watch = Stopwatch(session.device)
     combination = build_combination(settings, Setting(dict.fromkeys(tasks, 1), 1000, settings.seed))
     tap = EmbeddingTap(embedding[1])

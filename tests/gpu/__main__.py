@@ -5,7 +5,8 @@
     python -m tests.gpu --only speed --output gpu.json
 
 Exactness of ZeRO 1 to 3 beside the plain trainer on the CPU, resuming to the bit, waits for the device in a step, tokens a second and share
-of the peak beside a bare loop, Hugging Face's Trainer and two PCGrads of others, and for how long a checkpoint holds training up.
+of the peak beside a bare loop, Hugging Face's Trainer and two PCGrads of others, what each way of computing the encoder's passes gives
+(attention, compiled layers, checkpointing, TF32, deterministic operations), and for how long a checkpoint holds training up.
 A row that cannot be measured here says why; the exit code is 1 where something is not exact.
 """
 
@@ -26,13 +27,14 @@ from rich.console import Console
 from rich.table import Table
 
 from cluster.training.session import LocalSession
-from tests.gpu import exactness, saving, speed, waiting
+from tests.gpu import exactness, passes, saving, speed, waiting
 from tests.gpu.row import Place, Row
 
 SECTIONS: dict[str, Callable[[Place], Iterator[Row]]] = {
     "exactness": exactness.rows,
     "waits": waiting.rows,
     "speed": speed.rows,
+    "passes": passes.rows,
     "checkpoint": saving.rows,
 }
 

@@ -27,7 +27,7 @@ _CHANGES = {
 
 def rows(place: Place) -> Iterator[Row]:
     """ZeRO stages in fp32 and bf16, then resuming."""
-    torch.backends.cuda.matmul.allow_tf32 = False
+    torch.backends.cuda.matmul.fp32_precision = "ieee"
     first = place.recipe("exact", **_CHANGES)
     start = {name: own.detach() for name, own in build_model(first).named_parameters() if own.requires_grad}
     plain = plain_trajectory(first.to_dict() | {"cluster": {"device": "cpu"}}, STEPS)

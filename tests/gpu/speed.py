@@ -18,7 +18,7 @@ from tests.gpu.hugging_face import trainer_loop
 from tests.gpu.row import VOCABULARY, Place, Row
 
 TOKENS = 128
-Step = Callable[[], None]
+Step = Callable[[], object]
 
 # Our own step by keys of the recipe.
 OURS: dict[str, dict[str, Any]] = {
@@ -45,10 +45,10 @@ def _compare(place: Place, size: str, precision: str) -> Iterator[Row]:
         steps[f"concord, {name}"] = our_step(config(encoder, own, 1, precision), whole, place.session)[0]
     for name, make in PEERS.items():
         steps[f"PCGrad of {name}"] = _autocast(place, precision, make(settings, whole))
-    seconds = _seconds(place, steps)
+    taken = seconds(place, steps)
     hugging_face = trainer_loop(settings, whole, place, 3 if place.small else 30)
     per_step = _flops(settings, whole)
-    medians = {name: statistics.median(own) for name, own in seconds.items()} | {
+    medians = {name: statistics.median(own) for name, own in taken.items()} | {
         "Trainer of Hugging Face, sum": hugging_face
     }
     bare = medians["bare loop, sum"]
@@ -58,7 +58,7 @@ def _compare(place: Place, size: str, precision: str) -> Iterator[Row]:
         yield Row("speed", f"{what}: {name}", f"{real / own:,.0f} tok/s{share}", f"{own / bare:.2f} × bare")
 
 
-def _seconds(place: Place, steps: Mapping[str, Step]) -> dict[str, list[float]]:
+def seconds(place: Place, steps: Mapping[str, Step]) -> dict[str, list[float]]:
     """Of a step, by repetition; the first ones warm up."""
     warm, repetitions, inside = (1, 3, 2) if place.small else (2, 9, 10)
     taken: dict[str, list[float]] = {name: [] for name in steps}

@@ -279,12 +279,21 @@ FLIPS: dict[str, tuple[Tree, Tree]] = {
 EXEMPT = {
     "RunConfig": {"name", "description", "source", "cluster", "tracking", "zero"},
     "Columns": {"id"},
-    # What an encoder needs: tests/unit/multitask/test_encoder_families.py, test_encoder_files.py.
-    "EncoderConfig": {"checkpointing", "padding", "resize_embeddings"},
+    # What an encoder needs: tests/unit/multitask/test_encoder_families.py, test_encoder_files.py; how it computes: test_attention.py.
+    "EncoderConfig": {"attention", "checkpointing", "padding", "resize_embeddings"},
     # How files are read: tests/unit/multitask/data.
     "DataConfig": {"root", "cache", "on_bad_rows", "bad_rows_limit", "special_tokens"},
     "Layout": {"encoding", "quoting", "header", "comment", "decimal"},
-    "TrainingConfig": {"accumulation", "check_every", "max_tokens_per_micro_batch", "non_finite_limit"},
+    # How passes are computed: tests/unit/step/test_compile.py, tests/unit/multitask/test_products.py, test_determinism.py.
+    "TrainingConfig": {
+        "accumulation",
+        "check_every",
+        "compile",
+        "deterministic",
+        "max_tokens_per_micro_batch",
+        "non_finite_limit",
+        "tf32",
+    },
 }
 _WATCHERS = {"ClusterConfig", "TrackingConfig", "SourceConfig", "ZeroConfig"}
 

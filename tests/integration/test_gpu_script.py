@@ -19,8 +19,17 @@ def test_small_form_measures_everything_and_finds_nothing_wrong(tmp_path: Path) 
     done = subprocess.run(command, cwd=ROOT, env=environment(OMP_NUM_THREADS="1"), capture_output=True, text=True)
     assert done.returncode == 0, done.stdout[-3000:] + done.stderr[-3000:]
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
-    assert Counter(row["section"] for row in rows) == {"exactness": 9, "waits": 3, "speed": 12, "checkpoint": 1}
+    assert Counter(row["section"] for row in rows) == {
+        "exactness": 9,
+        "waits": 3,
+        "speed": 12,
+        "passes": 6,
+        "checkpoint": 1,
+    }
     assert all(row["is_right"] for row in rows if row["section"] == "exactness")
+    ways = {row["what"].partition(": ")[2]: row for row in rows if row["section"] == "passes"}
+    assert [name for name, row in ways.items() if row["is_right"] is None] == ["attention flash", "tf32"]
+    assert all(row["is_right"] for name, row in ways.items() if name not in ("attention flash", "tf32"))
     assert all(" tok/s" in row["value"] for row in rows if row["section"] == "speed")
     assert "Trainer of Hugging Face" in " ".join(done.stdout.replace("│", " ").split())
 

@@ -41,7 +41,9 @@ def test_devices_are_known_by_the_names_of_their_drivers(name: str, key: str | N
 
 def test_peak_is_that_of_the_precision() -> None:
     assert ACCELERATORS["a100"].peak("fp32") == 19.5
-    assert ACCELERATORS["a100"].peak("autocast") == 312
+    assert ACCELERATORS["a100"].peak("fp32", tf32=True) == 156
+    assert ACCELERATORS["a100"].peak("autocast", tf32=True) == ACCELERATORS["a100"].peak("autocast") == 312
+    assert ACCELERATORS["v100"].peak("fp32", tf32=True) == 15.7
     assert ACCELERATORS["t4"].peak("bf16") is None
     assert (ACCELERATORS["t4"].peak("fp16"), ACCELERATORS["a100"].peak("fp16")) == (65, 312)
 
