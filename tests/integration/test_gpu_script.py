@@ -21,7 +21,7 @@ def test_small_form_measures_everything_and_finds_nothing_wrong(tmp_path: Path) 
     rows = json.loads((tmp_path / "rows.json").read_text())["rows"]
     assert Counter(row["section"] for row in rows) == {
         "exactness": 9,
-        "waits": 3,
+        "waits": 4,
         "speed": 12,
         "passes": 6,
         "checkpoint": 1,
