@@ -70,8 +70,7 @@ class Run:
         objective = RowObjective(config, self.engine.model, self.teacher, lambda: watch("regularization"))
         self.step = MultitaskStep(self.engine, self.combination, config, tap, objective, watch)
         self.looks = Looks(self.step, config.training, self.schedule)
-        self.progress, self.history = Progress(), History()
-        self.resumed_step = 0
+        self.progress, self.history, self.resumed_step = Progress(), History(), 0
         every = AutoSave(session) if config.training.save_every == "auto" else None
         self.saver = Saver(folder, StoreAgreement(config.cluster.collective_timeout), watch, session.device, every)
         self.stop = StopRequest(self._stop_reason, session.agreement)
@@ -121,8 +120,7 @@ class Run:
             if problem := self.looks.problem(progress, record, saves=self.saver.is_due(progress.step)):
                 return self._end("failed", problem)
             self._after_step(record)
-        stopped = progress.step < self.schedule.steps
-        return self._end("stopped" if stopped else "finished", None)
+        return self._end("stopped" if progress.step < self.schedule.steps else "finished", None)
 
     def train_step(self, record: TrainRecord) -> None:
         """One optimizer step, without anything that follows it."""

@@ -62,9 +62,8 @@ def check_encoder(encoder: Encoder, config: RunConfig) -> None:
 def longest_sequence(encoder: Encoder) -> int | None:
     """Most tokens of a sequence; None where positions are not looked up one by one."""
     found = []
-    word = _batch(encoder, [1]).input_ids
     for size in (4, 5):
-        ids = word.expand(1, size)
+        ids = _batch(encoder, [1]).input_ids.expand(1, size)
         with _Lookups() as lookups, torch.no_grad():
             encoder.model(input_ids=ids, attention_mask=torch.ones_like(ids))
         found.append(lookups.highest)
@@ -166,7 +165,7 @@ def _check_precision(encoder: Encoder, precision: Precision) -> None:
     """Not all that a class does is there in bf16 or fp16, and fp16 ends at 65,504."""
     if precision == "fp32":
         return
-    batch = _batch(encoder, _SIZES)
+    batch, kind = _batch(encoder, _SIZES), encoder.model.config.model_type
     tensors = dict(chain(encoder.named_parameters(), encoder.named_buffers()))
     if precision == "bf16":
         tensors = {name: t.bfloat16() if t.is_floating_point() else t for name, t in tensors.items()}
@@ -174,12 +173,9 @@ def _check_precision(encoder: Encoder, precision: Precision) -> None:
         with torch.no_grad(), autocast(torch.device("cpu"), precision):
             found = functional_call(encoder, tensors, (batch.input_ids, batch.attention_mask, batch.token_type_ids))
     except (RuntimeError, TypeError) as error:
-        kind = encoder.model.config.model_type
         raise UserError(f"precision: a {kind} does not run in {precision}: {first_line(error)}") from None
     if not found.isfinite().all():
-        raise UserError(
-            f"precision: the states of this {encoder.model.config.model_type} leave the range of {precision}"
-        )
+        raise UserError(f"precision: the states of this {kind} leave the range of {precision}")
 
 
 def _share_tables(encoder: Encoder) -> None:
