@@ -93,6 +93,14 @@ class EncoderConfig(Config):
         "gradient",
     )
 
+    @field_validator("padding", mode="before")
+    @classmethod
+    def _name_or_multiple(cls, value: object) -> object:
+        is_multiple = isinstance(value, int) and not isinstance(value, bool) and value >= 2
+        if value in ("longest", "max_length") or is_multiple:
+            return value
+        raise ValueError(f"must be longest, max_length, or a number of 2 or more, got {value!r}")
+
     @model_validator(mode="after")
     def _layers_can_be_passed_again(self) -> "EncoderConfig":
         if self.checkpointing and isinstance(self.adapter, ProjectedAttention):

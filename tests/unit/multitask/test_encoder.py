@@ -111,6 +111,15 @@ def test_length_becomes_a_multiple_and_changes_no_vector(saved: Path, tokens: in
     assert multiple.embedded_ids(*inputs[:2]).shape == (3, length)
 
 
+@pytest.mark.parametrize("padding", [1, True, "foo", 2.5])
+def test_padding_is_a_name_or_a_multiple(padding: Any) -> None:
+    with pytest.raises(
+        ValueError, match=f"must be longest, max_length, or a number of 2 or more, got {padding!r}"
+    ) as told:
+        EncoderConfig(name="bert", padding=padding)
+    assert told.value.error_count() == 1  # type: ignore[attr-defined]
+
+
 def test_dropout_is_set_wherever_the_encoder_drops(saved: Path) -> None:
     ids = _ids()
     inputs = ids, torch.ones_like(ids), torch.zeros_like(ids)
