@@ -26,5 +26,5 @@ def in_memory(task: str, batch: Batch, training: TrainingConfig) -> Iterator[Non
         raise UserError(
             f"training.max_tokens_per_micro_batch: the GPU has not the memory for a micro-batch of task {task}, {sequences} sequences × "
             f"{length} tokens = {batch.slots}: {mend} it to {max(length, batch.slots // 2)}, or lower data.max_length, or use "
-            "precision=bf16"
+            "encoder.checkpointing=true"
         ) from None

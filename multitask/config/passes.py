@@ -14,7 +14,7 @@ def check_attention(
     if cluster.device == "cpu":
         raise ValueError("encoder.attention=flash needs a GPU, but cluster.device=cpu: use auto, sdpa or eager")
     if precision == "fp32":
-        raise ValueError("encoder.attention=flash computes in half precision: set precision=bf16 or precision=autocast")
+        raise ValueError("encoder.attention=flash computes in half precision: set precision to bf16, autocast or fp16")
     if encoder.dropout and encoder.dropout_key == "row":
         raise ValueError(
             "encoder.attention=flash drops by its own kernel, not by the row: set encoder.dropout_key=rank or encoder.dropout=0"

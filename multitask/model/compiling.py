@@ -7,6 +7,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from multitask.autocast import autocast
 from multitask.config import RunConfig
 from multitask.errors import UserError, first_line
 from multitask.model.encoder import Encoder
@@ -72,7 +73,7 @@ def _pass_once(encoder: Encoder, config: RunConfig) -> None:
     drops_by_row = config.drops_encoder and config.encoder.dropout_key == "row"
     with torch.random.fork_rng([device] if device.type == "cuda" else []), torch.enable_grad():
         with (
-            torch.autocast(device.type, torch.bfloat16, enabled=config.precision == "autocast"),
+            autocast(device, config.precision),
             RowDropout(batch, 0) if drops_by_row else nullcontext(),
         ):
             encoder.train()

@@ -59,7 +59,7 @@ def test_class_without_an_implementation_is_refused(tiny_tasks: dict[str, Any], 
     ("changes", "said"),
     [
         ({"cluster": {"device": "cpu"}}, "encoder.attention=flash needs a GPU, but cluster.device=cpu"),
-        ({"precision": "fp32"}, "computes in half precision: set precision=bf16 or precision=autocast"),
+        ({"precision": "fp32"}, "computes in half precision: set precision to bf16, autocast or fp16"),
         ({"encoder": {"dropout": 0.1}}, "set encoder.dropout_key=rank or encoder.dropout=0"),
         ({"training": {"deterministic": True}}, "training.deterministic: encoder.attention=flash"),
         ({"training": {"compile": True}}, "training.compile: encoder.attention=flash"),

@@ -17,6 +17,7 @@ from cluster.training.worker import open_tables
 from multitask.config import parse_config
 from multitask.data import prepare_tables
 from multitask.errors import UserError
+from multitask.model import build_model, compiling
 from multitask.trainer.record import TrainRecord
 from multitask.trainer.trainer import Trainer
 from tests.builders import merge
@@ -31,6 +32,22 @@ CASES: dict[str, dict[str, Any]] = {
     "autocast": {"precision": "autocast"},
 }
 COMPILED = {"training": {"compile": True}}
+
+
+@pytest.mark.parametrize(
+    ("precision", "dtype"), [("fp32", torch.float32), ("autocast", torch.bfloat16), ("fp16", torch.float16)]
+)
+def test_what_is_tried_before_the_first_step_runs_in_the_precision_of_the_run(
+    tiny_tasks: dict[str, Any], monkeypatch: pytest.MonkeyPatch, precision: str, dtype: torch.dtype
+) -> None:
+    monkeypatch.setattr(compiling, "_compile", lambda layer, config: None)
+    config = parse_config(merge(merge(tiny_tasks, COMPILED), {"precision": precision}), "test")
+    encoder = build_model(config).encoder
+    seen: set[torch.dtype] = set()
+    inside = next(module for module in encoder.model.modules() if isinstance(module, nn.Linear))
+    inside.register_forward_hook(lambda module, arguments, output: seen.add(output.dtype))
+    compiling.compile_layers(encoder, config)
+    assert seen == {dtype}
 
 
 @pytest.fixture
