@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import urlsplit
 
-from cluster.launch.ray_watch import problem_of
+from cluster.launch.life_watch import problem_of
 from multitask.errors import UserError
 
 DEFAULT_ADDRESS = "http://127.0.0.1:8265"

@@ -5,13 +5,13 @@ import os
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from typing import Any
 
 from cluster.launch.growth import FIXED, Growth, read_growth
+from cluster.launch.life_watch import LifeWatch
 from cluster.launch.local_ray import local_ray
-from cluster.launch.nodes import live_nodes
-from cluster.launch.ray_watch import RayWatch, connected_ray
+from cluster.launch.nodes import connected_ray, live_nodes
 from cluster.launch.resources import ResourcePlan, plan_resources
 from cluster.launch.waiting import PendingWatch, say_device, wait_for_resources
 from cluster.storage.run_folder import RunFolder
@@ -37,7 +37,7 @@ for _name, _value in {
     os.environ.setdefault(_name, _value)
 
 # Ray warns of more processes than cores: those of a sweep are no accident, most of them wait. It shows the log of a raylet that
-# died: that of this host is told by `RayWatch`, that of another by the workers that it took along.
+# died: that of this host is told by `LifeWatch`, that of another by the workers that it took along.
 _NOT_SHOWN = ("worker processes have been started on node", "Raylet is terminated.")
 
 
@@ -71,18 +71,29 @@ def _goes_on(config: RunConfig) -> str:
 
 
 def train_here(config: RunConfig, trackers: Sequence[Observer], display: Observer, started: float) -> Outcome:
-    """Run `config` in this process, one of `torchrun`'s or a plain one, without Ray."""
-    from cluster.training.observer import ObserverGroup
-    from cluster.training.session import LocalSession
-    from cluster.training.worker import train
+    """Run `config` in this process, one of `torchrun`'s or a plain one, without Ray.
 
-    observers = [ObserverGroup([*trackers, display])]
-    with interruptible() as interrupted:
+    Where `torchrun` dies meanwhile, this process ends with one line and exit code 1.
+    """
+    with _torchrun_watch(lambda: _goes_on(config)), interruptible() as interrupted:
+        from cluster.training.observer import ObserverGroup
+        from cluster.training.session import LocalSession
+        from cluster.training.worker import train
+
+        observers = [ObserverGroup([*trackers, display])]
         session = LocalSession(config.cluster.device, observers, config.cluster.collective_timeout, interrupted)
         try:
             return train(config, session, started)
         finally:
             session.close()
+
+
+def _torchrun_watch(advice: Callable[[], str]) -> AbstractContextManager[object]:
+    """Of the store that `torchrun` holds for its ranks, if it does; the first rank of each host tells of its death."""
+    if os.environ.get("TORCHELASTIC_USE_AGENT_STORE") != "True":
+        return nullcontext()
+    address = f"{os.environ['MASTER_ADDR']}:{os.environ['MASTER_PORT']}"
+    return LifeWatch({"torchrun": address}, advice if os.environ.get("LOCAL_RANK") == "0" else None)
 
 
 def _prepare(config: RunConfig) -> None:
@@ -110,7 +121,7 @@ def ray_cluster(
     address = config.cluster.address or os.environ.get("RAY_ADDRESS")
     with _connected(address) if address else local_ray() as folder:
         warnings_to_stderr()
-        with RayWatch(connected_ray(), folder, advice):
+        with LifeWatch(connected_ray(), advice, may_come_back=folder is None, scratch=folder):
             yield live_nodes()[0]
 
 

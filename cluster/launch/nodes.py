@@ -15,6 +15,16 @@ def live_nodes() -> tuple[list[dict[str, float]], list[dict[str, float]]]:
     return [dict(node["Resources"]) for node in nodes], [dict(free.get(node["NodeID"], {})) for node in nodes]
 
 
+def connected_ray() -> dict[str, str]:
+    """What must live of the Ray to which this process is connected, to HOST:PORT."""
+    import ray
+
+    context = ray.get_runtime_context()
+    node = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
+    raylet = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
+    return {"Ray's head": context.gcs_address, "the raylet of this host": raylet}
+
+
 def free_nodes() -> list[dict[str, float]]:
     """What is free on each node that is alive and stays."""
     import ray

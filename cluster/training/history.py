@@ -32,12 +32,14 @@ class History:
     def restore(cls, folder: RunFolder, progress: "Progress", phase_of: Callable[[int], int]) -> "History":
         """What `folder` holds of steps up to that of `progress`; later ones are trained again.
 
-        Where the file is lost, dev scores come from `progress`, with the phase that `phase_of` gives for their steps; records of
-        training are lost, too.
+        Where the file is lost, dev scores come from `progress`, with the phase that `phase_of` gives for their steps, and it is
+        written again; records of training are lost, too.
         """
         saved = folder.read_or_set_aside(FILE)
         if saved is None:
-            return cls(dev=[cls._point(point, phase_of(int(point["step"]))) for point in progress.history])
+            found = cls(dev=[cls._point(point, phase_of(int(point["step"]))) for point in progress.history])
+            found.write(folder)
+            return found
         train, dev = ([p for p in saved.get(kind, []) if p["step"] <= progress.step] for kind in ("train", "dev"))
         return cls(train, dev)
 

@@ -129,6 +129,17 @@ def test_what_tells_of_the_best_comes_back_from_its_checkpoint(
     assert (run / name).read_bytes() == before
 
 
+def test_history_of_an_ended_run_comes_back(folder: Path, whole: Path, concord: Concord) -> None:
+    """Its scores: records of training are in no checkpoint."""
+    run, recipe = _finished(folder, whole, "lost-history")
+    before = json.loads((run / "history.json").read_text())
+    (run / "history.json").unlink()
+    ended = concord("train", recipe, "--no-ray")
+    assert ended.code == 0, ended.err
+    history = json.loads((run / "history.json").read_text())
+    assert (history["train"], history["dev"]) == ([], before["dev"])
+
+
 def test_export_of_the_best_with_a_damaged_result(folder: Path, whole: Path, concord: Concord) -> None:
     run = folder / "runs/torn-result"
     shutil.copytree(whole, run)

@@ -9,14 +9,14 @@ from pathlib import Path
 
 import pytest
 
-from cluster.launch import ray_watch
-from cluster.launch.ray_watch import RayWatch, problem_of
+from cluster.launch import life_watch
+from cluster.launch.life_watch import LifeWatch, problem_of
 from cluster.launch.scratch import remove_scratch
 from tests.integration.commands import environment
 
 WATCHED = """
 import socket, subprocess, sys, threading, time
-from cluster.launch.ray_watch import RayWatch
+from cluster.launch.life_watch import LifeWatch
 
 server = socket.create_server(("127.0.0.1", 0))
 address = f"127.0.0.1:{server.getsockname()[1]}"
@@ -27,7 +27,7 @@ print(child.pid, address, flush=True)
 def advice():
     return "start again: the run goes on from step 40"
 
-with RayWatch({"Ray's head": address}, sys.argv[1], advice):
+with LifeWatch({"Ray's head": address}, advice, scratch=sys.argv[1]):
     time.sleep(float(sys.argv[2]))
     server.close()
     if sys.argv[3] == "waits":
@@ -55,7 +55,7 @@ def test_process_whose_ray_lives_ends_as_it_would(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as server:
         address = f"127.0.0.1:{server.getsockname()[1]}"
         assert problem_of(address) is None
-        with pytest.raises(RuntimeError, match="its own"), RayWatch({"Ray's head": address}, None, lambda: ""):
+        with pytest.raises(RuntimeError, match="its own"), LifeWatch({"Ray's head": address}, lambda: ""):
             raise RuntimeError("its own")
     assert problem_of(address) == "refused"
 
@@ -63,9 +63,9 @@ def test_process_whose_ray_lives_ends_as_it_would(tmp_path: Path) -> None:
 def test_ray_that_answers_now_and_then_is_alive(monkeypatch: pytest.MonkeyPatch) -> None:
     """Looked at once a second: it is refused twice in three, but never for so long as the patience is."""
     answers, seconds, ended = itertools.cycle(["refused", "refused", None]), itertools.count(), list[str]()
-    watch = RayWatch({"Ray's head": "127.0.0.1:1"}, "scratch", lambda: "")
-    monkeypatch.setattr(ray_watch, "problem_of", lambda address: next(answers))
-    monkeypatch.setattr(ray_watch.time, "monotonic", lambda: next(seconds) / 2)
+    watch = LifeWatch({"Ray's head": "127.0.0.1:1"}, lambda: "")
+    monkeypatch.setattr(life_watch, "problem_of", lambda address: next(answers))
+    monkeypatch.setattr(life_watch.time, "monotonic", lambda: next(seconds) / 2)
     monkeypatch.setattr(watch, "_end_process", lambda name, address: ended.append(name))
     looks = iter([False] * 60)
     monkeypatch.setattr(watch._ended, "wait", lambda seconds: next(looks, True))

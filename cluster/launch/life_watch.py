@@ -1,6 +1,7 @@
-"""The death of Ray's head, or of this host's raylet, ends the process within seconds and with one line.
+"""The death of what this process cannot live without, Ray or `torchrun`, ends it within seconds and with one line.
 
-Ray itself waits a minute for its head, and then ends whatever process is connected to it, with lines of its own log.
+Ray itself waits a minute for its head, and then ends whatever process is connected to it, with lines of its own log. A rank
+whose `torchrun` has died waits for the others for ever.
 """
 
 import os
@@ -21,26 +22,35 @@ _SILENT_S = 25.0
 _SHOW_CURSOR = "\x1b[?25h"
 
 
-class RayWatch:
-    """Watches, in a `with`, the Ray to which this process is connected.
+class LifeWatch:
+    """Watches, in a `with`, what this process cannot live without.
 
-    `targets`: what must live, to HOST:PORT. `scratch`: the folder of a Ray that this process has started, which goes with its processes. `advice` says in a few words
-    how to go on; it is asked when Ray has died.
+    `targets`: what must live, to HOST:PORT. `advice` says in a few words how to go on, when one of them has died; without it nothing is
+    said. `may_come_back`: something may start it again, and is given time to. `scratch`: the folder of a Ray that this process has
+    started, which goes with its processes.
     """
 
-    def __init__(self, targets: Mapping[str, str], scratch: str | None, advice: Callable[[], str]) -> None:
-        self._targets, self._scratch, self._advice = targets, scratch, advice
+    def __init__(
+        self,
+        targets: Mapping[str, str],
+        advice: Callable[[], str] | None,
+        *,
+        may_come_back: bool = False,
+        scratch: str | None = None,
+    ) -> None:
+        self._targets, self._advice, self._scratch = targets, advice, scratch
+        self._refused_s = _REFUSED_ELSEWHERE_S if may_come_back else _REFUSED_S
         self._ended = threading.Event()
-        self._thread = threading.Thread(target=self._watch, name="ray-watch", daemon=True)
+        self._thread = threading.Thread(target=self._watch, name="life-watch", daemon=True)
 
-    def __enter__(self) -> "RayWatch":
+    def __enter__(self) -> "LifeWatch":
         self._thread.start()
         return self
 
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        """What Ray's death made of a call to it is no error of its own: the thread ends the process."""
+        """What the death made of a call is no error of its own: the thread ends the process."""
         if isinstance(error, Exception) and any(problem_of(address) for address in self._targets.values()):
             self._thread.join(_SILENT_S)
         self._ended.set()
@@ -57,35 +67,24 @@ class RayWatch:
                     self._end_process(name, address)
 
     def _patience(self, problem: str) -> float:
-        if problem == "silent":
-            return _SILENT_S
-        return _REFUSED_S if self._scratch else _REFUSED_ELSEWHERE_S
+        return _SILENT_S if problem == "silent" else self._refused_s
 
     def _end_process(self, name: str, address: str) -> None:
         """Not by an exception: the main thread waits for Ray inside of Ray, and so would its shutdown."""
-        cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
-        print(f"{cursor}concord: {name} at {address} has died; {self._how_to_go_on()}", file=sys.stderr)
+        if self._advice:
+            cursor = _SHOW_CURSOR if sys.stderr.isatty() else ""
+            print(f"{cursor}concord: {name} at {address} has died; {self._how_to_go_on(self._advice)}", file=sys.stderr)
         sys.stdout.flush()
         sys.stderr.flush()
         if self._scratch:
             remove_scratch(self._scratch)
         os._exit(1)
 
-    def _how_to_go_on(self) -> str:
+    def _how_to_go_on(self, advice: Callable[[], str]) -> str:
         try:
-            return self._advice()
+            return advice()
         except Exception:
             return "start again"
-
-
-def connected_ray() -> dict[str, str]:
-    """What must live of the Ray to which this process is connected, to HOST:PORT."""
-    import ray
-
-    context = ray.get_runtime_context()
-    node = next(node for node in ray.nodes() if node["NodeID"] == context.get_node_id())
-    raylet = f"{node['NodeManagerAddress']}:{node['NodeManagerPort']}"
-    return {"Ray's head": context.gcs_address, "the raylet of this host": raylet}
 
 
 def problem_of(address: str) -> str | None:
