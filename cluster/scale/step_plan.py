@@ -12,6 +12,7 @@ from cluster.scale.shares import Counts, Shares
 from cluster.scale.step_time import RankMemory, StepTime, compute_seconds, rank_memory, step_time
 from cluster.scale.traffic import Collective, Traffic
 from cluster.step.buckets import bucket_elements
+from cluster.step.wire import block_size
 from multitask.config import RunConfig
 
 
@@ -84,7 +85,8 @@ def plan_step(
     shares = Shares(shape.groups, gpus, config.zero.stage)
     weight_bytes = 2 if config.precision == "bf16" else 4
     terms = sum(bool(getattr(config.regularization, name)) for name in type(config.regularization).model_fields)
-    calls = Traffic(shape, shares, hosts, weight_bytes=weight_bytes, cluster=config.cluster).of(work, terms)
+    block = block_size(hosts.tolist()) if config.cluster.host_first else gpus
+    calls = Traffic(shape, shares, hosts, block, weight_bytes=weight_bytes, cluster=config.cluster).of(work, terms)
     time = step_time(shape, shares, work, calls, machine, hosts)
     passes = np.maximum(*compute_seconds(shape, work, machine))
     flops = shape.cost.flops.of(*(float(own.sum()) for own in (work.tokens, work.squares, work.sequences)))
@@ -101,6 +103,7 @@ def plan_step(
             state_bytes=4 if config.precision == "fp32" else 2,
             plain_attention=machine.devices_at_once is not None,
             most=bucket_elements(config.cluster.bucket_mb),
+            block=block,
         ),
         time=time,
         balance=float(passes.mean() / passes.max()),

@@ -77,9 +77,11 @@ def step_time(
     moved = _moved(shape, shares, work, machine)
     passes = np.maximum(by_flops, by_launches)
     compute, last_pass = passes.max() * turns, passes.max() / work.passes[passes.argmax()]
-    buckets = [collective_seconds(call, machine, hosts) for call in calls if call.name.startswith(GRADIENTS)]
     # The last bucket leaves when the backward pass is over; on a CPU the pass and what sends share its cores.
-    hidden = 0.0 if machine.devices_at_once else min(sum(buckets[:-1]), _BACKWARD * last_pass)
+    last = max((int(call.name.split()[1]) for call in calls if call.name.startswith(GRADIENTS)), default=0)
+    under = [call for call in calls if call.name.startswith(GRADIENTS) and int(call.name.split()[1]) < last]
+    hidden = sum(collective_seconds(call, machine, hosts) for call in under)
+    hidden = 0.0 if machine.devices_at_once else min(hidden, _BACKWARD * last_pass)
     return StepTime(
         compute=float(compute),
         memory=float(moved.max()) / machine.memory_bytes_per_s * turns,
@@ -94,7 +96,7 @@ def collective_seconds(call: Collective, machine: Machine, hosts: Counts) -> flo
     world = len(hosts)
     outside = np.bincount(hosts, weights=call.outside).max() / machine.outside_bytes_per_s
     inside = float((call.sent - call.outside).max()) / machine.inside_bytes_per_s
-    number = int(hosts[-1]) + 1
+    number = int(hosts[-1]) + 1 if call.outside.any() else 1
     latency = machine.outside_s if number > 1 else machine.inside_s
     # What goes round passes every host once.
     crossings = min(number, call.messages) if number > 1 else 0
@@ -127,10 +129,11 @@ def _compared(groups: int, *, in_cache: bool) -> float:
     return groups * (groups + 1) if groups < _MATRICES else groups * (groups + 1) / 2 + groups
 
 
-def _gradient_bytes(shape: ModelShape, shares: Shares, work: StepWork, most: int, weight_bytes: int) -> int:
-    """Of task gradients, of the rank that holds most, in buckets of at most `most` elements.
+def _gradient_bytes(shape: ModelShape, shares: Shares, work: StepWork, most: int, weight_bytes: int, block: int) -> int:
+    """Of task gradients, of the rank that holds most, in buckets of at most `most` elements and blocks of `block` ranks.
 
-    Shards of the sums; one bucket that comes from the backward pass; two that are sent, or all that several passes add to; two that come.
+    Shards of the sums; one bucket that comes from the backward pass; two that are sent, or all that several passes add to; two that come,
+    from the ranks of the block and from other blocks.
     """
     dense, segment = shape.elements(shape.dense), shares.owned(shape.dense)
     bucket = min(dense, max([most, *(shape.elements((name,)) for name in shape.dense)]))
@@ -139,7 +142,14 @@ def _gradient_bytes(shape: ModelShape, shares: Shares, work: StepWork, most: int
     if shares.world == 1:
         return int(_FP32 * sums.max() + arriving)
     sent = np.where(work.passes > 1, held * dense, 2 * bucket)
-    received = 2 * held.sum() * segment * bucket // max(1, dense)
+    # What the owners have that share a number in their blocks, and what the ranks of a block hold, one by one and together.
+    of_number = np.tile(segment.reshape(-1, block).sum(0), shares.world // block)
+    of_block = np.repeat(held.reshape(-1, block).sum(1), block)
+    coming = of_block * of_number
+    if block < shares.world:
+        summed = [len({g for own in work.held[b : b + block] for g in own}) for b in range(0, shares.world, block)]
+        coming = coming + np.repeat(summed, block) * of_number + sum(summed) * segment
+    received = 2 * coming * bucket // max(1, dense)
     return int(_FP32 * (sums + sent + received).max() + arriving)
 
 
@@ -152,9 +162,11 @@ def rank_memory(
     state_bytes: int,
     plain_attention: bool,
     most: int,
+    block: int,
 ) -> RankMemory:
     """Bytes of the rank that holds most; `state_bytes`: of a number that the forward pass keeps, `weight_bytes` of a
-    weight; `plain_attention`: its L × L matrices are kept; `most`: elements of a bucket of gradients.
+    weight; `plain_attention`: its L × L matrices are kept; `most`: elements of a bucket of gradients; `block`: ranks whose gradients
+    are summed before they cross to others.
     """
     saved = shape.cost.saved
     passes = np.maximum(work.passes, 1)
@@ -167,6 +179,6 @@ def rank_memory(
     return RankMemory(
         weights=weights,
         optimizer=4 * _FP32 * sum(shares.shards),
-        gradients=_gradient_bytes(shape, shares, work, most, weight_bytes),
+        gradients=_gradient_bytes(shape, shares, work, most, weight_bytes, block),
         activations=int(activations),
     )

@@ -4,8 +4,8 @@ Bytes are what a rank sends to other ranks. An all-to-all has a message for each
 each, an all-reduce goes round as a ring does: twice N − 1 messages of an N-th, in whole elements.
 """
 
-from collections.abc import Callable, Iterator
-from typing import Literal, NamedTuple
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from typing import Literal, NamedTuple, TypeVar
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from multitask.config.cluster import ClusterConfig
 _BF16, _FP32, _FP64, _INT64 = 2, 4, 8, 8
 # How the names of the buckets begin that leave while the backward pass goes on.
 GRADIENTS = "gradients"
+T = TypeVar("T")
 Kind = Literal["all_to_all", "all_reduce", "all_gather"]
 
 
@@ -33,10 +34,13 @@ class Collective(NamedTuple):
 
 
 class Traffic:
-    """The collectives of a step, in their order; none where there is one rank. `hosts` (N,): the host of each rank."""
+    """The collectives of a step, in their order; none where there is one rank.
+
+    `hosts` (N,): the host of each rank; `block`: ranks whose gradients are summed before they cross to others.
+    """
 
     def __init__(
-        self, shape: ModelShape, shares: Shares, hosts: Counts, *, weight_bytes: int, cluster: ClusterConfig
+        self, shape: ModelShape, shares: Shares, hosts: Counts, block: int, *, weight_bytes: int, cluster: ClusterConfig
     ) -> None:
         self._shape, self._shares, self._hosts, self._weight_bytes = shape, shares, hosts, weight_bytes
         sizes = {name: size for group in shape.groups for name, size in group.items()}
@@ -44,6 +48,7 @@ class Traffic:
         self._buckets = [shares.owned(names) for names in buckets]
         self._heads = {task: shares.owned(names) for task, names in shape.heads.items()}
         self._wire = {"fp32": _FP32, "bf16": _BF16}[cluster.wire]
+        self._block = block
         self._ends = _token_bounds(shape, shares)
 
     def of(self, work: StepWork, terms: int = 0) -> list[Collective]:
@@ -61,12 +66,41 @@ class Traffic:
 
     def _gradients(self, work: StepWork) -> Iterator[Collective]:
         """Buckets of the groups' gradients, the last layer's first, and the heads'."""
-        held = np.array([len(own) for own in work.held])
         for number, bucket in enumerate(self._buckets):
-            yield self._all_to_all(f"{GRADIENTS} {number}", _times(held, bucket), self._wire)
-        none = np.zeros(self._shares.world, np.int64)
-        yield self._all_to_all(
-            "heads", lambda rank: sum((self._heads[task] for task in work.heads[rank]), start=none), self._wire
+            yield from self._sums(f"{GRADIENTS} {number}", work.held, dict.fromkeys(range(work.groups), bucket))
+        yield from self._sums("heads", work.heads, self._heads)
+
+    def _sums(self, name: str, held: Sequence[Sequence[T]], elements: Mapping[T, Counts]) -> Iterator[Collective]:
+        """What each rank has `held`, to the owners, by way of the ranks of a block. `elements`: (N,) that they have of each."""
+        world, block = self._shares.world, self._block
+        ranks = np.arange(world)
+        sent, outside = np.zeros(world, np.int64), np.zeros(world, np.int64)
+        for rank, own in enumerate(held):
+            given = self._total(own, elements)
+            sent[rank] = given[ranks % block != rank % block].sum()
+            # With several blocks these lie within a host.
+            outside[rank] = given[self._hosts != self._hosts[rank]].sum() if block == world else 0
+        yield Collective(name, "all_to_all", sent * self._wire, outside * self._wire, block - 1)
+        if block < world:
+            yield self._between(name, held, elements)
+
+    def _total(self, held: Iterable[T], elements: Mapping[T, Counts]) -> Counts:
+        return sum((elements[own] for own in held), start=np.zeros(self._shares.world, np.int64))
+
+    def _between(self, name: str, held: Sequence[Sequence[T]], elements: Mapping[T, Counts]) -> Collective:
+        """The sums of each block, to the owners that have the rank's number in other blocks."""
+        world, block = self._shares.world, self._block
+        ranks = np.arange(world)
+        of_block = [
+            self._total({own for r in range(b, b + block) for own in held[r]}, elements) for b in range(0, world, block)
+        ]
+        sent, outside = np.zeros(world, np.int64), np.zeros(world, np.int64)
+        for rank in range(world):
+            others = (ranks % block == rank % block) & (ranks != rank)
+            sent[rank] = of_block[rank // block][others].sum()
+            outside[rank] = of_block[rank // block][others & (self._hosts != self._hosts[rank])].sum()
+        return Collective(
+            f"{name} between hosts", "all_to_all", sent * self._wire, outside * self._wire, world // block - 1
         )
 
     def _weights(self, work: StepWork) -> Iterator[Collective]:
@@ -129,10 +163,6 @@ class Traffic:
     def _next_is_outside(self) -> np.ndarray:
         """Whether the next rank of the ring is on another host."""
         return np.roll(self._hosts, -1) != self._hosts
-
-
-def _times(held: Counts, bucket: Counts) -> Callable[[int], Counts]:
-    return lambda rank: held[rank] * bucket
 
 
 def _token_bounds(shape: ModelShape, shares: Shares) -> tuple[Counts, Counts]:

@@ -32,6 +32,10 @@ class Bucket:
             size += before
         runs.append((at, position, size))
 
+    def shared_size(self, number: int, block: int) -> int:
+        """Elements of the owners that have this number in their blocks of `block` ranks."""
+        return sum(self.sizes[number::block])
+
     @cached_property
     def size(self) -> int:
         """Elements of the bucket, over all owners."""

@@ -2,7 +2,7 @@
 
 Every rank computes gradients of a few task groups, each over all shared parameters. These leave in buckets, as soon as the last
 backward pass of the groups that are sent together has gone through a bucket's parameters: an all-to-all sends each rank the parts that it
-owns, and there they are summed. So the group gradients, averaged over all ranks, lie sharded exactly as the optimizer wants its combined
+owns, and there they are summed. Where hosts have several ranks, the ranks of each host are summed first, and then the hosts (`cluster.step.wire`). So the group gradients, averaged over all ranks, lie sharded exactly as the optimizer wants its combined
 gradient, and inner products are sums over shards.
 
 Under ZeRO 1 and 2 a rank computes few groups (`multitask.sampling.split_round`) and sends them together in its last pass; what it sends
@@ -37,7 +37,7 @@ class GradientExchange:
         self._heads = {task: Bucket(heads, list(names)) for task, names in head_names.items()}
         self._number = {name: b for b, bucket in enumerate(self._buckets) for name in bucket.names}
         self.sums, self._rank, self._alone = sums, sums.rank, len(shared.segments) == 1
-        self._spare = SpareMemory(self._buckets, sums.head.device)
+        self._spare = SpareMemory(self._buckets, sums.block, sums.head.device)
         self._nothing = sums.head[:0], GradientMemory(Bucket(shared, []), [], sums.head)
         self._in_place: dict[tuple[int, int], list[GradientMemory]] = {}
 
@@ -66,7 +66,7 @@ class GradientExchange:
             head = self.sums.head
             return head, {task: GradientMemory(b, in_place(b, head[None]), head) for task, b in buckets.items()}
         flat = self.sums.head.new_empty(sum(bucket.size for bucket in buckets.values()))
-        bases = owner_major([bucket.sizes for bucket in buckets.values()])
+        bases = owner_major([bucket.sizes for bucket in buckets.values()], self.sums.block)
         made = {t: GradientMemory(b, [base], flat) for (t, b), base in zip(buckets.items(), bases, strict=True)}
         return flat, made
 

@@ -1,5 +1,6 @@
 """Memory that gradients are gathered in before they are sent."""
 
+import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
@@ -10,7 +11,7 @@ from cluster.step.buckets import Bucket
 
 
 class View(NamedTuple):
-    """Elements `start … start + target.numel()` of a flattened gradient, and where in memory they go: a matrix (C, S)."""
+    """Elements `start … start + target.numel()` of a flattened gradient, and where in memory they go: (C, S), or (B, C, S)."""
 
     start: int
     target: Tensor
@@ -20,32 +21,50 @@ class View(NamedTuple):
         return flat[self.start : self.start + self.target.numel()].view_as(self.target)
 
 
+class _Strided(NamedTuple):
+    """Elements from `start` on of a flattened gradient, and where in memory they lie: from `address` on, with this shape and strides."""
+
+    start: int
+    address: int
+    shape: tuple[int, ...]
+    strides: tuple[int, ...]
+
+
 def views(pieces: Sequence[tuple[int, int, int]], memory: Tensor) -> list[View]:
-    """As few strided matrices as hold the pieces (first element of the parameter, number, address in `memory`).
+    """As few strided tensors as hold the pieces (first element of the parameter, number, address in `memory`).
 
-    Where every owner has as much of a parameter, as ZeRO 3 cuts it, one matrix holds all of them.
+    Where every owner has as much of a parameter, as ZeRO 3 cuts it, one matrix holds all of them, or in blocks of ranks one
+    tensor.
     """
-    return [_matrix(run, memory) for run in _even_runs(pieces)]
+    single = [_Strided(start, address, (size,), (1,)) for start, size, address in pieces]
+    offset = memory.storage_offset()
+    return [
+        View(start, torch.as_strided(memory, shape, strides, offset + address))
+        for start, address, shape, strides in _joined(_joined(single))
+    ]
 
 
-def _even_runs(pieces: Sequence[tuple[int, int, int]]) -> list[list[tuple[int, int, int]]]:
-    runs: list[list[tuple[int, int, int]]] = []
-    for start, size, address in pieces:
-        if runs:
-            (first, own, base), (_, _, last) = runs[-1][0], runs[-1][-1]
-            follows = size == own and start == first + own * len(runs[-1])
-            if follows and (len(runs[-1]) == 1 or (address - last) * (len(runs[-1]) - 1) == last - base):
-                runs[-1].append((start, size, address))
-                continue
-        runs.append([(start, size, address)])
-    return runs
+def _joined(items: Sequence[_Strided]) -> list[_Strided]:
+    """Those that are alike, follow each other and lie in even distances, together."""
+    runs: list[list[_Strided]] = []
+    for item in items:
+        if runs and _goes_on(runs[-1], item):
+            runs[-1].append(item)
+        else:
+            runs.append([item])
+    joined = []
+    for run in runs:
+        first, distance = run[0], run[1].address - run[0].address if len(run) > 1 else 1
+        joined.append(_Strided(first.start, first.address, (len(run), *first.shape), (distance, *first.strides)))
+    return joined
 
 
-def _matrix(run: Sequence[tuple[int, int, int]], memory: Tensor) -> View:
-    start, size, address = run[0]
-    stride = run[1][2] - address if len(run) > 1 else size
-    offset = memory.storage_offset() + address
-    return View(start, torch.as_strided(memory, (len(run), size), (stride, 1), offset))
+def _goes_on(run: Sequence[_Strided], item: _Strided) -> bool:
+    last = run[-1]
+    distance = item.address - last.address
+    alike = (item.shape, item.strides) == (last.shape, last.strides)
+    even = distance > 0 if len(run) == 1 else distance == last.address - run[-2].address
+    return alike and even and item.start == last.start + math.prod(last.shape)
 
 
 class GradientMemory:
@@ -97,17 +116,20 @@ class GradientMemory:
             torch._foreach_zero_(missing)
 
 
-def owner_major(sizes: Sequence[Sequence[int]]) -> list[list[int]]:
-    """Where the parts of several gradients begin, by gradient and owner, when all of an owner's lie one after the other.
+def owner_major(sizes: Sequence[Sequence[int]], block: int) -> list[list[int]]:
+    """Where the parts of several gradients begin, by gradient and owner, in what is sent.
 
-    `sizes[i][owner]`: elements of gradient i that the owner has.
+    All of the owners that have the same number in their blocks of `block` ranks lie one after the other, gradient after
+    gradient: with all ranks in one block, all of an owner. `sizes[i][owner]`: elements of gradient i that the owner has.
     """
-    bases: list[list[int]] = [[] for _ in sizes]
+    world = len(sizes[0]) if sizes else 0
+    bases = [[0] * world for _ in sizes]
     position = 0
-    for owner in range(len(sizes[0]) if sizes else 0):
+    for number in range(min(block, world)):
         for own, base in zip(sizes, bases, strict=True):
-            base.append(position)
-            position += own[owner]
+            for owner in range(number, world, block):
+                base[owner] = position
+                position += own[owner]
     return bases
 
 
@@ -123,8 +145,8 @@ Part = tuple[Tensor, GradientMemory]
 class WholeGradients:
     """Memory of up to `most` whole gradients, bucket after bucket, which several passes add to."""
 
-    def __init__(self, buckets: Sequence[Bucket], most: int, device: torch.device) -> None:
-        self._buckets, self.most = buckets, most
+    def __init__(self, buckets: Sequence[Bucket], most: int, block: int, device: torch.device) -> None:
+        self._buckets, self.most, self._block = buckets, most, block
         self._flat = torch.empty(most * sum(b.size for b in buckets), dtype=torch.float32, device=device)
         self._made: dict[int, list[Part]] = {}
         self.parts: list[Part] = []
@@ -134,7 +156,7 @@ class WholeGradients:
         if number not in self._made:
             sizes = [number * bucket.size for bucket in self._buckets]
             self._made[number] = [
-                (flat, GradientMemory(bucket, owner_major([bucket.sizes] * number), flat))
+                (flat, GradientMemory(bucket, owner_major([bucket.sizes] * number, self._block), flat))
                 for bucket, flat in zip(self._buckets, self._flat[: sum(sizes)].split(sizes), strict=True)
             ]
         self.parts = self._made[number]
@@ -143,10 +165,13 @@ class WholeGradients:
 
 
 class SpareMemory:
-    """Memory that is kept from step to step: of whole gradients, and of the two buckets that may be underway."""
+    """Memory that is kept from step to step: of whole gradients, and of the two buckets that may be underway.
 
-    def __init__(self, buckets: Sequence[Bucket], device: torch.device) -> None:
-        self._buckets, self._device, self._given = buckets, device, 0
+    `block`: ranks of a block, as `owner_major` takes it.
+    """
+
+    def __init__(self, buckets: Sequence[Bucket], block: int, device: torch.device) -> None:
+        self._buckets, self._block, self._device, self._given = buckets, block, device, 0
         self._whole: list[WholeGradients] = []
         self._two: list[Tensor] = []
         self._made: dict[tuple[int, int], GradientMemory] = {}
@@ -158,7 +183,7 @@ class SpareMemory:
             self._whole.remove(fits[0])
         else:
             self._whole.clear()
-        memory = fits[0] if fits else WholeGradients(self._buckets, number, self._device)
+        memory = fits[0] if fits else WholeGradients(self._buckets, number, self._block, self._device)
         memory.start(number)
         return memory
 
@@ -175,6 +200,6 @@ class SpareMemory:
         turn, bucket = self._given % 2, self._buckets[number]
         flat = self._two[turn][: bucket.size]
         if (turn, number) not in self._made:
-            self._made[turn, number] = GradientMemory(bucket, owner_major([bucket.sizes]), flat)
+            self._made[turn, number] = GradientMemory(bucket, owner_major([bucket.sizes], self._block), flat)
         self._made[turn, number].clear()
         return flat, self._made[turn, number]

@@ -17,12 +17,13 @@ from cluster.step.exchange import GradientExchange
 from cluster.step.gradient_writer import GradientWriter, SharedFactors
 from cluster.step.layout import StepLayout
 from cluster.step.passed import Passed, UnseenStep
-from cluster.step.shard_sums import ShardSums, Wire
+from cluster.step.shard_sums import ShardSums
 from cluster.step.stages import Holders
 from cluster.step.stopwatch import Stopwatch
 from cluster.step.task_gradients import TaskGradients
 from cluster.step.token_exchange import OwnedTokens
 from cluster.step.totals import Totals, bound, facts_of, not_finite, over_all_ranks
+from cluster.step.wire import Wire
 from cluster.zero.engine import Engine
 from multitask.combination import Combination, CoordinateCombination, Factors, Facts, Layers, Plan
 from multitask.combination.base import ones, used_weights
@@ -41,7 +42,10 @@ _WIRE = {"fp32": torch.float32, "bf16": torch.bfloat16}
 
 
 class MultitaskStep:
-    """The step of a run; holds the buffers that are kept from step to step."""
+    """The step of a run; holds the buffers that are kept from step to step.
+
+    `block`: ranks whose gradients are summed before they cross to others, None for all at once (`cluster.step.wire`).
+    """
 
     def __init__(
         self,
@@ -51,6 +55,7 @@ class MultitaskStep:
         tap: EmbeddingTap | None,
         objective: RowObjective,
         watch: Stopwatch,
+        block: int | None = None,
     ) -> None:
         self.engine, self.combination, self.config, self.tap, self.watch = engine, combination, config, tap, watch
         self.rank = dist.get_rank()
@@ -61,7 +66,7 @@ class MultitaskStep:
         self.blocks = Blocks(list(self._shared), combination.granularity, engine.model.layer_of)
         every = config.training.layer_conflicts_every
         self.layers = Layers(self._shared, engine.model.layer_of, engine.model.number_of_layers, every)
-        self._wire = Wire(_WIRE[config.cluster.wire], config.cluster.collective_timeout)
+        self._wire = Wire(_WIRE[config.cluster.wire], config.cluster.collective_timeout, block)
         self._lowest_layer = -1
 
     def run(self, work: RoundWork, lr: float, lowest_layer: int = 0) -> StepResult:

@@ -71,6 +71,10 @@ class Agreement:
             dist.all_gather_object(values, value)
         return values
 
+    def hosts(self) -> list[str]:
+        """The host of each rank."""
+        return self.gather(socket.gethostname())
+
     def post(self, name: str, text: str) -> None:
         """Leave a note that every rank can read from now on, without waiting for any."""
         _get_default_store().set(f"{self._prefix}/notes/{name}", text)

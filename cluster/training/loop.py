@@ -9,6 +9,7 @@ import torch
 from cluster.step.place import HERE
 from cluster.step.step import MultitaskStep
 from cluster.step.stopwatch import Stopwatch
+from cluster.step.wire import block_size
 from cluster.storage.checkpoint import read_state
 from cluster.storage.checkpoint_restore import read_tensors, restore_engine
 from cluster.storage.checkpoint_save import take_snapshot
@@ -60,15 +61,15 @@ class Run:
         bregman = config.regularization.bregman
         self.teacher = Teacher(model, bregman, self.schedule.steps) if bregman else None
         table = next(iter(tables.train.values()))
-        setting = Setting(self.source.used_rows(), self.schedule.steps, config.seed)
-        self.combination = build_combination(config, setting)
+        self.combination = build_combination(config, Setting(self.source.used_rows(), schedule.steps, config.seed))
         batch = collate(table, range(min(4, table.rows)), tables.pad_id).to(session.device)
         tap = tap_embedding(model, batch)
         self.figures = DeviceFigures(config, session.device, model, tables, watch)
         self.engine: Engine = start_engine(model, config, session.device)
         session.agreement.on_every_rank(lambda: compile_layers(model.encoder, config))
         objective = RowObjective(config, self.engine.model, self.teacher, lambda: watch("regularization"))
-        self.step = MultitaskStep(self.engine, self.combination, config, tap, objective, watch)
+        block = block_size(session.agreement.hosts()) if config.cluster.host_first else None
+        self.step = MultitaskStep(self.engine, self.combination, config, tap, objective, watch, block)
         self.looks = Looks(self.step, config.training, self.schedule)
         self.progress, self.history, self.resumed_step = Progress(), History(), 0
         every = AutoSave(session) if config.training.save_every == "auto" else None
@@ -93,9 +94,8 @@ class Run:
             restore_engine(storage, found, self.engine)
             if self.teacher:
                 self.teacher.load_state_dict(read_tensors(storage, newest))
-        self.combination.load_state_dict(
-            {k: torch.tensor(v, dtype=torch.float64) for k, v in state["combination"].items()}
-        )
+        kept = {name: torch.tensor(value, dtype=torch.float64) for name, value in state["combination"].items()}
+        self.combination.load_state_dict(kept)
         self.step.loss_scale.load_state_dict(state.get("loss_scale", {}))
         self.progress = Progress.from_dict(state["progress"])
         self.resumed_step = self.saver.saved_step = self.progress.step

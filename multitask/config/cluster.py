@@ -37,6 +37,10 @@ class ClusterConfig(Config):
         default="fp32",
         description="in what gradients cross the network: bf16 halves the bytes and keeps 8 bits of each number; sums are in fp32",
     )
+    host_first: bool = Field(
+        default=True,
+        description="sum gradients within a host before they cross to others, where hosts have 2, 4, 8, … workers in a row: fewer bytes and messages, the same bits (with wire=bf16 other ones)",
+    )
     max_failures: int = Field(default=3, ge=0, description="worker failures after which the run is given up")
     spares: bool = Field(
         default=True,

@@ -20,7 +20,13 @@ _FORKS.set_forkserver_preload(["cluster.training.worker", "cluster.training.sess
 
 
 def run_ranks(
-    world: int, jobs: list[dict[str, Any]], folder: Path, steps: int = 5, *, save: bool = False
+    world: int,
+    jobs: list[dict[str, Any]],
+    folder: Path,
+    steps: int = 5,
+    *,
+    save: bool = False,
+    per_host: int | None = None,
 ) -> list[dict[str, np.ndarray]]:
     """Train each job's config tree on `world` ranks to step `steps`; give the trainable parameters of each, flat.
 
@@ -29,15 +35,24 @@ def run_ranks(
     folder.mkdir(parents=True, exist_ok=True)
     job = folder / "job.json"
     job.write_text(json.dumps({"jobs": jobs, "steps": steps, "out": str(folder), "save": save}))
-    for code, output in fork_ranks(world, work, (job,), folder):
+    for code, output in fork_ranks(world, work, (job,), folder, per_host=per_host):
         assert code == 0, output[-6000:]
     return [dict(np.load(folder / f"{i}.npz")) for i in range(len(jobs))]
 
 
 def fork_ranks(
-    world: int, target: Callable[..., None], arguments: tuple[Any, ...], folder: Path, timeout_s: float = 600
+    world: int,
+    target: Callable[..., None],
+    arguments: tuple[Any, ...],
+    folder: Path,
+    timeout_s: float = 600,
+    *,
+    per_host: int | None = None,
 ) -> list[tuple[int | None, str]]:
-    """Call `target` of a module with `arguments` in `world` processes; exit code (None: it went on) and output of each."""
+    """Call `target` of a module with `arguments` in `world` processes; exit code (None: it went on) and output of each.
+
+    `per_host`: so many of them take themselves for those of one host, if not all.
+    """
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
@@ -45,8 +60,10 @@ def fork_ranks(
     ranks = [where | {"RANK": str(rank), "LOCAL_RANK": str(rank)} for rank in range(world)]
     outputs = [folder / f"rank{rank}.log" for rank in range(world)]
     processes = [
-        _FORKS.Process(target=_be_rank, args=(rank, output, target, arguments), daemon=True)
-        for rank, output in zip(ranks, outputs, strict=True)
+        _FORKS.Process(
+            target=_be_rank, args=(where, output, rank // (per_host or world), target, arguments), daemon=True
+        )
+        for rank, (where, output) in enumerate(zip(ranks, outputs, strict=True))
     ]
     for process in processes:
         process.start()
@@ -59,12 +76,16 @@ def fork_ranks(
     return told
 
 
-def _be_rank(rank: dict[str, str], output: Path, target: Callable[..., None], arguments: tuple[Any, ...]) -> None:
+def _be_rank(
+    rank: dict[str, str], output: Path, host: int, target: Callable[..., None], arguments: tuple[Any, ...]
+) -> None:
     """Be one rank in a forked process, whose output goes to a file."""
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ.update(rank)
+    name = f"{socket.gethostname()}-{host}"
+    socket.gethostname = lambda: name
     target(*arguments)
 
 

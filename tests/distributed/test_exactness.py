@@ -70,6 +70,15 @@ def test_ranks_equal_one_process(
     assert not wrong, "\n".join(wrong)
 
 
+def test_ranks_of_two_hosts_come_to_the_bits_of_those_of_one(folder: Path, tiny_bert: Path) -> None:
+    """Also where half of them have one task and half another, and where every one has all."""
+    jobs = [_job(folder, tiny_bert, stage, "bi", method, 1) for stage in (1, 3) for method in ("sum", "pcgrad")]
+    one, two = (run_ranks(4, jobs, folder / f"hosts-of-{per_host}", STEPS, per_host=per_host) for per_host in (4, 2))
+    for alone, apart in zip(one, two, strict=True):
+        assert set(alone) == set(apart)
+        assert all((alone[name] == apart[name]).all() for name in alone)
+
+
 def _flat(result: dict[str, Any], names: list[str]) -> torch.Tensor:
     return torch.cat([torch.as_tensor(result[name]).reshape(-1) for name in names])
 

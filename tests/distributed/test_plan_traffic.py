@@ -67,15 +67,23 @@ def count(path: Path) -> None:
     os._exit(0)
 
 
-@pytest.fixture(scope="module", params=[1, 2, 3, 4])
-def counted(request: pytest.FixtureRequest, folder: Path, tiny_bert: Path) -> list[list[dict[str, Any]]]:
+@pytest.fixture(scope="module", params=[(1, 1), (2, 2), (3, 3), (4, 4), (4, 2)])
+def ranks(request: pytest.FixtureRequest) -> tuple[int, int]:
+    """How many, and how many of them on a host."""
+    found: tuple[int, int] = request.param
+    return found
+
+
+@pytest.fixture(scope="module")
+def counted(ranks: tuple[int, int], folder: Path, tiny_bert: Path) -> list[list[dict[str, Any]]]:
     """By rank and job what the ranks told."""
-    place = folder / f"plan{request.param}"
+    world, per_host = ranks
+    place = folder / f"plan{world}-{per_host}"
     place.mkdir()
     (place / "jobs.json").write_text(json.dumps(_jobs(folder, tiny_bert)))
-    for code, output in fork_ranks(request.param, count, (place / "jobs.json",), place):
+    for code, output in fork_ranks(world, count, (place / "jobs.json",), place, per_host=per_host):
         assert code == 0, output[-6000:]
-    return [json.loads((place / f"rank{rank}.json").read_text()) for rank in range(request.param)]
+    return [json.loads((place / f"rank{rank}.json").read_text()) for rank in range(world)]
 
 
 def _simulation(tree: dict[str, Any]) -> Simulation:
@@ -83,13 +91,15 @@ def _simulation(tree: dict[str, Any]) -> Simulation:
     return Simulation(config, prepare_tables(config).train, machine("h100", "200Gb", config.precision))
 
 
-def test_plan_counts_what_ranks_send(counted: list[list[dict[str, Any]]], folder: Path, tiny_bert: Path) -> None:
+def test_plan_counts_what_ranks_send(
+    ranks: tuple[int, int], counted: list[list[dict[str, Any]]], folder: Path, tiny_bert: Path
+) -> None:
     for number, tree in enumerate(_jobs(folder, tiny_bert)):
         if tree.get("zero") == {"stage": 3}:
             continue
         simulation = _simulation(tree)
         for step in range(STEPS):
-            calls = simulation.step(len(counted), step=step).collectives
+            calls = simulation.step(*ranks, step=step).collectives
             for rank, told in enumerate(counted):
                 planned = sorted([c.kind, int(c.sent[rank]), c.messages] for c in calls)
                 assert planned == sorted(told[number]["steps"][step]), (number, step, rank)

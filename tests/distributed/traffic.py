@@ -48,14 +48,15 @@ class Traffic(TorchDispatchMode):
         namespace, _, name = function.name().partition("::")
         if namespace == "c10d":
             kind, sent, messages = _KINDS[name]
-            others = 0 if kind == "broadcast" and args[2] != dist.get_rank() else dist.get_world_size() - 1
+            members = dist.ProcessGroup.unbox(args[2]).size() if kind == "all_to_all" else dist.get_world_size()
+            others = 0 if kind == "broadcast" and args[2] != dist.get_rank() else members - 1
             self.calls.append(Call(kind, sent(*args), messages * others))
         return function(*args, **(kwargs or {}))
 
 
 def _to_others(output: Tensor, given: Tensor, group: Any, take: list[int], give: list[int], *rest: Any) -> int:
-    rows = len(given)
-    own = give[dist.get_rank()] if give else rows // dist.get_world_size()
+    rows, members = len(given), dist.ProcessGroup.unbox(group)
+    own = give[members.rank()] if give else rows // members.size()
     return (rows - own) * given[0].numel() * given.element_size() if rows else 0
 
 

@@ -115,13 +115,27 @@ def test_links_are_those_of_the_hosts() -> None:
 
 def test_all_to_all_goes_out_of_a_host_but_for_its_own_ranks(folder: Path, tiny_bert: Path) -> None:
     """Shares of one size: of what one of four ranks sends to the three others, two thirds go to the other host."""
-    made = simulation(folder, tiny_bert, combination={"name": "sum"})
+    made = simulation(folder, tiny_bert, combination={"name": "sum"}, cluster={"host_first": False})
     [gradients] = [call for call in made.step(4, per_host=2).collectives if call.name == "gradients 0"]
     assert gradients.outside[0] / gradients.sent[0] == pytest.approx(2 / 3, rel=0.35)
     [apart] = [call for call in made.step(4, per_host=1).collectives if call.name == "gradients 0"]
     assert (apart.outside == apart.sent).all()
     [together] = [call for call in made.step(4, per_host=4).collectives if call.name == "gradients 0"]
     assert not together.outside.any()
+
+
+def test_sums_of_a_host_cross_instead_of_gradients(folder: Path, tiny_bert: Path) -> None:
+    """Of four ranks with one gradient each: half of it to the other rank of the host, and of the half that is summed there half on."""
+    made = simulation(folder, tiny_bert, combination={"name": "sum"})
+    calls = {call.name: call for call in made.step(4, per_host=2).collectives}
+    within, between = calls["gradients 0"], calls["gradients 0 between hosts"]
+    [flat] = [call for call in made.step(4, per_host=4).collectives if call.name == "gradients 0"]
+    assert (within.messages, between.messages, flat.messages) == (1, 1, 3)
+    assert not within.outside.any()
+    assert (between.outside == between.sent).all()
+    # Each gradient once among two, instead of three times among four; the sums of two hosts once.
+    assert within.sent.sum() / flat.sent.sum() == pytest.approx(2 / 3, rel=0.35)
+    assert between.sent.sum() / flat.sent.sum() == pytest.approx(1 / 3, rel=0.35)
 
 
 def test_memory_shrinks_with_shards_and_grows_with_groups(folder: Path, tiny_bert: Path) -> None:

@@ -8,11 +8,12 @@ import torch
 from torch import Tensor
 
 from cluster.step.exchange import GradientExchange
-from cluster.step.gradient_memory import views
+from cluster.step.gradient_memory import owner_major, views
 from cluster.step.layout import Layout
-from cluster.step.shard_sums import ShardSums, Wire
+from cluster.step.shard_sums import ShardSums
 from cluster.step.stages import Holders
 from cluster.step.stopwatch import Stopwatch
+from cluster.step.wire import Wire, block_size
 from cluster.zero.partition import Fragment, Partition
 from tests.unit.step.threads import Ranks
 
@@ -63,6 +64,14 @@ def _sum(parts: Sequence[Gradients], shapes: Mapping[str, tuple[int, ...]]) -> G
     return total
 
 
+def _sum_in_pairs(parts: Sequence[Gradients | None], shapes: Mapping[str, tuple[int, ...]]) -> Gradients:
+    """The sum of the largest first part that has a power of two of them, and that of the rest; None adds nothing."""
+    if len(parts) <= 1:
+        return _sum([part for part in parts if part], shapes)
+    half = 1 << (len(parts) - 1).bit_length() - 1
+    return _sum([_sum_in_pairs(parts[:half], shapes), _sum_in_pairs(parts[half:], shapes)], shapes)
+
+
 def _check(layout: Layout, rank: int, shard: Tensor, wanted: Gradients) -> None:
     assert len(shard) == layout.segments[rank]
     for name, places in layout.places.items():
@@ -72,8 +81,10 @@ def _check(layout: Layout, rank: int, shard: Tensor, wanted: Gradients) -> None:
                 assert torch.equal(shard[at : at + fragment.size], part), name
 
 
-def _exchange(shared: Layout, heads: Layout, most: int, dtype: torch.dtype = torch.float32) -> GradientExchange:
-    sums = ShardSums(shared, heads, Wire(dtype, 20), CPU, Stopwatch(CPU))
+def _exchange(
+    shared: Layout, heads: Layout, most: int, dtype: torch.dtype = torch.float32, block: int | None = None
+) -> GradientExchange:
+    sums = ShardSums(shared, heads, Wire(dtype, 20, block), CPU, Stopwatch(CPU))
     return GradientExchange(shared, heads, OF_HEADS, sums, most)
 
 
@@ -83,13 +94,19 @@ def _pass(exchange: GradientExchange, group: int, gradients: Gradients) -> None:
             take(name, gradients[name])
 
 
-PARTITIONS = {
-    "1": ([0, 21], _flat_partition(SHAPES, [0, 21])),
-    "2": ([0, 5, 9], _flat_partition(SHAPES, [0, 5, 21])),
-    "3": ([0, 3, 6, 9], _flat_partition(SHAPES, [0, 7, 14, 21])),
-    "one owns nothing": ([0, 0, 8, 9], _flat_partition(SHAPES, [0, 0, 20, 21])),
-    "ZeRO 3 on 3": ([0, 3, 6, 9], _even_partition(SHAPES, 3)),
-    "ZeRO 3 on 4": ([0, 3, 6, 8, 9], _even_partition(SHAPES, 4)),
+# Where the heads are cut, how the shared parameters are, and the ranks of a block.
+PARTITIONS: dict[str, tuple[list[int], Partition, int | None]] = {
+    "1": ([0, 21], _flat_partition(SHAPES, [0, 21]), None),
+    "2": ([0, 5, 9], _flat_partition(SHAPES, [0, 5, 21]), None),
+    "3": ([0, 3, 6, 9], _flat_partition(SHAPES, [0, 7, 14, 21]), None),
+    "one owns nothing": ([0, 0, 8, 9], _flat_partition(SHAPES, [0, 0, 20, 21]), None),
+    "ZeRO 3 on 3": ([0, 3, 6, 9], _even_partition(SHAPES, 3), None),
+    "ZeRO 3 on 4": ([0, 3, 6, 8, 9], _even_partition(SHAPES, 4), None),
+    "2 hosts of 2": ([0, 3, 6, 8, 9], _flat_partition(SHAPES, [0, 5, 9, 17, 21]), 2),
+    "2 hosts of 2, one owns nothing": ([0, 0, 6, 8, 9], _flat_partition(SHAPES, [0, 6, 6, 17, 21]), 2),
+    "3 hosts of 2": ([0, 3, 5, 6, 7, 8, 9], _flat_partition(SHAPES, [0, 3, 5, 9, 13, 17, 21]), 2),
+    "ZeRO 3 on 2 hosts of 2": ([0, 3, 6, 8, 9], _even_partition(SHAPES, 4), 2),
+    "ZeRO 3 on 2 hosts of 4": ([0, 1, 2, 3, 4, 5, 6, 8, 9], _even_partition(SHAPES, 8), 4),
 }
 # By group and rank the passes; group 2 is held by nobody.
 PASSES = {
@@ -120,7 +137,7 @@ def _two_steps(held: list[dict[int, int]]) -> dict[tuple[int, int, int], list[di
 def test_shards_are_sums_over_the_ranks_that_hold_them_in_their_order(
     monkeypatch: pytest.MonkeyPatch, partition: str, passes: str, most: int
 ) -> None:
-    cuts, owned = PARTITIONS[partition]
+    cuts, owned, block = PARTITIONS[partition]
     world, rows = len(owned.owned), 3
     ranks = Ranks(monkeypatch, world)
     shared, heads = Layout(list(SHAPES), owned), Layout(list(HEADS), _flat_partition(HEADS, [min(c, 9) for c in cuts]))
@@ -131,7 +148,7 @@ def test_shards_are_sums_over_the_ranks_that_hold_them_in_their_order(
     tasks = [tuple(of_group[row] for row in sorted(own)) for own in held]
 
     def work(rank: int) -> tuple[list[Tensor], Tensor]:
-        exchange = _exchange(shared, heads, most)
+        exchange = _exchange(shared, heads, most, block=block)
         for step in range(2):
             exchange.begin(Holders([tuple(sorted(own)) for own in held], tasks, [1, 0], held[rank]), rows)
             for row in sorted(held[rank], reverse=True):
@@ -144,14 +161,41 @@ def test_shards_are_sums_over_the_ranks_that_hold_them_in_their_order(
 
     for rank, (shards, head) in enumerate(ranks.run(work)):
         for row in range(rows):
-            local = [_sum(given[1, r, row], SHAPES) for r in range(world) if row in held[r]]
-            _check(shared, rank, shards[row], _sum(local, SHAPES))
+            local = [_sum(given[1, r, row], SHAPES) if row in held[r] else None for r in range(world)]
+            _check(shared, rank, shards[row], _sum_in_pairs(local, SHAPES))
         trained = [
             {name: own[name] for task in its for name in OF_HEADS[task]}
             for own, its in zip(of_heads, tasks, strict=True)
         ]
-        _check(heads, rank, head, _sum(trained, HEADS))
-    assert ranks.most_underway <= 3
+        _check(heads, rank, head, _sum_in_pairs(trained, HEADS))
+    assert ranks.most_underway <= (3 if block is None else 4)
+
+
+@pytest.mark.parametrize("block", [None, 2, 4])
+def test_hosts_of_several_ranks_send_their_sums(monkeypatch: pytest.MonkeyPatch, block: int | None) -> None:
+    """Of 8 ranks, whatever their tasks: each has one of two groups, or both."""
+    world, shapes = 8, {"w": (16, 5), "b": (16,)}
+    shared, heads = Layout(list(shapes), _even_partition(shapes, world)), Layout([], Partition(({},) * world, (), ()))
+    held = [(0,), (0,), (0,), (0, 1), (1,), (1,), (1,), (1,)]
+    given = [{row: _random(shapes, 10 * rank + row) for row in own} for rank, own in enumerate(held)]
+
+    def work(rank: int) -> list[Tensor]:
+        sums = ShardSums(shared, heads, Wire(torch.float32, 20, block), CPU, Stopwatch(CPU))
+        exchange = GradientExchange(shared, heads, {"a": [], "b": []}, sums, 10**6)
+        tasks = [tuple("ab"[row] for row in own) for own in held]
+        exchange.begin(Holders(held, tasks, [0, 1], dict.fromkeys(held[rank], 1)), 2)
+        for row in held[rank]:
+            _pass(exchange, row, given[rank][row])
+        return exchange.finish()[0]
+
+    ranks = Ranks(monkeypatch, world)
+    for rank, shards in enumerate(ranks.run(work)):
+        for row, shard in enumerate(shards):
+            _check(shared, rank, shard, _sum_in_pairs([own.get(row) for own in given], shapes))
+    of_rank, per_host = 96, 4
+    between = sum(number for (one, other), number in ranks.sent.items() if one // per_host != other // per_host)
+    # Half of each gradient is the other host's: of 9 gradients, or of the sums in pairs of ranks, or of those of a host.
+    assert between == {None: 9, 2: 5, 4: 3}[block] * of_rank // 2
 
 
 def test_gradients_of_a_head_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -236,6 +280,43 @@ def test_zero_3_needs_few_copies_for_a_parameter(size: int, world: int, most: in
     for view in made:
         view.target.copy_(view.of(flat))
     assert torch.equal(torch.cat([memory[at : at + own] for _, own, at in pieces]), flat)
+
+
+@pytest.mark.parametrize(("size", "most"), [(768 * 768, 1), (768 * 768 - 3, 3), (10, 3)])
+def test_zero_3_needs_few_copies_for_a_parameter_in_blocks(size: int, most: int) -> None:
+    world, block = 64, 8
+    part = -(-size // world)
+    sizes = [min(part, max(0, size - rank * part)) for rank in range(world)]
+    [base] = owner_major([sizes], block)
+    pieces = [(rank * part, own, base[rank]) for rank, own in enumerate(sizes) if own]
+    memory, flat = torch.zeros(size), torch.randn(size)
+    made = views(pieces, memory)
+    assert len(made) <= most
+    for view in made:
+        view.target.copy_(view.of(flat))
+    for start, own, at in pieces:
+        assert torch.equal(memory[at : at + own], flat[start : start + own])
+
+
+@pytest.mark.parametrize(
+    ("hosts", "block"),
+    [
+        ("a", 1),
+        ("aa", 2),
+        ("aaa", 3),
+        ("ab", 2),
+        ("aabb", 2),
+        ("aaaabbbb", 4),
+        ("aaaabb", 2),
+        ("aaabbb", 6),
+        ("aaaaaabbbbbb", 2),
+        ("aabbaabb", 2),
+        ("abab", 4),
+        ("aabbc", 5),
+    ],
+)
+def test_block_is_the_largest_power_of_two_of_ranks_that_share_a_host(hosts: str, block: int) -> None:
+    assert block_size(hosts) == block
 
 
 def test_every_element_of_a_rank_has_one_place() -> None:
