@@ -51,10 +51,19 @@ class LifeWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """What the death made of a call is no error of its own: the thread ends the process."""
-        if isinstance(error, Exception) and any(problem_of(address) for address in self._targets.values()):
+        if isinstance(error, Exception) and self._has_died(error):
             self._thread.join(_SILENT_S)
         self._ended.set()
         self._thread.join()
+
+    def _has_died(self, error: Exception) -> bool:
+        """Whether something has; what Ray says of the death of a node may come before its raylet is gone."""
+        deadline = time.monotonic() + (_REFUSED_S if type(error).__module__.startswith("ray.") else 0)
+        while not any(problem_of(address) for address in self._targets.values()):
+            if time.monotonic() >= deadline:
+                return False
+            time.sleep(0.2)
+        return True
 
     def _watch(self) -> None:
         since: dict[str, float] = {}

@@ -29,6 +29,9 @@ def advice():
 
 with LifeWatch({"Ray's head": address}, advice, scratch=sys.argv[1]):
     time.sleep(float(sys.argv[2]))
+    if sys.argv[3] == "raises before":
+        threading.Timer(1, server.close).start()
+        raise type("ActorDiedError", (Exception,), {"__module__": "ray.exceptions"})
     server.close()
     if sys.argv[3] == "waits":
         threading.Event().wait()
@@ -36,7 +39,7 @@ with LifeWatch({"Ray's head": address}, advice, scratch=sys.argv[1]):
 """
 
 
-@pytest.mark.parametrize("main_thread", ["waits", "raises"])
+@pytest.mark.parametrize("main_thread", ["waits", "raises", "raises before"])
 def test_death_of_ray_is_one_line_and_leaves_nothing(tmp_path: Path, main_thread: str) -> None:
     scratch = tmp_path / "concord-ray"
     scratch.mkdir()
