@@ -29,6 +29,7 @@ def _jobs(folder: Path, bert: Path) -> list[dict[str, Any]]:
         {"combination": {"name": "pcgrad", "granularity": "layer"}, "precision": "bf16"},
         {"training": {"accumulation": 3}, "optimizer": {"name": "adamw", "layer_decay": 0.9}},
         {"combination": {"name": "graddrop"}, "regularization": {"r_drop": {}}},
+        {"cluster": {"host_first": False, "wire": "bf16"}},
     ]
     encoder = {"name": str(bert), "dropout": 0.1}
     return [tiny_config(folder, name=f"plan{n}", encoder=encoder, **own) for n, own in enumerate(changes)]

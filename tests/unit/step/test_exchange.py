@@ -1,84 +1,32 @@
 """The exchange of gradients between ranks, which are threads here: what arrives is a sum over all of them, in their order."""
 
-import itertools
-from collections.abc import Mapping, Sequence
-
 import pytest
 import torch
 from torch import Tensor
 
 from cluster.step.exchange import GradientExchange
-from cluster.step.gradient_memory import owner_major, views
+from cluster.step.gradient_memory import views
 from cluster.step.layout import Layout
 from cluster.step.shard_sums import ShardSums
 from cluster.step.stages import Holders
 from cluster.step.stopwatch import Stopwatch
-from cluster.step.wire import Wire, block_size
-from cluster.zero.partition import Fragment, Partition
+from cluster.step.wire import Wire
+from cluster.zero.partition import Partition
+from tests.unit.step.gradients import (
+    Gradients,
+    check_shard,
+    even_partition,
+    flat_partition,
+    random_gradients,
+    sum_in_order,
+    sum_in_pairs,
+)
 from tests.unit.step.threads import Ranks
 
 SHAPES = {"w": (4, 3), "b": (5,), "v": (2, 2)}
 HEADS = {"heads.sst.weight": (3, 2), "heads.sts.bias": (3,)}
 OF_HEADS = {"sst": ["heads.sst.weight"], "sts": ["heads.sts.bias"]}
 CPU = torch.device("cpu")
-Gradients = dict[str, Tensor]
-
-
-def _flat_partition(shapes: Mapping[str, tuple[int, ...]], cuts: Sequence[int]) -> Partition:
-    """The flat concatenation of the parameters, cut at `cuts`: what ZeRO 1 does."""
-    owned: list[dict[str, Fragment]] = []
-    for low, high in itertools.pairwise(cuts):
-        mine, position = {}, 0
-        for name, shape in shapes.items():
-            size = torch.Size(shape).numel()
-            start, end = max(low, position), min(high, position + size)
-            if start < end:
-                mine[name] = Fragment(start - position, end - start, 0, start - low)
-            position += size
-        owned.append(mine)
-    return Partition(tuple(owned), (), ())
-
-
-def _even_partition(shapes: Mapping[str, tuple[int, ...]], world: int) -> Partition:
-    """Every parameter cut by itself: what ZeRO 3 does."""
-    owned: list[dict[str, Fragment]] = [{} for _ in range(world)]
-    for name, shape in shapes.items():
-        size = torch.Size(shape).numel()
-        part = -(-size // world)
-        for rank in range(world):
-            if (own := min(part, size - rank * part)) > 0:
-                owned[rank][name] = Fragment(rank * part, own, 0, 0)
-    return Partition(tuple(owned), (), ())
-
-
-def _random(shapes: Mapping[str, tuple[int, ...]], seed: int) -> Gradients:
-    generator = torch.Generator().manual_seed(seed)
-    return {name: torch.randn(shape, generator=generator) for name, shape in shapes.items()}
-
-
-def _sum(parts: Sequence[Gradients], shapes: Mapping[str, tuple[int, ...]]) -> Gradients:
-    """One after the other: rounding depends on the order."""
-    total = {name: torch.zeros(shape) for name, shape in shapes.items()}
-    for part in parts:
-        total = {name: before + part[name] if name in part else before for name, before in total.items()}
-    return total
-
-
-def _sum_in_pairs(parts: Sequence[Gradients | None], shapes: Mapping[str, tuple[int, ...]]) -> Gradients:
-    """The sum of the largest first part that has a power of two of them, and that of the rest; None adds nothing."""
-    if len(parts) <= 1:
-        return _sum([part for part in parts if part], shapes)
-    half = 1 << (len(parts) - 1).bit_length() - 1
-    return _sum([_sum_in_pairs(parts[:half], shapes), _sum_in_pairs(parts[half:], shapes)], shapes)
-
-
-def _check(layout: Layout, rank: int, shard: Tensor, wanted: Gradients) -> None:
-    assert len(shard) == layout.segments[rank]
-    for name, places in layout.places.items():
-        for owner, fragment, at in places:
-            if owner == rank:
-                part = wanted[name].flatten()[fragment.start : fragment.start + fragment.size]
-                assert torch.equal(shard[at : at + fragment.size], part), name
 
 
 def _exchange(
@@ -96,17 +44,17 @@ def _pass(exchange: GradientExchange, group: int, gradients: Gradients) -> None:
 
 # Where the heads are cut, how the shared parameters are, and the ranks of a block.
 PARTITIONS: dict[str, tuple[list[int], Partition, int | None]] = {
-    "1": ([0, 21], _flat_partition(SHAPES, [0, 21]), None),
-    "2": ([0, 5, 9], _flat_partition(SHAPES, [0, 5, 21]), None),
-    "3": ([0, 3, 6, 9], _flat_partition(SHAPES, [0, 7, 14, 21]), None),
-    "one owns nothing": ([0, 0, 8, 9], _flat_partition(SHAPES, [0, 0, 20, 21]), None),
-    "ZeRO 3 on 3": ([0, 3, 6, 9], _even_partition(SHAPES, 3), None),
-    "ZeRO 3 on 4": ([0, 3, 6, 8, 9], _even_partition(SHAPES, 4), None),
-    "2 hosts of 2": ([0, 3, 6, 8, 9], _flat_partition(SHAPES, [0, 5, 9, 17, 21]), 2),
-    "2 hosts of 2, one owns nothing": ([0, 0, 6, 8, 9], _flat_partition(SHAPES, [0, 6, 6, 17, 21]), 2),
-    "3 hosts of 2": ([0, 3, 5, 6, 7, 8, 9], _flat_partition(SHAPES, [0, 3, 5, 9, 13, 17, 21]), 2),
-    "ZeRO 3 on 2 hosts of 2": ([0, 3, 6, 8, 9], _even_partition(SHAPES, 4), 2),
-    "ZeRO 3 on 2 hosts of 4": ([0, 1, 2, 3, 4, 5, 6, 8, 9], _even_partition(SHAPES, 8), 4),
+    "1": ([0, 21], flat_partition(SHAPES, [0, 21]), None),
+    "2": ([0, 5, 9], flat_partition(SHAPES, [0, 5, 21]), None),
+    "3": ([0, 3, 6, 9], flat_partition(SHAPES, [0, 7, 14, 21]), None),
+    "one owns nothing": ([0, 0, 8, 9], flat_partition(SHAPES, [0, 0, 20, 21]), None),
+    "ZeRO 3 on 3": ([0, 3, 6, 9], even_partition(SHAPES, 3), None),
+    "ZeRO 3 on 4": ([0, 3, 6, 8, 9], even_partition(SHAPES, 4), None),
+    "2 hosts of 2": ([0, 3, 6, 8, 9], flat_partition(SHAPES, [0, 5, 9, 17, 21]), 2),
+    "2 hosts of 2, one owns nothing": ([0, 0, 6, 8, 9], flat_partition(SHAPES, [0, 6, 6, 17, 21]), 2),
+    "3 hosts of 2": ([0, 3, 5, 6, 7, 8, 9], flat_partition(SHAPES, [0, 3, 5, 9, 13, 17, 21]), 2),
+    "ZeRO 3 on 2 hosts of 2": ([0, 3, 6, 8, 9], even_partition(SHAPES, 4), 2),
+    "ZeRO 3 on 2 hosts of 4": ([0, 1, 2, 3, 4, 5, 6, 8, 9], even_partition(SHAPES, 8), 4),
 }
 # By group and rank the passes; group 2 is held by nobody.
 PASSES = {
@@ -121,7 +69,7 @@ PASSES = {
 def _two_steps(held: list[dict[int, int]]) -> dict[tuple[int, int, int], list[dict[str, Tensor]]]:
     """What each pass of a rank to a row gives, by step, rank and row: of the first step nothing may be left in the second."""
     given = {
-        (step, rank, row): [_random(SHAPES, 1000 * step + 100 * rank + 10 * row + n) for n in range(number)]
+        (step, rank, row): [random_gradients(SHAPES, 1000 * step + 100 * rank + 10 * row + n) for n in range(number)]
         for step in range(2)
         for rank, own in enumerate(held)
         for row, number in own.items()
@@ -140,10 +88,10 @@ def test_shards_are_sums_over_the_ranks_that_hold_them_in_their_order(
     cuts, owned, block = PARTITIONS[partition]
     world, rows = len(owned.owned), 3
     ranks = Ranks(monkeypatch, world)
-    shared, heads = Layout(list(SHAPES), owned), Layout(list(HEADS), _flat_partition(HEADS, [min(c, 9) for c in cuts]))
+    shared, heads = Layout(list(SHAPES), owned), Layout(list(HEADS), flat_partition(HEADS, [min(c, 9) for c in cuts]))
     held = [PASSES[passes](rank, world) for rank in range(world)]
     given = _two_steps(held)
-    of_heads = [_random(HEADS, rank) for rank in range(world)]
+    of_heads = [random_gradients(HEADS, rank) for rank in range(world)]
     of_group = {0: "sst", 1: "sts"}
     tasks = [tuple(of_group[row] for row in sorted(own)) for own in held]
 
@@ -161,45 +109,18 @@ def test_shards_are_sums_over_the_ranks_that_hold_them_in_their_order(
 
     for rank, (shards, head) in enumerate(ranks.run(work)):
         for row in range(rows):
-            local = [_sum(given[1, r, row], SHAPES) if row in held[r] else None for r in range(world)]
-            _check(shared, rank, shards[row], _sum_in_pairs(local, SHAPES))
+            local = [sum_in_order(given[1, r, row], SHAPES) if row in held[r] else None for r in range(world)]
+            check_shard(shared, rank, shards[row], sum_in_pairs(local, SHAPES))
         trained = [
             {name: own[name] for task in its for name in OF_HEADS[task]}
             for own, its in zip(of_heads, tasks, strict=True)
         ]
-        _check(heads, rank, head, _sum_in_pairs(trained, HEADS))
+        check_shard(heads, rank, head, sum_in_pairs(trained, HEADS))
     assert ranks.most_underway <= (3 if block is None else 4)
 
 
-@pytest.mark.parametrize("block", [None, 2, 4])
-def test_hosts_of_several_ranks_send_their_sums(monkeypatch: pytest.MonkeyPatch, block: int | None) -> None:
-    """Of 8 ranks, whatever their tasks: each has one of two groups, or both."""
-    world, shapes = 8, {"w": (16, 5), "b": (16,)}
-    shared, heads = Layout(list(shapes), _even_partition(shapes, world)), Layout([], Partition(({},) * world, (), ()))
-    held = [(0,), (0,), (0,), (0, 1), (1,), (1,), (1,), (1,)]
-    given = [{row: _random(shapes, 10 * rank + row) for row in own} for rank, own in enumerate(held)]
-
-    def work(rank: int) -> list[Tensor]:
-        sums = ShardSums(shared, heads, Wire(torch.float32, 20, block), CPU, Stopwatch(CPU))
-        exchange = GradientExchange(shared, heads, {"a": [], "b": []}, sums, 10**6)
-        tasks = [tuple("ab"[row] for row in own) for own in held]
-        exchange.begin(Holders(held, tasks, [0, 1], dict.fromkeys(held[rank], 1)), 2)
-        for row in held[rank]:
-            _pass(exchange, row, given[rank][row])
-        return exchange.finish()[0]
-
-    ranks = Ranks(monkeypatch, world)
-    for rank, shards in enumerate(ranks.run(work)):
-        for row, shard in enumerate(shards):
-            _check(shared, rank, shard, _sum_in_pairs([own.get(row) for own in given], shapes))
-    of_rank, per_host = 96, 4
-    between = sum(number for (one, other), number in ranks.sent.items() if one // per_host != other // per_host)
-    # Half of each gradient is the other host's: of 9 gradients, or of the sums in pairs of ranks, or of those of a host.
-    assert between == {None: 9, 2: 5, 4: 3}[block] * of_rank // 2
-
-
 def test_gradients_of_a_head_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    shared, heads = (Layout(list(s), _flat_partition(s, [0, 21])) for s in (SHAPES, HEADS))
+    shared, heads = (Layout(list(s), flat_partition(s, [0, 21])) for s in (SHAPES, HEADS))
 
     def work(_: int) -> Tensor:
         exchange = _exchange(shared, heads, 10**6)
@@ -209,13 +130,13 @@ def test_gradients_of_a_head_add_up(monkeypatch: pytest.MonkeyPatch) -> None:
         return exchange.finish()[1]
 
     [head] = Ranks(monkeypatch, 1).run(work)
-    _check(heads, 0, head, _sum([], HEADS) | {"heads.sts.bias": torch.full((3,), 2.0)})
+    check_shard(heads, 0, head, sum_in_order([], HEADS) | {"heads.sts.bias": torch.full((3,), 2.0)})
 
 
 def test_ranks_that_hold_the_same_groups_by_other_tasks_send_in_the_same_order(monkeypatch: pytest.MonkeyPatch) -> None:
     """Groups {a, c} and {b}: the first rank has a and a part of b, the second the rest of b and c."""
-    shared, heads = Layout(list(SHAPES), _even_partition(SHAPES, 2)), Layout([], Partition(({}, {}), (), ()))
-    given = [[_random(SHAPES, 10 * rank + row) for row in range(2)] for rank in range(2)]
+    shared, heads = Layout(list(SHAPES), even_partition(SHAPES, 2)), Layout([], Partition(({}, {}), (), ()))
+    given = [[random_gradients(SHAPES, 10 * rank + row) for row in range(2)] for rank in range(2)]
 
     def work(rank: int) -> list[Tensor]:
         sums = ShardSums(shared, heads, Wire(torch.float32, 20), CPU, Stopwatch(CPU))
@@ -227,15 +148,15 @@ def test_ranks_that_hold_the_same_groups_by_other_tasks_send_in_the_same_order(m
 
     for rank, shards in enumerate(Ranks(monkeypatch, 2).run(work)):
         for row, shard in enumerate(shards):
-            _check(shared, rank, shard, _sum([own[row] for own in given], SHAPES))
+            check_shard(shared, rank, shard, sum_in_order([own[row] for own in given], SHAPES))
 
 
 def test_what_has_left_is_not_sent_again_while_it_is_underway(monkeypatch: pytest.MonkeyPatch) -> None:
     """Ranks that are not equally fast: a bucket waits in memory of its own until the slowest has sent it."""
     world, shapes = 3, {f"p{number}": (3, 7) for number in range(12)}
-    ranks, shared = Ranks(monkeypatch, world), Layout(list(shapes), _even_partition(shapes, world))
-    given = [[_random(shapes, 10 * rank + row) for row in range(3)] for rank in range(world)]
-    heads = Layout(list(HEADS), _even_partition(HEADS, world))
+    ranks, shared = Ranks(monkeypatch, world), Layout(list(shapes), even_partition(shapes, world))
+    given = [[random_gradients(shapes, 10 * rank + row) for row in range(3)] for rank in range(world)]
+    heads = Layout(list(HEADS), even_partition(HEADS, world))
 
     def work(rank: int) -> list[Tensor]:
         exchange = _exchange(shared, heads, 21)
@@ -246,14 +167,14 @@ def test_what_has_left_is_not_sent_again_while_it_is_underway(monkeypatch: pytes
 
     for rank, shards in enumerate(ranks.run(work)):
         for row, shard in enumerate(shards):
-            _check(shared, rank, shard, _sum([own[row] for own in given], shapes))
+            check_shard(shared, rank, shard, sum_in_order([own[row] for own in given], shapes))
     assert ranks.most_underway == 3
 
 
 @pytest.mark.parametrize("world", [1, 3])
 def test_bf16_on_the_wire_rounds_what_is_sent_and_not_its_sum(monkeypatch: pytest.MonkeyPatch, world: int) -> None:
-    shared, heads = (Layout(list(shapes), _even_partition(shapes, world)) for shapes in (SHAPES, HEADS))
-    given = [_random(SHAPES, rank) for rank in range(world)]
+    shared, heads = (Layout(list(shapes), even_partition(shapes, world)) for shapes in (SHAPES, HEADS))
+    given = [random_gradients(SHAPES, rank) for rank in range(world)]
 
     def work(rank: int) -> Tensor:
         exchange = _exchange(shared, heads, 10, torch.bfloat16)
@@ -263,7 +184,7 @@ def test_bf16_on_the_wire_rounds_what_is_sent_and_not_its_sum(monkeypatch: pytes
 
     sent = [{name: g.bfloat16().float() for name, g in own.items()} if world > 1 else own for own in given]
     for rank, shard in enumerate(Ranks(monkeypatch, world).run(work)):
-        _check(shared, rank, shard, _sum(sent, SHAPES))
+        check_shard(shared, rank, shard, sum_in_order(sent, SHAPES))
 
 
 @pytest.mark.parametrize(("size", "world", "most"), [(768 * 768, 64, 1), (768, 7, 2), (10, 64, 1), (29, 8, 2)])
@@ -282,45 +203,8 @@ def test_zero_3_needs_few_copies_for_a_parameter(size: int, world: int, most: in
     assert torch.equal(torch.cat([memory[at : at + own] for _, own, at in pieces]), flat)
 
 
-@pytest.mark.parametrize(("size", "most"), [(768 * 768, 1), (768 * 768 - 3, 3), (10, 3)])
-def test_zero_3_needs_few_copies_for_a_parameter_in_blocks(size: int, most: int) -> None:
-    world, block = 64, 8
-    part = -(-size // world)
-    sizes = [min(part, max(0, size - rank * part)) for rank in range(world)]
-    [base] = owner_major([sizes], block)
-    pieces = [(rank * part, own, base[rank]) for rank, own in enumerate(sizes) if own]
-    memory, flat = torch.zeros(size), torch.randn(size)
-    made = views(pieces, memory)
-    assert len(made) <= most
-    for view in made:
-        view.target.copy_(view.of(flat))
-    for start, own, at in pieces:
-        assert torch.equal(memory[at : at + own], flat[start : start + own])
-
-
-@pytest.mark.parametrize(
-    ("hosts", "block"),
-    [
-        ("a", 1),
-        ("aa", 2),
-        ("aaa", 3),
-        ("ab", 2),
-        ("aabb", 2),
-        ("aaaabbbb", 4),
-        ("aaaabb", 2),
-        ("aaabbb", 6),
-        ("aaaaaabbbbbb", 2),
-        ("aabbaabb", 2),
-        ("abab", 4),
-        ("aabbc", 5),
-    ],
-)
-def test_block_is_the_largest_power_of_two_of_ranks_that_share_a_host(hosts: str, block: int) -> None:
-    assert block_size(hosts) == block
-
-
 def test_every_element_of_a_rank_has_one_place() -> None:
-    layout = Layout(list(SHAPES), _flat_partition(SHAPES, [0, 7, 14, 21]))
+    layout = Layout(list(SHAPES), flat_partition(SHAPES, [0, 7, 14, 21]))
     for rank in range(3):
         taken = sorted((at, at + size) for _, at, size in layout.parts_of(rank))
         assert [low for low, _ in taken] == [0, *(high for _, high in taken[:-1])]
