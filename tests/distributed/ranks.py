@@ -61,7 +61,7 @@ def fork_ranks(
     outputs = [folder / f"rank{rank}.log" for rank in range(world)]
     processes = [
         _FORKS.Process(
-            target=_be_rank, args=(where, output, rank // (per_host or world), target, arguments), daemon=True
+            target=_be_rank, args=(where, output, per_host and rank // per_host, target, arguments), daemon=True
         )
         for rank, (where, output) in enumerate(zip(ranks, outputs, strict=True))
     ]
@@ -77,15 +77,15 @@ def fork_ranks(
 
 
 def _be_rank(
-    rank: dict[str, str], output: Path, host: int, target: Callable[..., None], arguments: tuple[Any, ...]
+    rank: dict[str, str], output: Path, host: int | None, target: Callable[..., None], arguments: tuple[Any, ...]
 ) -> None:
     """Be one rank in a forked process, whose output goes to a file."""
     with output.open("w") as file:
         os.dup2(file.fileno(), 1)
         os.dup2(file.fileno(), 2)
     os.environ.update(rank)
-    name = f"{socket.gethostname()}-{host}"
-    socket.gethostname = lambda: name
+    if host is not None:
+        socket.gethostname = lambda: f"host{host}"
     target(*arguments)
 
 
