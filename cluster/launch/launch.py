@@ -62,10 +62,12 @@ def train_on_ray(config: RunConfig, trackers: Sequence[Observer], display: Obser
 
 
 def _goes_on(config: RunConfig) -> str:
-    """What to do about a run whose Ray has died, and what becomes of it."""
-    from cluster.storage.checkpoint import FOLDER
+    """What to do about a run whose Ray or `torchrun` has died, and what becomes of it."""
+    from cluster.storage.checkpoint import FOLDER, MANIFEST
 
-    saved = RunFolder.of(config).storage.folders(FOLDER)
+    storage = RunFolder.of(config).storage
+    # One that was being written has no manifest yet.
+    saved = [name for name in storage.folders(FOLDER) if storage.exists(f"{FOLDER}/{name}/{MANIFEST}")]
     told = f"goes on from step {int(saved[-1].removeprefix('step-'))}" if saved else "begins anew"
     return f"start again: the run {told}"
 
