@@ -13,6 +13,7 @@ from collections.abc import Callable, Mapping
 from types import TracebackType
 
 from cluster.launch.scratch import remove_scratch
+from multitask.errors import UserError
 
 _INTERVAL_S = 1.0
 # Nobody listens there any more. The head of somebody else's cluster may be started again by what keeps it.
@@ -51,14 +52,14 @@ class LifeWatch:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         """What the death made of a call is no error of its own: the thread ends the process."""
-        if isinstance(error, Exception) and self._has_died(error):
+        if isinstance(error, Exception) and not isinstance(error, UserError) and self._has_died():
             self._thread.join(_SILENT_S)
         self._ended.set()
         self._thread.join()
 
-    def _has_died(self, error: Exception) -> bool:
-        """Whether something has; what Ray says of the death of a node may come before its raylet is gone."""
-        deadline = time.monotonic() + (_REFUSED_S if type(error).__module__.startswith("ray.") else 0)
+    def _has_died(self) -> bool:
+        """Whether something has, or does so within seconds: its connections break before nobody listens there any more."""
+        deadline = time.monotonic() + _REFUSED_S
         while not any(problem_of(address) for address in self._targets.values()):
             if time.monotonic() >= deadline:
                 return False

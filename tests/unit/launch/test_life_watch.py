@@ -31,7 +31,7 @@ with LifeWatch({"Ray's head": address}, advice, scratch=sys.argv[1]):
     time.sleep(float(sys.argv[2]))
     if sys.argv[3] == "raises before":
         threading.Timer(1, server.close).start()
-        raise type("ActorDiedError", (Exception,), {"__module__": "ray.exceptions"})
+        raise RuntimeError("its connection breaks before its socket is closed")
     server.close()
     if sys.argv[3] == "waits":
         threading.Event().wait()
