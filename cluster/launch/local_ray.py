@@ -15,6 +15,7 @@ from typing import Any
 
 from cluster.launch.scratch import create_scratch, remove_scratch
 from cluster.training.loopback import loopback_variables
+from multitask.errors import UserError, first_line
 
 _OBJECT_STORE_BYTES = 128 * 2**20
 # The mode that Ray has on systems where it knows no clusters: it listens on loopback.
@@ -24,7 +25,11 @@ _AUTH_MODE, _TOKEN, _TOKEN_PATH = "RAY_AUTH_MODE", "RAY_AUTH_TOKEN", "RAY_AUTH_T
 
 @contextmanager
 def local_ray() -> Iterator[str]:
-    """A Ray that lives for as long as the block; gives the folder of its session. Afterwards this process is as it was."""
+    """A Ray that lives for as long as the block; gives the folder of its session. Afterwards this process is as it was.
+
+    Raises:
+        UserError: it did not start.
+    """
     import ray
     from ray._private import ray_constants
 
@@ -35,6 +40,20 @@ def local_ray() -> Iterator[str]:
     try:
         ray_constants.ENABLE_RAY_CLUSTER = False
         _set_variables(changes)
+        _start(folder)
+        yield folder
+    finally:
+        ray.shutdown()
+        remove_scratch(folder)
+        ray_constants.ENABLE_RAY_CLUSTER = can_cluster
+        _set_variables(before)
+
+
+def _start(folder: str) -> None:
+    """What ends it while it starts, as a want of memory or a kill, is an error of many kinds."""
+    import ray
+
+    try:
         ray.init(
             address="local",
             include_dashboard=False,
@@ -43,12 +62,8 @@ def local_ray() -> Iterator[str]:
             object_store_memory=_OBJECT_STORE_BYTES,
             _temp_dir=folder,
         )
-        yield folder
-    finally:
-        ray.shutdown()
-        remove_scratch(folder)
-        ray_constants.ENABLE_RAY_CLUSTER = can_cluster
-        _set_variables(before)
+    except Exception as error:
+        raise UserError(f"Ray did not start on this host: {first_line(error).rstrip('.')}; start again") from None
 
 
 def _token_variables(folder: str) -> dict[str, str | None]:

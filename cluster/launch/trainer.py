@@ -48,6 +48,28 @@ def train_on_worker(arguments: dict[str, Any]) -> dict[str, Any]:
     return train_worker(arguments)
 
 
+class FunctionByValue:
+    """What `ObjectRefWrapper` of Ray Train is, without its object in Ray's store.
+
+    An object that this process owns there ends it without a word, from within Ray, when its raylet ends in good order, as by
+    `ray stop`: Ray marks the object as lost, in the store that is gone. Source: `connection.cc`, "Terminate the process".
+    """
+
+    def __init__(self, function: Callable[[], Any]) -> None:
+        self._function = function
+
+    def get(self) -> Callable[[], Any]:
+        """As the workers ask for it."""
+        return self._function
+
+    @classmethod
+    def instead_of(cls, kept: Any) -> "FunctionByValue":
+        """Of what `kept` keeps; its object goes."""
+        function = kept.get()
+        kept._ref = None
+        return cls(function)
+
+
 class ObservedTrainer(DataParallelTrainer):
     """Ray Train over a function that reports by a `cluster.launch.ray_session.Reporter`; `controller` is its controller's name.
 
@@ -75,7 +97,8 @@ class ObservedTrainer(DataParallelTrainer):
             name=self._controller, num_cpus=0, label_selector=here, runtime_env={"env_vars": environment}
         )
         policy = RunFailurePolicy(arguments["failure_policy"].failure_config)
-        controller = actor.remote(**(arguments | {"failure_policy": policy}))
+        function = FunctionByValue.instead_of(arguments["train_fn_ref"])
+        controller = actor.remote(**(arguments | {"failure_policy": policy, "train_fn_ref": function}))
         if self._on_controller is not None:
             self._on_controller(controller)
         with interruptible(lambda: _stop_run(controller)):
