@@ -2,6 +2,7 @@
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -31,3 +32,17 @@ def tf32_products(wanted: bool) -> Iterator[None]:
         yield
     finally:
         products.fp32_precision = before
+
+
+@contextmanager
+def full_products() -> Iterator[None]:
+    """Inside, fp32 matrices are multiplied in fp32, whatever this process allows elsewhere."""
+    products: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    before = [own.fp32_precision for own in products]
+    try:
+        for own in products:
+            own.fp32_precision = "ieee"
+        yield
+    finally:
+        for own, precision in zip(products, before, strict=True):
+            own.fp32_precision = precision

@@ -5,38 +5,45 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor
 
-# Elements of a chunk: 512 KiB in fp32, of which a core's cache holds a few and sums keep their digits; a GPU wants longer ones.
-_CHUNK = {"cpu": 1 << 17, "cuda": 1 << 24}
+from multitask.device import full_products
+
+# Elements of a gradient in one product: few enough that a core's cache holds those of eight gradients and that sums keep their digits.
+_CHUNK = 1 << 13
+# Elements of a gradient that are taken at once: fewer where they have to be copied first, as of gradients that lie apart or are no fp32.
+_BLOCK = {"cpu": 1 << 20, "cuda": 1 << 24}
+_COPIED = {"cpu": 1 << 18, "cuda": 1 << 24}
 
 
 def gramian(rows: Sequence[Tensor]) -> Tensor:
     """Inner products (K, K), fp32, of K gradients (P,).
 
-    Taken in chunks of one length, whose products are added up in fp32 in their order. Where the K chunks fit a core's
-    cache each gradient is read from memory once; where they do not (on a GPU, or with many tasks) it is read for each of
-    its K products.
+    Taken in chunks of one length, one product (K × chunk by chunk × K) for each, which are shared out among the cores, and
+    added up in fp32. One product of the whole, as flat as it is, keeps one core busy and fewer digits.
     """
-    size, length = len(rows), rows[0].numel()
-    total = torch.zeros(size, size, dtype=torch.float32, device=rows[0].device)
-    chunk, matrix = _CHUNK.get(rows[0].device.type, 1 << 17), as_matrix(rows)
-    for start in range(0, length, chunk):
-        if matrix is not None:
-            _add_products(matrix[:, start : start + chunk].float(), total)
-            continue
-        block = [row[start : start + chunk].float() for row in rows]
-        for i in range(size):
-            for j in range(i, size):
-                total[i, j] += torch.dot(block[i], block[j])
-    return total + total.triu(1).T
+    size, length, device = len(rows), rows[0].numel(), rows[0].device
+    total = torch.zeros(size, size, dtype=torch.float32, device=device)
+    matrix = as_matrix(rows)
+    at_once = (_BLOCK if matrix is not None and matrix.dtype == torch.float32 else _COPIED).get(device.type, 1 << 18)
+    with full_products():
+        for start in range(0, length, at_once):
+            if matrix is not None:
+                total += _products(matrix[:, start : start + at_once].float())
+            else:
+                total += _products(torch.stack([row[start : start + at_once].float() for row in rows]))
+    return total
 
 
-def _add_products(block: Tensor, total: Tensor) -> None:
-    """A matrix by one of its rows reads that row once for all its products, and is never worked out in TF32.
-
-    One matrix product, as flat as this (K × P by P × K), is no faster on a CPU.
-    """
-    for i, row in enumerate(block):
-        total[i, i:].addmv_(block[i:], row)
+def _products(block: Tensor) -> Tensor:
+    """Inner products of the rows of (K, P), of whole chunks and of what is left of them."""
+    if len(block) == 1:
+        return torch.dot(block[0], block[0])
+    whole = block.shape[1] // _CHUNK * _CHUNK
+    rest = block[:, whole:]
+    products = rest @ rest.T
+    if whole:
+        chunks = block[:, :whole].unflatten(1, (-1, _CHUNK)).transpose(0, 1)
+        products += torch.bmm(chunks, chunks.transpose(1, 2)).sum(0)
+    return products
 
 
 def as_matrix(rows: Sequence[Tensor]) -> Tensor | None:

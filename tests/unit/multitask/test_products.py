@@ -11,6 +11,7 @@ from cluster.training.loop import Run
 from cluster.training.session import LocalSession
 from cluster.training.worker import open_tables
 from multitask.combination.blocks import Blocks
+from multitask.combination.gramian import gramian
 from multitask.config import parse_config
 from multitask.data import prepare_tables
 from multitask.device import tf32_products
@@ -90,3 +91,24 @@ def test_precision_is_as_it_was_after_an_error() -> None:
 def test_cpu_is_refused(tiny_tasks: dict[str, Any]) -> None:
     with pytest.raises(UserError, match=r"training\.tf32 is about products on a GPU, but cluster\.device=cpu"):
         parse_config(merge(tiny_tasks, {"training": {"tf32": True}, "cluster": {"device": "cpu"}}), "test")
+
+
+def test_gramian_is_in_fp32_whatever_the_process_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    products: tuple[Any, ...] = (torch.backends.cuda.matmul, torch.backends.mkldnn.matmul)  # type: ignore[attr-defined]
+    seen, bmm = [], torch.bmm
+
+    def watched(*arguments: Any) -> torch.Tensor:
+        seen.append([own.fp32_precision for own in products])
+        return bmm(*arguments)
+
+    monkeypatch.setattr(torch, "bmm", watched)
+    rows = torch.randn(3, 20_000, generator=torch.Generator().manual_seed(0))
+    before = [own.fp32_precision for own in products]
+    try:
+        products[0].fp32_precision, products[1].fp32_precision = "tf32", "bf16"
+        found = gramian(list(rows))
+        assert [own.fp32_precision for own in products] == ["tf32", "bf16"]
+    finally:
+        products[0].fp32_precision, products[1].fp32_precision = before
+    assert seen == [["ieee", "ieee"]]
+    torch.testing.assert_close(found.double(), rows.double() @ rows.double().T, rtol=1e-6, atol=1e-3)
