@@ -90,7 +90,7 @@ Request = tuple[str, str, dict[str, str]]
 class Proxy:
     """Passes requests on to a server, but for what `fault` says of each: None, a status as 503, or one of the names below.
 
-    `cut`: the connection is closed in the middle of the body. `unanswered`: passed on, and closed without the answer.
+    A float: seconds for which it is held back before it is passed on. `cut`: the connection is closed in the middle of the body. `unanswered`: passed on, and closed without the answer.
     `unconditional`: a condition that does not hold is answered as if it did. `seen`: the requests so far.
     """
 
@@ -144,6 +144,8 @@ class _Forwarder(BaseHTTPRequestHandler):
             self._hang_up()
             return
         body = self._body()
+        if isinstance(fault, float):
+            time.sleep(fault)
         if isinstance(fault, int):
             self._answer(fault, {}, b"<Error><Code>InternalError</Code><Message>a fault</Message></Error>")
             return

@@ -15,13 +15,13 @@ def write_inputs(lab: Lab) -> None:
     build_tiny_bert(lab.shared / "encoder", dropout=0.1)
 
 
-def lab_recipe(lab: Lab, name: str, *, epochs: int, training: dict[str, int], **cluster: Any) -> str:
-    """Write the recipe of a run of two workers over epochs of ten rounds, with dropout, in the lab's shared folder."""
+def lab_recipe(lab: Lab, name: str, *, epochs: int, training: dict[str, int], stage: int = 2, **cluster: Any) -> str:
+    """Write the recipe of a run of two workers over epochs of ten rounds, with dropout and PCGrad, in the lab's shared folder."""
     tree = tiny_config(
         lab.shared,
         name=name,
         encoder={"dropout": 0.1},
-        zero={"stage": 2},
+        zero={"stage": stage},
         phases=[{"sampling": {"name": "round_robin"}, "epochs": epochs}],
         training=training,
         cluster={"workers": 2, "export": False, **cluster},

@@ -76,6 +76,24 @@ def test_a_host_that_loses_power_costs_no_bit(cluster: RayCluster, undisturbed: 
 
 
 @pytest.mark.long
+@pytest.mark.parametrize("stage", [1, 3])
+def test_a_job_under_each_zero_stage_ends_in_the_bits_of_one_host(cluster: RayCluster, stage: int) -> None:
+    """A worker is killed. Stage 2 is that of the other tests."""
+    training = {"save_every": 10, "evaluate_every": 30, "log_every": 10}
+    here, there = (
+        lab_recipe(cluster.lab, name, epochs=6, training=training, stage=stage, cpus_per_worker=1)
+        for name in (f"zero{stage}-here", f"zero{stage}-there")
+    )
+    run = cluster.lab.shared / f"runs/zero{stage}-there"
+    job = cluster.submit("concord", "train", there)
+    wait_until(lambda: saved_step(run) >= 20 or job.poll() is not None, "a checkpoint")
+    (worker,) = (pid for pid, title in cluster.lab.host(2).processes().items() if "RayTrainWorker" in title)
+    os.kill(worker, signal.SIGKILL)
+    _finish(job, run)
+    assert weights_of(run) == run_on_one_host(here, cluster.lab.shared / f"runs/zero{stage}-here")
+
+
+@pytest.mark.long
 def test_a_cut_cable_costs_no_bit(cluster: RayCluster, undisturbed: dict[str, str]) -> None:
     lost = cluster.lab.host(2)
     job, run = _begin(cluster, "cable")
