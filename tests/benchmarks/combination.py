@@ -14,6 +14,7 @@ Peers, in one process: PCGrad by torchjd's `autojac`, and a port of the authors'
 """
 
 import argparse
+import gc
 import itertools
 import json
 import os
@@ -122,6 +123,9 @@ def measure(count: int, arguments: argparse.Namespace, session: Any) -> Iterator
                 **{"sent MB": sent, "formula": _formula(variant, names, dense, session)},
                 "more held": round((peak - floor) / (4 * dense), 2),
             }
+        # Each holds the memory of its gradients, and a circle of names holds it.
+        del variants, variant
+        gc.collect()
     peers = {name: make(settings, whole) for name, make in PEERS.items() if name in arguments.methods}
     if session.world == 1 and peers:
         for name, found in _turns(peers, total.run, arguments, session, {}).items():
