@@ -13,6 +13,9 @@ ENDED = ("SUCCEEDED", "FAILED", "STOPPED")
 INTERRUPTED = 130
 _HEARTBEAT_S = 10.0
 _LONGEST_PAUSE_S = 5.0
+_CONNECT_S = 10.0
+# A busy head breaks connections that are there again at once.
+_SAID_AFTER_S = 3.0
 
 
 class FollowedLog:
@@ -26,6 +29,7 @@ class FollowedLog:
         self._server, self._job, self._write, self._patience_s = server, job, write, patience_s
         self._shown = 0
         self._lost: float | None = None
+        self._said = False
 
     def follow(self) -> dict[str, Any]:
         """Follow to the job's end, and give its details.
@@ -54,7 +58,8 @@ class FollowedLog:
         import aiohttp
 
         url, place = f"{self._server.address}/api/jobs/{self._job}/logs/tail", 0
-        async with aiohttp.ClientSession(headers=dict(self._server.headers)) as session:
+        limits = aiohttp.ClientTimeout(total=None, sock_connect=_CONNECT_S)
+        async with aiohttp.ClientSession(headers=dict(self._server.headers), timeout=limits) as session:
             try:
                 connection = await session.ws_connect(url, heartbeat=_HEARTBEAT_S, max_msg_size=0)
             except aiohttp.WSServerHandshakeError:
@@ -77,17 +82,18 @@ class FollowedLog:
 
     def _missed(self, error: Exception) -> None:
         now = time.monotonic()
-        if self._lost is None:
-            self._lost = now
-            print("concord: the connection is lost, the job goes on; trying again", file=sys.stderr)
-        elif now - self._lost > self._patience_s:
+        self._lost = now if self._lost is None else self._lost
+        if now - self._lost > self._patience_s:
             again = f"`concord logs {self._job} --follow` shows the rest"
             raise UserError(f"{self._server.address} has not answered for {self._patience_s:g} s; {again}") from error
+        if now - self._lost >= _SAID_AFTER_S and not self._said:
+            self._said = True
+            print("concord: the connection is lost, the job goes on; trying again", file=sys.stderr)
 
     def _found_again(self) -> None:
-        if self._lost is not None:
-            self._lost = None
+        if self._said:
             print("concord: connected again", file=sys.stderr)
+        self._lost, self._said = None, False
 
 
 def exit_code(details: dict[str, Any]) -> int:

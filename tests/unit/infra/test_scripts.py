@@ -93,7 +93,10 @@ def test_hosts_are_started_with_one_token_and_stopped(lab: Path, hosts: Path) ->
     again = call("bash", hosts, "start")
     assert again.returncode == 0
     assert [(place / "started").read_text().count("\n") for place in places] == [1, 1, 1]
-    assert call("bash", hosts, "stop").returncode == 0
+    stopped = call("bash", hosts, "stop")
+    assert stopped.returncode == 0
+    asked = [line.split()[0] for line in (lab / "ssh.log").read_text().splitlines() if "node.sh stop" in line]
+    assert asked == ["two", "10.0.0.3", "ann@one"]
     down = call("bash", hosts, "status")
     assert down.returncode == 1
     assert down.stderr.count("does not run") == 3
