@@ -15,7 +15,7 @@ class FakeJobServer:
 
     `breaks`: after how many pieces each connection to the log is cut, one number for each connection; later ones are whole.
     `silences`: how many connections go dead after their pieces, as behind a cable that was cut.
-    `away`: how many requests for details are answered by 503.
+    `away`: how many requests for details are answered by 503, as are those for the log until then.
     """
 
     def __init__(self, token: str | None = None, pieces: tuple[str, ...] = (), breaks: tuple[int, ...] = ()) -> None:
@@ -87,6 +87,8 @@ class FakeJobServer:
     async def _tail(self, request: web.Request) -> Any:
         if request.match_info["job"] != "job":
             return web.Response(status=404)
+        if self.away:
+            return web.Response(status=503)
         socket = web.WebSocketResponse(autoping=not self.silences)
         await socket.prepare(request)
         most = self.breaks.pop(0) if self.breaks else None

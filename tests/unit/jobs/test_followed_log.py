@@ -39,8 +39,8 @@ def test_a_server_that_is_away_is_waited_for(
 ) -> None:
     monkeypatch.setattr(followed_log, "_SAID_AFTER_S", 0.05)
     written: list[str] = []
-    with serving(FakeJobServer(pieces=PIECES, breaks=(2,))) as fake:
-        fake.away = 2
+    with serving(FakeJobServer(pieces=PIECES)) as fake:
+        fake.away = 3
         FollowedLog(connect(fake.address), "job", written.append).follow()
     assert "".join(written) == "".join(PIECES)
     told = capsys.readouterr().err
